@@ -1,0 +1,24 @@
+"""Enhance lossy audio: the public names. Each is loaded on first use (no heavy import up front)."""
+
+import lazy_loader
+
+__version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "audio": ["find_audio", "load", "resample", "save", "segments"],
+        "benchmark": ["benchmark"],
+        "codecs": ["degrade", "encode", "standard_conditions"],
+        "compression": ["compress"],
+        "data": ["PairDataset", "prepare", "read_manifest"],
+        "errors": ["EnhanceError"],
+        "evaluation": ["evaluate"],
+        "export": ["export_model"],
+        "listening": ["ABX", "Player", "abx_result"],
+        "metrics": ["METRICS", "score"],
+        "model": ["AudioUNet"],
+        "streaming": ["RealTimeAudioEnhancer", "enhance_file", "enhance_wave"],
+        "training": ["TrainingConfig", "train_model"],
+    },
+)
