@@ -1,0 +1,453 @@
+"""The network: a light causal U-Net over the bands of a short-time spectrum.
+
+A waveform is cut into half-overlapping frames and transformed (STFT with a sqrt-Hann window, perfect
+reconstruction). Neighbouring bins are grouped into bands, each embedded on its own; the U-Net then
+halves the number of bands level by level with depthwise-separable convolutions (Howard et al.,
+"MobileNets", arXiv:1704.04861) inside residual blocks (Sandler et al., "MobileNetV2",
+arXiv:1801.04381), and doubles it again with additive skips (Ronneberger et al., "U-Net",
+arXiv:1505.04597). The head yields, per bin, a complex mask around one and a complex residual that
+can fill bins the codec emptied. It starts at zero, so an untrained network is the identity.
+
+Time is causal: every convolution sees the present frame and past ones, held in explicit state
+tensors. A clip and a stream run the same layers; a clip only starts from zero state and passes all
+of its frames at once.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor, nn
+from torch.nn import functional
+
+from enhancelib.audio import analysis_window
+from enhancelib.errors import ConfigError, ModelError
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+
+
+class ModelConfig(BaseModel):
+    """Everything that fixes the shape of the network.
+
+    Attributes:
+        base_channels: width unit; level ``i`` of the U-Net has ``base_channels * (i + 2)`` channels.
+        depth: number of levels; each halves the number of bands.
+        dropout: probability of dropping a channel at the bottom of the U-Net, in training only.
+        sample_rate: in Hz; the rate of the audio that goes in and comes out.
+        frame_length: STFT frame in samples; the latency is one sample less.
+        hop_length: in samples; always half the frame.
+        bands: groups of neighbouring bins; divides ``frame_length / 2`` and is itself divisible by
+            ``2 ** (depth - 1)``.
+        blocks: residual blocks per level, on the way down and on the way up.
+        dilations: dilation in frames of each residual block at the bottom.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_channels: int = Field(32, ge=4, le=256)
+    depth: int = Field(4, ge=2, le=6)
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    sample_rate: int = Field(44100, ge=8000, le=192000)
+    frame_length: int = Field(1024, ge=64, le=8192)
+    hop_length: int = Field(512, ge=32, le=4096)
+    bands: int = Field(32, ge=2, le=512)
+    blocks: int = Field(2, ge=1, le=8)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.hop_length * 2 != self.frame_length:
+            raise ValueError("hop_length must be half of frame_length")
+        if self.hop_length % self.bands:
+            raise ValueError(f"bands must divide {self.hop_length} (half the frame)")
+        if self.bands % 2 ** (self.depth - 1):
+            raise ValueError(f"bands must be divisible by {2 ** (self.depth - 1)} at this depth")
+        return self
+
+    @property
+    def channels(self) -> tuple[int, ...]:
+        """Channels of each level, the widest spectrum first."""
+        return tuple(self.base_channels * (level + 2) for level in range(self.depth))
+
+    @property
+    def bins(self) -> int:
+        """Bins of one frame's spectrum, DC and Nyquist included."""
+        return self.frame_length // 2 + 1
+
+
+PRESETS = {
+    "fullband-44k": ModelConfig(),
+    "seed-22k": ModelConfig(
+        sample_rate=22050, frame_length=512, hop_length=256, bands=16, dilations=(1, 2, 4, 8, 16)
+    ),
+}
+
+
+def preset_config(preset: str) -> ModelConfig:
+    """The configuration of a named preset.
+
+    Raises:
+        ConfigError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"no preset {preset!r}; choose one of {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+class CausalBlock(nn.Module):
+    """Residual block: depthwise 3 x 3 (bands x frames, causal), then pointwise.
+
+    Its state is the input of the last ``2 * dilation`` frames.
+    """
+
+    def __init__(self, channels: int, dilation: int = 1):
+        super().__init__()
+        self.history = 2 * dilation
+        self.depthwise = nn.Conv2d(
+            channels,
+            channels,
+            (3, 3),
+            padding=(1, 0),
+            dilation=(1, dilation),
+            groups=channels,
+            bias=False,
+        )
+        self.depthwise_norm = nn.BatchNorm2d(channels)
+        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
+        self.pointwise_norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Run ``x`` (batch, channels, bands, frames) after ``state`` (…, ``history``)."""
+        window = torch.cat([state, x], dim=3)
+        y = functional.relu(self.depthwise_norm(self.depthwise(window)))
+        y = x + self.pointwise_norm(self.pointwise(y))
+        return y, window[..., -self.history :]
+
+
+class BandScale(nn.Module):
+    """Change the number of channels and halve or double the number of bands."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, down: bool):
+        super().__init__()
+        self.down = down
+        size = (2, 1) if down else (1, 1)
+        self.convolution = nn.Conv2d(channels_in, channels_out, size, stride=size, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels_in, bands, frames) → (batch, channels_out, bands / 2 or * 2, frames)."""
+        y = functional.relu(self.norm(self.convolution(x)))
+        return y if self.down else y.repeat_interleave(2, dim=2)
+
+
+class SpectralCore(nn.Module):
+    """The U-Net proper: spectrum and states in, spectrum and states out."""
+
+    COMPRESSION = 0.3
+    """Power of the magnitude in the input features (Braun & Tashev, arXiv:2009.12286)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        channels, bands = config.channels, config.bands
+        self.band_bins = config.hop_length // bands
+        # A full-scale sine peaks near this magnitude, so features and residual are of order one.
+        self.scale = float(analysis_window(config.frame_length).sum()) / 2
+        self.embedding = nn.Conv1d(
+            bands * 3 * self.band_bins, bands * channels[0], 1, groups=bands, bias=False
+        )
+        self.embedding_norm = nn.BatchNorm1d(bands * channels[0])
+        self.encoder = nn.ModuleList(
+            CausalBlock(width) for width in channels[:-1] for _ in range(config.blocks)
+        )
+        self.down = nn.ModuleList(
+            BandScale(a, b, down=True) for a, b in zip(channels, channels[1:], strict=False)
+        )
+        self.bottom = nn.ModuleList(CausalBlock(channels[-1], d) for d in config.dilations)
+        self.dropout = nn.Dropout2d(config.dropout)
+        upwards = channels[::-1]
+        self.up = nn.ModuleList(
+            BandScale(a, b, down=False) for a, b in zip(upwards, upwards[1:], strict=False)
+        )
+        self.decoder = nn.ModuleList(
+            CausalBlock(width) for width in upwards[1:] for _ in range(config.blocks)
+        )
+        self.head = nn.Conv1d(bands * channels[0], bands * 4 * self.band_bins, 1, groups=bands)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def state_shapes(self) -> list[tuple[int, int, int]]:
+        """(channels, bands, frames) of every state, in the order the blocks run."""
+        config = self.config
+        blocks = [*self.encoder, *self.bottom, *self.decoder]
+        levels = [i for i in range(config.depth - 1) for _ in range(config.blocks)]
+        levels = levels + [config.depth - 1] * len(config.dilations) + levels[::-1]
+        return [
+            (block.depthwise.in_channels, config.bands >> level, block.history)
+            for block, level in zip(blocks, levels, strict=True)
+        ]
+
+    def forward(self, spectrum: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Enhance ``spectrum`` (batch, 2, bins, frames) given the states left by earlier frames."""
+        used = self.config.hop_length
+        body, nyquist = spectrum[:, :, :used] / self.scale, spectrum[:, :, used:]
+        remaining = list(states)
+        kept: list[Tensor] = []
+
+        def run(blocks: Sequence[nn.Module], x: Tensor) -> Tensor:
+            for block in blocks:
+                x, state = block(x, remaining.pop(0))
+                kept.append(state)
+            return x
+
+        x = self._embed(body)
+        skips = []
+        for level, down in enumerate(self.down):
+            x = run(self._level(self.encoder, level), x)
+            skips.append(x)
+            x = down(x)
+        x = self.dropout(run(self.bottom, x))
+        for level, up in enumerate(self.up):
+            x = run(self._level(self.decoder, level), up(x) + skips.pop())
+        enhanced = self._apply_head(x, body) * self.scale
+        return torch.cat([enhanced, nyquist], dim=2), kept
+
+    def _level(self, blocks: nn.ModuleList, level: int) -> Sequence[nn.Module]:
+        return blocks[level * self.config.blocks : (level + 1) * self.config.blocks]
+
+    def _embed(self, body: Tensor) -> Tensor:
+        """Compressed real part, imaginary part and magnitude → (batch, channels, bands, frames)."""
+        batch, frames = body.shape[0], body.shape[3]
+        bands, width = self.config.bands, self.config.channels[0]
+        magnitude = (body.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+        features = torch.cat(
+            [body * magnitude ** (self.COMPRESSION - 1), magnitude**self.COMPRESSION], dim=1
+        )
+        features = features.reshape(batch, 3, bands, self.band_bins, frames).transpose(1, 2)
+        x = self.embedding(features.reshape(batch, bands * 3 * self.band_bins, frames))
+        x = functional.relu(self.embedding_norm(x))
+        return x.reshape(batch, bands, width, frames).transpose(1, 2)
+
+    def _apply_head(self, x: Tensor, body: Tensor) -> Tensor:
+        """Mask the bins around one and add the residual, both complex."""
+        batch, frames = body.shape[0], body.shape[3]
+        bands, width = self.config.bands, self.config.channels[0]
+        x = self.head(x.transpose(1, 2).reshape(batch, bands * width, frames))
+        x = x.reshape(batch, bands, 4, self.band_bins, frames).transpose(1, 2)
+        x = x.reshape(batch, 4, bands * self.band_bins, frames)
+        mask, residual = x[:, :2], x[:, 2:]
+        real, imaginary = body[:, :1], body[:, 1:]
+        masked = torch.cat(
+            [
+                real * (1 + mask[:, :1]) - imaginary * mask[:, 1:],
+                imaginary * (1 + mask[:, :1]) + real * mask[:, 1:],
+            ],
+            dim=1,
+        )
+        # Nearly quadratic: music's high bands lie 60 dB under its low ones, and one linear layer
+        # has to reach both. The small linear part keeps the gradient alive at the zero start.
+        size = (residual.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+        return masked + residual * (size + 0.01)
+
+
+class AudioUNet(nn.Module):
+    """The enhancer, waveform to waveform.
+
+    Args:
+        base_channels, depth, dropout, sample_rate: see :class:`ModelConfig`.
+        **settings: the remaining fields of :class:`ModelConfig`.
+
+    Raises:
+        ConfigError: an unknown setting or an impossible value, named.
+    """
+
+    def __init__(
+        self,
+        base_channels: int = 32,
+        depth: int = 4,
+        dropout: float = 0.1,
+        sample_rate: int = 44100,
+        **settings: object,
+    ):
+        super().__init__()
+        try:
+            self.config = ModelConfig(
+                base_channels=base_channels,
+                depth=depth,
+                dropout=dropout,
+                sample_rate=sample_rate,
+                **settings,
+            )
+        except ValidationError as error:
+            raise ConfigError(f"model configuration: {_first_problem(error)}") from None
+        self.core = SpectralCore(self.config)
+        analysis, synthesis = _fourier_bases(self.config.frame_length)
+        self.register_buffer("analysis_basis", analysis, persistent=False)
+        self.register_buffer("synthesis_basis", synthesis, persistent=False)
+
+    @classmethod
+    def from_preset(cls, preset: str) -> Self:
+        """An untrained network (the identity) in the shape of a preset."""
+        return cls(**preset_config(preset).model_dump())
+
+    @classmethod
+    def from_pretrained(cls, preset: str = "fullband-44k") -> Self:
+        """The published weights of a preset, in evaluation mode."""
+        preset_config(preset)
+        return cls.load(PRETRAINED / f"{preset}.safetensors")
+
+    @property
+    def latency_samples(self) -> int:
+        """Delay of the streamed output: a sample is final once the last frame over it is full."""
+        return self.config.frame_length - 1
+
+    @property
+    def num_parameters(self) -> int:
+        """Trainable parameters."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def initial_state(self, channels: int = 1) -> tuple[Tensor, ...]:
+        """Zero states for ``channels`` audio channels that share the network."""
+        return tuple(
+            self.analysis_basis.new_zeros(channels, *shape) for shape in self.core.state_shapes()
+        )
+
+    def forward(self, wave: Tensor) -> Tensor:
+        """Enhance a clip.
+
+        Args:
+            wave: (batch, 1, samples) in [-1, 1], any number of samples; channels of a stereo clip
+                go into the batch.
+
+        Returns:
+            Tensor of the same shape, aligned with the input.
+        """
+        spectrum, _ = self.core(self.analyse(wave), self.initial_state(wave.shape[0]))
+        return self.synthesise(spectrum, wave.shape[-1])
+
+    def step(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """Enhance one frame.
+
+        Args:
+            spectrum: (channels, bins, 2), the windowed real FFT of the frame, not normalised.
+            *states: from :meth:`initial_state` or the previous call, leading axis ``channels``.
+
+        Returns:
+            The enhanced spectrum (channels, bins, 2), then the new states.
+        """
+        enhanced, states_out = self.core(spectrum.transpose(1, 2).unsqueeze(3), states)
+        return enhanced.squeeze(3).transpose(1, 2), *states_out
+
+    def analyse(self, wave: Tensor) -> Tensor:
+        """STFT: (batch, 1, samples) → (batch, 2, bins, frames); frame k is centred on k * hop."""
+        hop, batch = self.config.hop_length, wave.shape[0]
+        padded = functional.pad(wave[:, 0], (hop, 2 * hop - 1))
+        count = padded.shape[1] // hop
+        hops = padded[:, : count * hop].reshape(batch, count, hop)
+        frames = torch.cat([hops[:, :-1], hops[:, 1:]], dim=2)
+        spectrum = frames @ self.analysis_basis
+        return spectrum.reshape(batch, count - 1, 2, self.config.bins).permute(0, 2, 3, 1)
+
+    def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Inverse of :meth:`analyse`, cut to ``samples``."""
+        hop, batch, frames = self.config.hop_length, spectrum.shape[0], spectrum.shape[3]
+        rows = spectrum.permute(0, 3, 1, 2).reshape(batch, frames, 2 * self.config.bins)
+        halves = rows @ self.synthesis_basis
+        wave = halves[:, 1:, :hop] + halves[:, :-1, hop:]
+        return wave.reshape(batch, 1, (frames - 1) * hop)[:, :, :samples]
+
+    def save(
+        self, path: str | Path, *, overwrite: bool = False, metadata: dict[str, str] | None = None
+    ) -> Path:
+        """Write weights and configuration to ``.safetensors`` or ``.pth``.
+
+        Raises:
+            ModelError: the file exists and ``overwrite`` is not set, or its suffix is another.
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise ModelError(f"{path}: exists already; pass overwrite to replace it")
+        facts = {"config": self.config.model_dump_json(), **(metadata or {})}
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        partial = path.with_name(path.name + ".partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(weights, partial, metadata=facts)
+        elif path.suffix == ".pth":
+            torch.save({"metadata": facts, "state_dict": weights}, partial)
+        else:
+            raise ModelError(f"{path}: weights are saved as .safetensors or .pth")
+        partial.replace(path)
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a checkpoint written by :meth:`save`; tensors only, no pickled code is run.
+
+        Raises:
+            ModelError: the file is missing, damaged or not one of ours.
+        """
+        facts, weights = read_checkpoint(path)
+        try:
+            model = cls(**json.loads(facts["config"]))
+            model.load_state_dict(weights)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ModelError(f"{path}: not a checkpoint of this network ({reason})") from None
+        return model.eval()
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and weights of a ``.safetensors`` or ``.pth`` checkpoint.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; train one or name another with --model_path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return content["metadata"], content["state_dict"]
+    except Exception as error:  # every reader raises its own kinds for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal: names a checkpoint in results and exported files."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _fourier_bases(frame_length: int) -> tuple[Tensor, Tensor]:
+    """Windowed real-FFT matrices (frame, 2 * bins) and (2 * bins, frame) of the STFT pair.
+
+    A product with a constant matrix runs in every export format; an FFT operator does not.
+    """
+    bins = frame_length // 2 + 1
+    window = torch.from_numpy(analysis_window(frame_length)).double()
+    sample, frequency = torch.arange(frame_length).double(), torch.arange(bins).double()
+    angle = 2 * math.pi / frame_length * (sample[:, None] * frequency % frame_length)
+    analysis = torch.cat([angle.cos(), -angle.sin()], dim=1) * window[:, None]
+    weight = torch.full((bins,), 2.0, dtype=torch.float64)
+    weight[0] = weight[-1] = 1.0
+    synthesis = torch.cat([angle.cos() * weight, -angle.sin() * weight], dim=1).T / frame_length
+    return analysis.float(), (synthesis * window).float()
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    name = ".".join(str(part) for part in problem["loc"])
+    return f"{name}: {problem['msg']}" if name else problem["msg"]
