@@ -1,0 +1,469 @@
+"""Pairs of lossless and lossy audio: made once from a folder of music, read many times.
+
+A pair is two FLAC files of equal length: a segment of the original and the same samples after a
+condition of :mod:`enhancelib.codecs`. Three decisions keep the pair a pair:
+
+- The whole piece is degraded in stereo at its full rate (at least 44.1 kHz), then brought to the
+  wanted rate, then cut. So the codec is warm at the edges of a segment, and joint stereo does what
+  it does on a phone.
+- Codecs overshoot full scale and FLAC cannot store that. Where any version of a piece does, all
+  versions of that piece are turned down by one common gain (``gain_db`` in the manifest).
+- FLAC has 24 bits: its rounding, −146 dB, is far below any loss to be learnt, whereas 16 bits
+  (−98 dB) would put a noise floor of their own into near-transparent pairs. A 16-bit original at
+  its own rate is kept bit for bit either way.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from enhancelib import audio, codecs, parallel
+from enhancelib.catalogue import SPLITS, Piece, list_pieces, take
+from enhancelib.errors import ConfigError, EnhanceError, InputError
+
+if TYPE_CHECKING:
+    import pandas
+    import torch
+
+#: A transparent one, Bluetooth, streaming, both in a row, band-limited and noisy.
+DEFAULT_CONDITIONS = (
+    "lossless",
+    "sbc-53",
+    "sbc-20",
+    "aac-64",
+    "mp3-64",
+    "mp3-128",
+    "aac-64+sbc-20",
+    "down-16000hz",
+    "noise-white-20db",
+)
+COLUMNS = (
+    "lossless",
+    "lossy",
+    "condition",
+    "piece",
+    "source",
+    "group",
+    "licence",
+    "split",
+    "sample_rate",
+    "channels",
+    "start_s",
+    "seconds",
+    "gain_db",
+)
+MIN_CODING_RATE = 44100
+_PIECE_FILE = "piece.json"
+_SETTINGS_FILE = "settings.json"
+_PARTIAL = ".partial-"
+_LOG = logging.getLogger(__name__)
+
+
+class PairSettings(BaseModel):
+    """What decides the content of a folder of pairs; stored in it as ``settings.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_dir: str
+    sample_rate: int = Field(44100, ge=8000, le=192000)
+    duration_s: float = Field(3.0, ge=0.1, le=600.0)
+    max_files: int | None = Field(None, ge=1)
+    conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
+    seed: int = 0
+    layout: Literal[1] = 1
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_conditions(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        for name in conditions:
+            codecs.parse_condition(name)
+        if len(set(conditions)) != len(conditions):
+            raise ConfigError(f"a condition is named twice in {', '.join(conditions)}")
+        return conditions
+
+    @property
+    def coding_rate(self) -> int:
+        """The rate at which pieces are degraded, in Hz."""
+        return max(self.sample_rate, MIN_CODING_RATE)
+
+
+def prepare(
+    input_dir: str | Path,
+    output_dir: str | Path,
+    *,
+    sample_rate: int = 44100,
+    duration_s: float = 3.0,
+    max_files: int | None = None,
+    conditions: Sequence[str] | None = None,
+    seed: int = 0,
+    n_jobs: int | None = None,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Make pairs from every audio file of a folder; pick up where an earlier run stopped.
+
+    Every piece gets a folder of its own, which appears all at once when it is complete: a run that
+    is killed leaves no half pair, and the next run makes only what is missing or whose original has
+    changed. Unreadable files are skipped, logged, and listed in ``skipped.csv``.
+
+    Args:
+        input_dir: Folder of music (or one file); see :mod:`enhancelib.catalogue` for splits.
+        output_dir: Where the pairs go: a new or empty folder, or one with the same settings.
+        sample_rate: Of the pairs, in Hz.
+        duration_s: Length of a segment; the last part of a piece is kept from a third of it on,
+            padded with zeros.
+        max_files: Take at most so many files, spread over splits and sources.
+        conditions: Names of conditions; None means :data:`DEFAULT_CONDITIONS`.
+        seed: Of the noise in conditions that have any.
+        n_jobs: Processes; None means one per core.
+        scheduler: Address of a Dask scheduler that does the work instead.
+        overwrite: Start over where the folder holds pairs made with other settings.
+
+    Returns:
+        Path of ``manifest.csv`` in ``output_dir``: one row per pair, columns :data:`COLUMNS`.
+
+    Raises:
+        ConfigError: An impossible setting, or a folder with other settings or other content.
+        InputError: No audio in ``input_dir``, or none of it usable.
+    """
+    output_dir = Path(output_dir)
+    settings = _settings(
+        input_dir=_relative(Path(input_dir), output_dir),
+        sample_rate=sample_rate,
+        duration_s=duration_s,
+        max_files=max_files,
+        conditions=tuple(conditions) if conditions is not None else DEFAULT_CONDITIONS,
+        seed=seed,
+    )
+    made_here = output_dir.resolve()
+    pieces = [
+        piece
+        for piece in list_pieces(input_dir)
+        if made_here not in piece.path.resolve().parents  # pairs may lie inside the input
+    ]
+    pieces = take(pieces, max_files)
+    _claim(output_dir, settings, overwrite=overwrite)
+    jobs = [_Job(piece, output_dir, settings) for piece in pieces]
+    missing = [job for job in jobs if not job.is_complete()]
+    outcomes = parallel.map(
+        _make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
+    )
+    skipped = [
+        (job.piece.name, reason) for job, reason in zip(missing, outcomes, strict=True) if reason
+    ]
+    _report(skipped, output_dir, total=len(pieces), input_dir=Path(input_dir))
+    failed = {name for name, _ in skipped}
+    done = (job for job in jobs if job.piece.name not in failed)
+    rows = (row for job in done for row in job.rows())
+    return _write_csv(output_dir / "manifest.csv", COLUMNS, rows)
+
+
+def read_manifest(path: str | Path) -> pandas.DataFrame:
+    """The table of pairs, with ``lossless`` and ``lossy`` made absolute; one row per pair.
+
+    Columns beside the two paths: ``condition``; ``piece`` (name of the original file), ``source``
+    (package, album or folder), ``group`` (what must stay in one split), ``licence``, ``split``,
+    ``sample_rate`` in Hz, ``channels``, ``start_s`` within the piece, ``seconds`` of audio before
+    zero padding, ``gain_db`` given to both files.
+
+    Raises:
+        InputError: No such file, or no manifest of pairs.
+    """
+    import pandas  # only here, so that the workers that make pairs start quickly
+
+    path = _manifest_path(path)
+    text = dict.fromkeys(("piece", "source", "group", "licence"), str)
+    table = pandas.read_csv(
+        path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"
+    )
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise InputError(f"{path} is no manifest of pairs: it lacks {', '.join(missing)}")
+    for column in ("lossless", "lossy"):
+        table[column] = [str(path.parent / name) for name in table[column]]
+    return table
+
+
+class PairDataset:
+    """Pairs of one split as (lossy, lossless) tensors; a map-style PyTorch data set.
+
+    Each is float32 of shape (1, samples), the mean of the channels, equally long for all pairs. The
+    mean is linear, so it keeps the difference between the two what the codec made it.
+
+    Args:
+        manifest_path: ``manifest.csv`` of :func:`prepare`, or its folder.
+        split: ``"train"``, ``"validation"`` or ``"test"``.
+        conditions: Only these; None means all.
+
+    Raises:
+        InputError: An unknown split or no pair in it.
+    """
+
+    def __init__(
+        self, manifest_path: str | Path, split: str, *, conditions: Sequence[str] | None = None
+    ):
+        if split not in SPLITS:
+            raise InputError(f"split {split!r} is not one of {', '.join(SPLITS)}")
+        path = _manifest_path(manifest_path)
+        with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            self.rows = [
+                row
+                for row in csv.DictReader(file)
+                if row.get("split") == split
+                and (conditions is None or row["condition"] in conditions)
+            ]
+        if not self.rows:
+            raise InputError(f"{path} has no {split} pair: prepare at least three files of music")
+        self.root = path.parent
+        self.sample_rate = int(self.rows[0]["sample_rate"])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        row = self.rows[index]
+        return self._read(row["lossy"]), self._read(row["lossless"])
+
+    def _read(self, name: str) -> torch.Tensor:
+        import torch  # only here, so that the workers that make pairs start quickly
+
+        wave, _ = audio.load(self.root / name)
+        return torch.from_numpy(wave.mean(axis=0, keepdims=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """One piece to be turned into pairs."""
+
+    piece: Piece
+    output_dir: Path
+    settings: PairSettings
+
+    @property
+    def folder(self) -> Path:
+        return self.output_dir / self.piece.folder
+
+    @property
+    def fingerprint(self) -> list[int]:
+        """Size and time of the original, which tell whether it has changed."""
+        status = self.piece.path.stat()
+        return [status.st_size, status.st_mtime_ns]
+
+    def is_complete(self) -> bool:
+        """Whether the pairs of this very file are there."""
+        try:
+            return self._read()["fingerprint"] == self.fingerprint
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Manifest rows of the finished piece."""
+        made = self._read()
+        common = {
+            "piece": self.piece.name,
+            "source": self.piece.source,
+            "group": self.piece.group,
+            "licence": self.piece.licence,
+            "split": self.piece.split,
+            "sample_rate": self.settings.sample_rate,
+            "channels": made["channels"],
+            "gain_db": made["gain_db"],
+        }
+        for index, seconds in enumerate(made["seconds"]):
+            for condition in self.settings.conditions:
+                yield common | {
+                    "lossless": f"{self.piece.folder}/{_file_name(index, 'lossless')}",
+                    "lossy": f"{self.piece.folder}/{_file_name(index, condition)}",
+                    "condition": condition,
+                    "start_s": round(index * self.settings.duration_s, 6),
+                    "seconds": seconds,
+                }
+
+    def _read(self) -> dict:
+        return json.loads((self.folder / _PIECE_FILE).read_text(encoding="utf-8"))
+
+
+def _make_piece(job: _Job) -> str:
+    """Make all pairs of a piece; the reason when it cannot be done, else an empty string."""
+    partial = None
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=job.output_dir))
+        _write_piece(job, partial)
+        if job.folder.exists() and not job.is_complete():
+            shutil.rmtree(job.folder)
+        os.chmod(partial, 0o755)
+        partial.rename(job.folder)
+    except (EnhanceError, OSError) as error:
+        # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).
+        return "" if job.is_complete() else str(error)
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return ""
+
+
+def _write_piece(job: _Job, folder: Path) -> None:
+    """Degrade one piece under every condition and write its segments.
+
+    Versions wait on disk, not in memory, until the loudest peak of all of them is known.
+    """
+    settings = job.settings
+    fingerprint = job.fingerprint
+    original, _ = audio.load(job.piece.path, sample_rate=settings.coding_rate)
+    original = original[:2]  # of surround sound, the front pair: the codecs are stereo
+    digest = hashlib.sha256(os.fsencode(f"{settings.seed}:{job.piece.name}")).digest()
+    versions = {"lossless": None}
+    peak = 0.0
+    for condition in dict.fromkeys(("lossless", *settings.conditions)):
+        wave = original
+        if condition != "lossless":
+            wave = codecs.degrade(
+                original,
+                condition,
+                sample_rate=settings.coding_rate,
+                seed=int.from_bytes(digest[:4], "big"),
+            )
+        wave = audio.resample(wave, from_rate=settings.coding_rate, to_rate=settings.sample_rate)
+        peak = max(peak, float(np.abs(wave).max()))
+        np.save(folder / f"{condition}.npy", wave)
+        versions[condition] = folder / f"{condition}.npy"
+    gain = 1.0 if peak <= 1.0 else (1.0 - 2.0**-23) / peak
+    for condition, path in versions.items():
+        wave = np.load(path) * np.float32(gain)
+        cuts = audio.segments(
+            wave, sample_rate=settings.sample_rate, duration_s=settings.duration_s
+        )
+        for index, cut in enumerate(cuts):
+            audio.save(
+                folder / _file_name(index, condition),
+                cut,
+                sample_rate=settings.sample_rate,
+                subtype="PCM_24",
+            )
+        path.unlink()
+    total_s = wave.shape[-1] / settings.sample_rate
+    starts = [index * settings.duration_s for index in range(len(cuts))]
+    record = {
+        "piece": job.piece.name,
+        "fingerprint": fingerprint,
+        "channels": wave.shape[0],
+        "gain_db": round(20 * math.log10(gain), 4),
+        "seconds": [round(min(settings.duration_s, total_s - start), 6) for start in starts],
+    }
+    (folder / _PIECE_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _file_name(index: int, condition: str) -> str:
+    return f"{index:04d}.{condition}.flac"
+
+
+def _settings(**values: object) -> PairSettings:
+    """Checked settings; an impossible one is refused by its name."""
+    try:
+        return PairSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+
+
+def _relative(input_dir: Path, output_dir: Path) -> str:
+    """The input as seen from the output, so that both may move together."""
+    return Path(os.path.relpath(input_dir.resolve(), output_dir.resolve())).as_posix()
+
+
+def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None:
+    """Make the folder ours: new, resumed, or (with ``overwrite``) emptied of other pairs."""
+    settings_file = output_dir / _SETTINGS_FILE
+    if settings_file.is_file():
+        try:
+            found = PairSettings.model_validate_json(settings_file.read_text(encoding="utf-8"))
+        except ValidationError:
+            found = None
+        if found != settings:
+            if not overwrite:
+                raise ConfigError(
+                    f"{output_dir} holds pairs made with other settings"
+                    f"{_differences(found, settings)}: use another folder, or overwrite"
+                )
+            shutil.rmtree(output_dir)
+    elif output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise ConfigError(
+            f"{output_dir} is not empty and holds no pairs of ours: name a new folder"
+        )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    for left_over in output_dir.glob(f"{_PARTIAL}*"):
+        if left_over.is_dir():
+            shutil.rmtree(left_over, ignore_errors=True)
+        else:
+            left_over.unlink()
+    _write_text(settings_file, settings.model_dump_json(indent=1))
+
+
+def _differences(found: PairSettings | None, wanted: PairSettings) -> str:
+    if found is None:
+        return ""
+    before, after = found.model_dump(), wanted.model_dump()
+    changed = [
+        f"{name} {before[name]} ≠ {after[name]}" for name in before if before[name] != after[name]
+    ]
+    return f" ({'; '.join(changed)})"
+
+
+def _report(
+    skipped: Sequence[tuple[str, str]], output_dir: Path, *, total: int, input_dir: Path
+) -> None:
+    """Log and list what was skipped; raise when nothing is left."""
+    listing = output_dir / "skipped.csv"
+    listing.unlink(missing_ok=True)
+    if not skipped:
+        return
+    for name, reason in skipped:
+        _LOG.warning("skipped %s: %s", name, reason)
+    rows = [{"path": name, "reason": reason} for name, reason in skipped]
+    _write_csv(listing, ("path", "reason"), rows)
+    if len(skipped) == total:
+        raise InputError(
+            f"{input_dir}: none of the {total} audio files could be used; "
+            f"the first: {skipped[0][1]}"
+        )
+    _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, listing)
+
+
+def _manifest_path(path: str | Path) -> Path:
+    path = Path(path)
+    path = path / "manifest.csv" if path.is_dir() else path
+    if not path.is_file():
+        raise InputError(f"no manifest at {path}: run `enhancelib prepare` first")
+    return path
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path:
+    """Write a table row by row; the file appears when it is complete."""
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    partial.replace(path)
+    return path
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

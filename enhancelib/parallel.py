@@ -1,0 +1,102 @@
+"""One thin door to joblib and Dask: map a function over items, in order, with a progress bar."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import joblib
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from tqdm import tqdm
+
+from enhancelib.errors import ConfigError, EnhanceError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def map(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    n_jobs: int | None = None,
+    scheduler: str | None = None,
+    description: str = "",
+    unit: str = "file",
+) -> Iterator[Result]:
+    """Yield ``function(item)`` for every item, in the order of the items, as they get ready.
+
+    Results are handed over one by one, so memory does not grow with the number of items. The
+    progress bar (standard error) shows the count, the rate and the time that remains.
+
+    Args:
+        function: A picklable function of one argument (module level, so that a Dask worker can
+            import it). An exception it raises stops the map and is raised here.
+        items: What to map over.
+        n_jobs: Processes on this machine, each with one thread; None means one per usable core,
+            1 runs in this process.
+        scheduler: Address of a Dask scheduler (``"tcp://host:8786"``). Its workers then do the
+            work, and must see the same files under the same paths. A task whose worker dies is
+            run again on another worker.
+        description: Text before the bar.
+        unit: What one item is.
+
+    Raises:
+        ConfigError: ``n_jobs`` is zero, or no scheduler with a worker answers at the address.
+        EnhanceError: A local worker process was killed from outside (often: out of memory).
+    """
+    if n_jobs == 0:
+        raise ConfigError("n_jobs is 0: give the number of processes, or None for one per core")
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(
+            tqdm(total=len(items), desc=description, unit=unit, dynamic_ncols=True)
+        )
+        if scheduler is None:
+            pool = _local_pool(n_jobs)
+        else:
+            pool = _dask_pool(stack.enter_context(_dask_client(scheduler)))
+        try:
+            for result in pool(joblib.delayed(function)(item) for item in items):
+                bar.update()
+                yield result
+        except TerminatedWorkerError:
+            raise EnhanceError(
+                "a worker process was killed, perhaps for lack of memory: "
+                "run the same command again to resume, with a smaller n_jobs"
+            ) from None
+
+
+def _local_pool(n_jobs: int | None) -> joblib.Parallel:
+    """Processes on this machine; one thread each, so that two jobs use two cores, not four."""
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        return joblib.Parallel(
+            n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, return_as="generator"
+        )
+
+
+def _dask_pool(client) -> joblib.Parallel:
+    with joblib.parallel_config(backend="dask", client=client):
+        return joblib.Parallel(n_jobs=-1, return_as="generator")
+
+
+@contextlib.contextmanager
+def _dask_client(scheduler: str) -> Iterator:
+    """A client of the scheduler at this address that has at least one worker."""
+    from distributed import Client  # only here: a run on one machine needs no Dask
+
+    try:
+        client = Client(scheduler, timeout="10s", set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ConfigError(
+            f"no Dask scheduler answers at {scheduler!r} ({error}): start one with `dask scheduler`"
+        ) from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=30)
+        except TimeoutError:
+            raise ConfigError(
+                f"the Dask scheduler at {scheduler} has no worker: "
+                f"start one with `dask worker {scheduler}`"
+            ) from None
+        yield client

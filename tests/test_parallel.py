@@ -1,0 +1,157 @@
+"""parallel.map: order, laziness, errors, and a Dask cluster that loses a worker."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from enhancelib import parallel
+from enhancelib.errors import ConfigError, EnhanceError
+
+
+def square(number):
+    return number * number
+
+
+def slow_square(number):
+    time.sleep(0.05)
+    return number * number
+
+
+def process_and_number(number):
+    time.sleep(0.05)
+    return os.getpid(), number
+
+
+def fail_on_three(number):
+    if number == 3:
+        raise RuntimeError("three")
+    return number
+
+
+def kill_own_process(number):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_results_come_in_the_order_of_the_items(n_jobs):
+    numbers = list(range(20, 0, -1))
+    assert list(parallel.map(square, numbers, n_jobs=n_jobs)) == [n * n for n in numbers]
+
+
+def test_two_jobs_are_two_other_processes():
+    results = list(parallel.map(process_and_number, list(range(12)), n_jobs=2))
+    assert len({pid for pid, _ in results}) == 2
+    assert os.getpid() not in {pid for pid, _ in results}
+
+
+def test_a_result_is_handed_over_before_the_last_item_is_started():
+    started = []
+
+    def note(number):
+        started.append(number)
+        return number
+
+    results = parallel.map(note, list(range(100)), n_jobs=1)
+    assert next(results) == 0
+    assert len(started) < 100
+    results.close()
+
+
+def test_no_items_give_no_results():
+    assert list(parallel.map(square, [], n_jobs=1)) == []
+
+
+def test_progress_shows_count_rate_and_remaining_time(capfd):
+    list(parallel.map(slow_square, list(range(12)), n_jobs=1, description="pairs", unit="file"))
+    shown = capfd.readouterr().err
+    assert "pairs" in shown
+    assert "12/12" in shown
+    assert re.search(r"\d+/12 \[\d+:\d+<\d+:\d+, +[\d.]+(file/s|s/file)\]", shown)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_an_exception_of_the_function_reaches_the_caller(n_jobs):
+    with pytest.raises(RuntimeError, match="three"):
+        list(parallel.map(fail_on_three, list(range(6)), n_jobs=n_jobs))
+
+
+def test_a_killed_local_worker_is_one_line_with_a_remedy():
+    with pytest.raises(EnhanceError, match="smaller n_jobs"):
+        list(parallel.map(kill_own_process, [1, 2], n_jobs=2))
+
+
+def test_zero_jobs_are_refused():
+    with pytest.raises(ConfigError, match="n_jobs"):
+        list(parallel.map(square, [1], n_jobs=0))
+
+
+def test_a_scheduler_that_does_not_answer_is_refused():
+    with pytest.raises(ConfigError, match=r"no Dask scheduler answers at 'tcp://127\.0\.0\.1:9'"):
+        list(parallel.map(square, [1], scheduler="tcp://127.0.0.1:9"))
+
+
+@pytest.fixture
+def dask_cluster(tmp_path):
+    """A real scheduler and two worker processes; yields its address and the workers."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(__file__).parent),  # workers import this module's functions
+        "OMP_NUM_THREADS": "1",
+        "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100",
+    }
+    processes = []
+
+    def start(*arguments):
+        log = open(tmp_path / f"{len(processes)}.log", "w")  # noqa: SIM115
+        process = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        processes.append(process)
+        return process
+
+    address_file = tmp_path / "scheduler.json"
+    start(
+        "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
+        "--no-jupyter", "--scheduler-file", str(address_file),
+    )  # fmt: skip
+    worker = (
+        "dask_worker", "--scheduler-file", str(address_file), "--nthreads", "1", "--no-nanny",
+        "--no-dashboard", "--local-directory", str(tmp_path),
+    )  # fmt: skip
+    workers = [start(*worker), start(*worker)]
+    deadline = time.monotonic() + 40
+    while not address_file.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    address = re.search(r"tcp://[\d.]+:\d+", address_file.read_text()).group()
+    yield address, workers
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+def test_dask_finishes_when_a_worker_is_killed_midway(dask_cluster):
+    from distributed import Client
+
+    address, workers = dask_cluster
+    with Client(address, set_as_default=False) as client:
+        client.wait_for_workers(2, timeout=40)
+    numbers = list(range(60))
+    results = parallel.map(process_and_number, numbers, scheduler=address)
+    seen = [next(results) for _ in range(5)]
+    killer = threading.Thread(target=workers[0].kill)
+    killer.start()
+    seen += list(results)
+    killer.join()
+    assert workers[0].wait(timeout=10) == -signal.SIGKILL
+    assert [number for _, number in seen] == numbers
+    assert workers[1].pid in {pid for pid, _ in seen}
