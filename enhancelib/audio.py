@@ -2,7 +2,7 @@
 
 A *wave* is a ``float32`` array of shape ``(channels, samples)`` with full scale at [-1, 1]; its
 sample rate travels beside it as the keyword ``sample_rate``. libsndfile reads what it knows (WAV,
-FLAC, MP3, Ogg, AIFF …); FFmpeg, through PyAV and only when needed, reads the rest (M4A, AAC, WMA …).
+FLAC, MP3, Ogg, AIFF …); FFmpeg, through PyAV and only when needed, reads the rest (M4A, AAC …).
 """
 
 from __future__ import annotations
