@@ -1,0 +1,278 @@
+"""Distances between two signals seen through the short-time Fourier transform.
+
+Every function takes ``(estimate, reference)``, two waves of one shape ``(channels, samples)`` in
+[-1, 1], and returns one number; lower is better for all of them. The transform is the same
+throughout unless a docstring says otherwise: 2048-sample periodic Hann window, hop 512, centred,
+zeros beyond the ends (librosa's defaults). Two-channel signals give the mean over channels, or the
+norm over all of them where a formula is a ratio of norms.
+
+All raise :class:`~enhancelib.errors.InputError` for a wave that is empty, holds NaN or infinity, or
+differs in shape from the other.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+
+from enhancelib.waveform import check_pair, ratio, scale_invariant_ratio_db
+
+N_FFT = 2048
+HOP_LENGTH = 512
+POWER_FLOOR = 1e-8
+"""Power under which the log-spectral distances see silence."""
+SURVIVED_DB = 60.0
+"""Bins this far under the loudest one are left out of the phase and in-band measures."""
+SPLIT_HZ = 8000.0
+"""Where the high band of :func:`log_spectral_distance_hf` begins."""
+RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
+"""(transform, hop, window) in samples of :func:`multi_resolution_stft_distance`."""
+
+
+# --- one transform, shared -------------------------------------------------------------------
+
+
+class _Content:
+    """A wave that compares and hashes by what it holds, so that ``lru_cache`` can key on it."""
+
+    def __init__(self, wave: np.ndarray):
+        self.wave = wave
+        self._hash = hash(wave.tobytes())
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and np.array_equal(self.wave, other.wave)
+
+
+def _stft(wave: np.ndarray, n_fft: int, hop_length: int, win_length: int) -> np.ndarray:
+    """Complex spectrum (channels, bins, frames), unnormalised; the window sits mid-frame."""
+    window = np.zeros(n_fft, np.float32)
+    start = (n_fft - win_length) // 2
+    window[start : start + win_length] = 0.5 - 0.5 * np.cos(
+        2 * np.pi * np.arange(win_length) / win_length
+    )
+    padded = np.pad(wave, ((0, 0), (n_fft // 2, n_fft // 2)))
+    frames = sliding_window_view(padded, n_fft, axis=-1)[:, ::hop_length]
+    return scipy.fft.rfft(frames * window, axis=-1).swapaxes(1, 2)
+
+
+@lru_cache(maxsize=4)
+def _spectrum(content: _Content) -> np.ndarray:
+    return _stft(content.wave, N_FFT, HOP_LENGTH, N_FFT)
+
+
+@lru_cache(maxsize=4)
+def _magnitude(content: _Content) -> np.ndarray:
+    return np.abs(_spectrum(content))
+
+
+@lru_cache(maxsize=4)
+def _power(content: _Content) -> np.ndarray:
+    return _magnitude(content) ** 2
+
+
+@lru_cache(maxsize=4)
+def _log_power(content: _Content, floor: float) -> np.ndarray:
+    return np.log(np.maximum(_power(content), floor)) / np.float32(np.log(10))  # log10 is slow
+
+
+@lru_cache(maxsize=4)
+def _chroma(content: _Content, sample_rate: int) -> np.ndarray:
+    import librosa
+
+    return librosa.feature.chroma_stft(S=_power(content), sr=sample_rate, n_fft=N_FFT, tuning=0.0)
+
+
+def forget_spectra() -> None:
+    """Free the transforms kept from the last waves (they are four times the waves' size)."""
+    for cached in (_spectrum, _magnitude, _power, _log_power, _chroma):
+        cached.cache_clear()
+
+
+def _contents(estimate: np.ndarray, reference: np.ndarray) -> tuple[_Content, _Content]:
+    estimate, reference = check_pair(estimate, reference)
+    return _Content(estimate), _Content(reference)
+
+
+# --- magnitude and phase ---------------------------------------------------------------------
+
+
+def magnitude_distance(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Mean absolute difference of the magnitude spectra, ``mean | |X| - |X̂| |``. Symmetric."""
+    estimate, reference = _contents(estimate, reference)
+    return float(np.mean(np.abs(_magnitude(estimate) - _magnitude(reference))))
+
+
+def phase_distance(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Mean absolute phase difference in radians, 0 to π, weighted by the reference's magnitude.
+
+    Bins more than 60 dB under the reference's loudest are left out. A bin the estimate leaves empty
+    has no phase and counts π/2, the mean for a random one. 0 for a silent reference.
+    """
+    estimate, reference = _contents(estimate, reference)
+    spectrum, weight = _spectrum(estimate), _magnitude(reference)
+    difference = np.abs(np.angle(spectrum * _spectrum(reference).conj()))
+    difference[spectrum == 0] = np.pi / 2
+    heard = weight > weight.max() * 10 ** (-SURVIVED_DB / 20)
+    return ratio(np.sum((weight * difference)[heard]), np.sum(weight[heard]))
+
+
+def spectral_convergence(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Relative error of the magnitude spectra, ``‖|X̂| - |X|‖ / ‖|X|‖`` (Arık et al. 2019)."""
+    estimate, reference = (_magnitude(content) for content in _contents(estimate, reference))
+    return ratio(np.linalg.norm(estimate - reference), np.linalg.norm(reference))
+
+
+def multi_resolution_stft_distance(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Spectral convergence plus mean log-magnitude error (nepers), mean of three resolutions.
+
+    Yamamoto et al. 2020 (Parallel WaveGAN), their windows; powers under 1e-8 count as 1e-8.
+    """
+    estimate, reference = check_pair(estimate, reference)
+    total = 0.0
+    for resolution in RESOLUTIONS:
+        spectra = (_stft(wave, *resolution) for wave in (estimate, reference))
+        got, true = (np.maximum(x.real**2 + x.imag**2, POWER_FLOOR) for x in spectra)
+        total += 0.5 * float(np.mean(np.abs(np.log(got / true))))
+        got, true = np.sqrt(got), np.sqrt(true)
+        total += ratio(np.linalg.norm(got - true), np.linalg.norm(true))
+    return total / len(RESOLUTIONS)
+
+
+# --- log-spectral distance -------------------------------------------------------------------
+
+
+def _lsd(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """``mean_t sqrt(mean_f (difference of log10 powers)²)`` of (channels, bins, frames)."""
+    return float(np.mean(np.sqrt(np.mean((estimate - reference) ** 2, axis=1))))
+
+
+def log_spectral_distance(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Log-spectral distance in bels, as AERO, NU-Wave 2 and AP-BWE compute it. Symmetric.
+
+    ``mean_t sqrt(mean_f (log10 max(|X|², 1e-8) - log10 max(|X̂|², 1e-8))²)``. Bands that are nearly
+    empty in both weigh as much as loud ones: read it beside the relative and the split forms.
+    """
+    contents = _contents(estimate, reference)
+    return _lsd(*(_log_power(content, POWER_FLOOR) for content in contents))
+
+
+def log_spectral_distance_relative(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Log-spectral distance in bels with the floor 80 dB under the reference's loudest bin.
+
+    Blind to what lies under the floor, and so to the level of the recording.
+    """
+    estimate, reference = _contents(estimate, reference)
+    floor = POWER_FLOOR * (float(_magnitude(reference).max()) ** 2 or 1.0)
+    return _lsd(_log_power(estimate, floor), _log_power(reference, floor))
+
+
+def _split_bin(sample_rate: int) -> int:
+    """First bin of the high band: 8 kHz, or half the spectrum where the rate is under 32 kHz."""
+    return round(min(SPLIT_HZ, sample_rate / 4) * N_FFT / sample_rate)
+
+
+def log_spectral_distance_hf(
+    estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int
+) -> float:
+    """Log-spectral distance in bels of the band from 8 kHz up (upper half under 32 kHz rates)."""
+    high = np.s_[:, _split_bin(sample_rate) :]
+    contents = _contents(estimate, reference)
+    return _lsd(*(_log_power(content, POWER_FLOOR)[high] for content in contents))
+
+
+def log_spectral_distance_lf(
+    estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int
+) -> float:
+    """Log-spectral distance in bels of the band under 8 kHz (lower half under 32 kHz rates)."""
+    low = np.s_[:, : _split_bin(sample_rate)]
+    contents = _contents(estimate, reference)
+    return _lsd(*(_log_power(content, POWER_FLOOR)[low] for content in contents))
+
+
+# --- what survived ---------------------------------------------------------------------------
+
+
+def in_band_si_sdr(estimate: np.ndarray, reference: np.ndarray, *, untreated: np.ndarray) -> float:
+    """Scale-invariant SDR in dB over the bins that survived the degradation. Higher is better.
+
+    The "no harm" measure. With X the reference and Y the untreated lossy signal, a bin survived if
+    ``|X - Y|² ≤ |X|²`` and ``|X|²`` lies within 60 dB of its maximum: one mask, whatever the
+    system. Errors more than 60 dB under the signal count as none, so the range is -100 to 60.
+
+    Args:
+        estimate: What a system made of ``untreated``, or ``untreated`` itself.
+        reference: The lossless original.
+        untreated: The lossy signal before enhancement.
+    """
+    estimate, reference = check_pair(estimate, reference)
+    untreated, _ = check_pair(untreated, reference)
+    got, true, lossy = (_spectrum(_Content(wave)) for wave in (estimate, reference, untreated))
+    power = np.abs(true) ** 2
+    survived = (np.abs(true - lossy) ** 2 <= power) & (
+        power >= power.max() * 10 ** (-SURVIVED_DB / 10)
+    )
+    return scale_invariant_ratio_db(got[survived], true[survived], clamp_db=SURVIVED_DB)
+
+
+# --- features --------------------------------------------------------------------------------
+
+
+def mfcc_distance(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> float:
+    """Relative distance of 13 mel-frequency cepstral coefficients, ``‖M - M̂‖F / ‖M‖F``."""
+    import librosa
+
+    coefficients = []
+    for content in _contents(estimate, reference):
+        mel = librosa.feature.melspectrogram(S=_power(content), sr=sample_rate)
+        coefficients.append(librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=13))
+    got, true = coefficients
+    return ratio(np.linalg.norm(got - true), np.linalg.norm(true))
+
+
+def chroma_distance(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> float:
+    """Mean absolute difference of the 12 pitch-class energies, each frame's largest being 1."""
+    estimate, reference = (
+        _chroma(content, sample_rate) for content in _contents(estimate, reference)
+    )
+    return float(np.mean(np.abs(estimate - reference)))
+
+
+def tonnetz_distance(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> float:
+    """Mean Euclidean distance, per frame, of the 6 tonal centroids (Harte et al. 2006)."""
+    import librosa
+
+    estimate, reference = (
+        librosa.feature.tonnetz(chroma=_chroma(content, sample_rate), sr=sample_rate)
+        for content in _contents(estimate, reference)
+    )
+    return float(np.mean(np.linalg.norm(estimate - reference, axis=-2)))
+
+
+def spectral_centroid_distance(
+    estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int
+) -> float:
+    """Mean absolute difference, per frame, of the spectra's centres of gravity, in Hz."""
+    import librosa
+
+    estimate, reference = (
+        librosa.feature.spectral_centroid(S=_magnitude(content), sr=sample_rate)
+        for content in _contents(estimate, reference)
+    )
+    return float(np.mean(np.abs(estimate - reference)))
+
+
+def spectral_rolloff_distance(
+    estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int
+) -> float:
+    """Mean absolute difference, per frame, of the frequency under which 85 % of it lies, in Hz."""
+    import librosa
+
+    estimate, reference = (
+        librosa.feature.spectral_rolloff(S=_magnitude(content), sr=sample_rate, roll_percent=0.85)
+        for content in _contents(estimate, reference)
+    )
+    return float(np.mean(np.abs(estimate - reference)))
