@@ -9,13 +9,14 @@ validation or test. The rules, first match wins:
 2. a top-level folder called ``train``, ``validation``/``valid`` or ``test`` is the split. This is
    the layout of MUSDB18-HQ, of whose track folders only ``mixture.wav`` is taken; when no folder is
    called validation, part of ``train`` becomes it;
-3. a hash of the group's name decides, at the rates of :data:`SHARES`. The group is the catalogue's
-   ``group``, else the file's folder when the audio lies in three folders or more, else the file.
+3. otherwise the groups, in the order of a hash of their names, fill the splits by
+   :data:`HELD_OUT`. The group is the catalogue's ``group``, else the file's folder when the audio
+   lies in three folders or more, else the file.
 
-Where hashing leaves a split empty, the group nearest to it in hash order moves there, per source of
-a catalogue and then over all, as far as there are groups enough: train first, then validation, then
-test. A file's split depends neither on the machine nor on the order of listing, nor on how many
-files are taken.
+Where a catalogue names sources, rule 3 runs per source, so that every source of three groups or
+more is heard in every split. Two groups give a training and a validation split, one only training.
+A file's split depends neither on the machine, nor on the order of listing, nor on how many files
+are taken; it can change when files are added.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import math
 import os
 import re
 from collections import defaultdict
@@ -33,7 +35,8 @@ from enhancelib import audio
 from enhancelib.errors import InputError
 
 SPLITS = ("train", "validation", "test")
-SHARES = {"train": 0.7, "validation": 0.15, "test": 0.15}
+#: Share of the groups in validation and in test; at least one group each, rounded up.
+HELD_OUT = 0.15
 CATALOGUES = ("index.csv", "manifest.csv")
 _FOLDER_SPLITS = {
     "train": "train",
@@ -100,40 +103,48 @@ def list_pieces(input_path: str | Path) -> list[Piece]:
 
 
 def assign_splits(strata: dict[str, str], fixed: dict[str, str] | None = None) -> dict[str, str]:
-    """The split of every group, from a hash of its name, with no split left empty needlessly.
+    """The split of every group.
 
     Args:
-        strata: Group → stratum (its source). Each stratum of three groups or more gets a group in
-            every split.
-        fixed: Group → split, for groups whose split is given. Only given training groups may be
-            moved, and only to validation when that is empty: the common case of a data set that
-            comes in the halves train and test.
+        strata: Group → stratum (its source). Each stratum of three groups or more is heard in
+            every split; smaller ones are pooled.
+        fixed: Group → split, where it is given. Given splits stay, with one exception: when no
+            group at all is in validation, some given to training become it (data sets that come
+            in two halves).
 
     Returns:
         Group → ``"train"``, ``"validation"`` or ``"test"``.
     """
-    fixed = fixed or {}
-    splits = {group: fixed.get(group) or _hashed_split(group) for group in strata}
-    free = [group for group in strata if group not in fixed]
-    by_stratum = defaultdict(list)
-    for group in free:
-        by_stratum[strata[group]].append(group)
-    for members in by_stratum.values():
-        if len(members) >= len(SPLITS):
-            _fill_empty(splits, members, members)
-    if "test" in fixed.values() and "validation" not in splits.values():
-        for group in fixed:
-            if splits[group] == "train" and _hashed_split(group) == "validation":
-                splits[group] = "validation"
-    _fill_empty(splits, free or [group for group in fixed if fixed[group] != "test"], list(strata))
+    splits = dict(fixed or {})
+    members = defaultdict(list)
+    for group, stratum in strata.items():
+        if group not in splits:
+            members[stratum].append(group)
+    pooled = [group for groups in members.values() if len(groups) < 3 for group in groups]
+    for groups in [*(groups for groups in members.values() if len(groups) >= 3), pooled]:
+        splits |= _fill(groups, SPLITS)
+    if "validation" not in splits.values():
+        training = [group for group, split in splits.items() if split == "train"]
+        splits |= _fill(training, ("train", "validation"))
     return splits
+
+
+def _fill(groups: Sequence[str], splits: Sequence[str]) -> dict[str, str]:
+    """Distribute groups in hash order: the first split takes what the held-out ones leave."""
+    order = sorted(groups, key=lambda group: (_digest(group), group))
+    filled = {}
+    for already_held, split in enumerate(splits[1:], start=1):
+        count = math.ceil(HELD_OUT * len(groups)) if len(groups) > already_held else 0
+        filled |= dict.fromkeys(order[:count], split)
+        order = order[count:]
+    return filled | dict.fromkeys(order, splits[0])
 
 
 def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
     """At most ``max_files`` pieces that still cover every split and source as far as they can.
 
-    Within each split the sources take turns, in hash order; the splits are filled at the rates of
-    :data:`SHARES`, none left out while it has a piece and there is room. Sorted by name.
+    Within each split the sources take turns, in hash order; the splits are filled evenly up to
+    their shares, none left out while it has a piece and there is room. Sorted by name.
 
     Raises:
         InputError: ``max_files`` is less than one.
@@ -142,6 +153,7 @@ def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
         return list(pieces)
     if max_files < 1:
         raise InputError(f"max_files is {max_files}: it must be at least 1")
+    shares = {split: HELD_OUT for split in SPLITS} | {"train": 1 - 2 * HELD_OUT}
     queues = {
         split: _by_turns(piece for piece in pieces if piece.split == split) for split in SPLITS
     }
@@ -150,7 +162,7 @@ def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
     while len(taken) < max_files and any(queues.values()):
         open_splits = [split for split in SPLITS if queues[split]]
         # The split that is emptiest for its share; an unvisited one comes first.
-        split = min(open_splits, key=lambda name: (counts[name] > 0, counts[name] / SHARES[name]))
+        split = min(open_splits, key=lambda name: (counts[name] > 0, counts[name] / shares[name]))
         taken.append(queues[split].pop(0))
         counts[split] += 1
     return sorted(taken, key=lambda piece: piece.name)
@@ -161,39 +173,13 @@ def _digest(text: str) -> str:
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
-def _position(group: str) -> float:
-    """Where the hash puts a group on [0, 1): train first, then validation, then test."""
-    return int(_digest(group)[:13], 16) / 16**13
-
-
-def _hashed_split(group: str) -> str:
-    position = _position(group)
-    if position < SHARES["train"]:
-        return "train"
-    return "validation" if position < SHARES["train"] + SHARES["validation"] else "test"
-
-
-def _fill_empty(splits: dict[str, str], movable: Sequence[str], members: Sequence[str]) -> None:
-    """Move a group into each split that no member is in, while another split has one to spare."""
-    for wanted in SPLITS:
-        counts = {split: sum(splits[group] == split for group in members) for split in SPLITS}
-        if counts[wanted]:
-            continue
-        # An earlier split is more needed than a later one, so it may take a last group from it.
-        later = SPLITS[SPLITS.index(wanted) + 1 :]
-        spare = [group for group in movable if counts[splits[group]] > 1 or splits[group] in later]
-        if spare:
-            edge = max if wanted != "train" else min
-            splits[edge(spare, key=lambda group: (_position(group), group))] = wanted
-
-
 def _by_turns(pieces: Iterable[Piece]) -> list[Piece]:
-    """Pieces in hash order, the sources taking turns."""
+    """Pieces in hash order, the sources taking turns; each split starts with its own source."""
     by_source: dict[str, list[Piece]] = defaultdict(list)
     for piece in sorted(pieces, key=lambda piece: _digest(piece.name)):
         by_source[piece.source].append(piece)
     turns = [
-        (turn, source, piece)
+        (turn, _digest(piece.split + source), piece)
         for source, members in by_source.items()
         for turn, piece in enumerate(members)
     ]
