@@ -1,0 +1,379 @@
+"""Listen and compare: an A/B player and a blind ABX test, for JupyterLab and for static pages.
+
+All sources of a comparison play in step on one clock and differ only in gain, so switching is
+instant and free of clicks. Loudness is matched by ITU-R BS.1770. In a notebook each comparison is
+an anywidget; the ``text/html`` twin beside it needs no kernel. Audio is lossless (FLAC, 16 bit).
+
+Set the environment variable ``ENHANCELIB_AUDIO_DIR`` to a folder that is copied, under its own
+name, to the root of a published site: audio, pictures and code then become files there, loaded on
+demand, instead of bytes inside each page.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from enhancelib.errors import InputError
+from enhancelib.loudness import loudness_lufs, matched_gains_db, safe_gains_db
+
+AUDIO_DIR_VARIABLE = "ENHANCELIB_AUDIO_DIR"
+_PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mount.js")
+_PEAK_COLUMNS = 500
+_PICTURE_SIZE = (720, 160)
+_FLOOR_DB = -100.0
+
+
+@dataclass(frozen=True)
+class _Clip:
+    """One source as the page needs it."""
+
+    name: str
+    gain_db: float
+    flac: bytes
+    picture: bytes
+    peaks: bytes
+
+
+def _check_sources(sources: Mapping[str, np.ndarray], sample_rate: int) -> dict[str, np.ndarray]:
+    """Return the sources as float32, or say in one line which one cannot be used, and why."""
+    if not 3000 <= sample_rate <= 192000:
+        raise InputError(f"browsers play 3000 to 192000 Hz, not {sample_rate}: resample first")
+    if not sources:
+        raise InputError("a comparison needs at least one source")
+    checked = {name: np.asarray(wave) for name, wave in sources.items()}
+    first_name, first = next(iter(checked.items()))
+    for name, wave in checked.items():
+        if wave.ndim != 2 or wave.shape[0] not in (1, 2) or wave.shape[1] == 0:
+            raise InputError(
+                f"source {name!r} must be (1 or 2 channels, samples), got {wave.shape}"
+            )
+        if wave.dtype.kind != "f":
+            raise InputError(f"source {name!r} must be floating point, got {wave.dtype}")
+        if not np.isfinite(wave).all():
+            raise InputError(f"source {name!r} holds NaN or infinity")
+        if wave.shape != first.shape:
+            raise InputError(
+                f"source {name!r} is {wave.shape} but {first_name!r} is {first.shape}: align them"
+            )
+    return {name: wave.astype(np.float32) for name, wave in checked.items()}
+
+
+def _flac(wave: np.ndarray, sample_rate: int) -> tuple[bytes, float]:
+    """FLAC bytes, and the gain in dB that undoes the scaling of a wave beyond full scale."""
+    import soundfile
+
+    scale = max(1.0, float(np.abs(wave).max()))
+    samples = np.clip(np.round(wave / scale * 32768), -32768, 32767).astype(np.int16)
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples.T, sample_rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue(), 20 * math.log10(scale)
+
+
+def _picture(wave: np.ndarray, gain_db: float) -> bytes:
+    """Spectrogram as heard (gain applied), a small WebP in the colours of the figures."""
+    import matplotlib as mpl
+    from PIL import Image
+
+    from enhancelib import plotting
+
+    width, height = _PICTURE_SIZE
+    hop_length = max(16, -(-wave.shape[1] // width))
+    level = plotting.level_db(wave, hop_length=hop_length, floor_db=_FLOOR_DB - 20) + gain_db
+    shade = np.clip(level[::-1] / -_FLOOR_DB + 1, 0, 1)
+    colours = mpl.colormaps[plotting.LEVEL_MAP](shade, bytes=True)[..., :3]
+    buffer = io.BytesIO()
+    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BOX)
+    image.save(buffer, "WEBP", quality=82, method=6)
+    return buffer.getvalue()
+
+
+def _peaks(wave: np.ndarray, gain_db: float) -> bytes:
+    """Largest magnitude in each of 500 columns, one byte each, full scale is 255."""
+    edges = np.linspace(0, wave.shape[1], _PEAK_COLUMNS + 1).astype(int)[:-1]
+    peaks = np.maximum.reduceat(np.abs(wave).max(axis=0), edges) * 10 ** (gain_db / 20)
+    return np.clip(np.round(peaks * 255), 0, 255).astype(np.uint8).tobytes()
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+@functools.cache
+def _code() -> tuple[str, str]:
+    """JavaScript module and style sheet; comments and indentation are left out of the page."""
+    folder = resources.files("enhancelib") / "static"
+    module = "\n".join((folder / part).read_text("utf-8") for part in _PARTS)
+    lines = (line.strip() for line in module.splitlines())
+    module = "\n".join(line for line in lines if line and not line.startswith("//"))
+    style = re.sub(r"\s+", " ", (folder / "listening.css").read_text("utf-8"))
+    return module, style
+
+
+def _write_once(folder: Path, data: bytes, suffix: str, stem: str = "") -> str:
+    """Write data under the hash of its content, unless it is there; returns the site path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"{stem}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
+    path = folder / name
+    if not path.exists():
+        partial = folder / f".{name}.{os.getpid()}"
+        partial.write_bytes(data)
+        partial.replace(path)
+    return f"{folder.name}/{name}"
+
+
+@functools.cache
+def _widget_class() -> type:
+    """The anywidget, made on first use: building a static page needs no widget machinery."""
+    import anywidget
+    import traitlets
+
+    class Comparison(anywidget.AnyWidget):
+        _esm, _css = _code()
+        spec = traitlets.Dict().tag(sync=True)
+        audio = traitlets.List(traitlets.Bytes()).tag(sync=True)
+        answers = traitlets.List().tag(sync=True)
+
+    return Comparison
+
+
+class _Comparison:
+    """Sources prepared for the page, shown as a widget and as its static twin."""
+
+    _kind: str
+
+    def __init__(
+        self,
+        sources: Mapping[str, np.ndarray],
+        *,
+        sample_rate: int,
+        title: str,
+        loudness_match: bool,
+        audio_dir: str | Path | None,
+        pictures: bool,
+        extra: Mapping[str, Any],
+    ) -> None:
+        waves = _check_sources(sources, sample_rate)
+        audio_dir = audio_dir or os.environ.get(AUDIO_DIR_VARIABLE)
+        self._audio_dir = Path(audio_dir) if audio_dir else None
+        values = list(waves.values())
+        gains = (
+            matched_gains_db(values, sample_rate=sample_rate)
+            if loudness_match
+            else safe_gains_db(values)
+        )
+        self.gains_db: dict[str, float] = dict(zip(waves, gains, strict=True))
+        self._clips = [
+            self._clip(name, wave, sample_rate, pictures) for name, wave in waves.items()
+        ]
+        channels, samples = values[0].shape
+        self._spec = {
+            "kind": self._kind,
+            "title": title,
+            "sampleRate": sample_rate,
+            "seconds": samples / sample_rate,
+            "channels": channels,
+            "matched": loudness_match,
+            "note": _loudness_note(values[0], gains[0], sample_rate) if loudness_match else "",
+            **extra,
+        }
+        self._widget: Any = None
+
+    def _clip(self, name: str, wave: np.ndarray, sample_rate: int, pictures: bool) -> _Clip:
+        gain_db = self.gains_db[name]
+        flac, undo_db = _flac(wave, sample_rate)
+        picture = _picture(wave, gain_db) if pictures else b""
+        peaks = _peaks(wave, gain_db) if pictures else b""
+        return _Clip(name, gain_db + undo_db, flac, picture, peaks)
+
+    def _source_spec(self, clip: _Clip) -> dict[str, Any]:
+        """What JavaScript reads of a clip, its audio and picture inline."""
+        return {
+            "name": clip.name,
+            "gainDb": clip.gain_db,
+            "shownDb": self.gains_db[clip.name],
+            "peaks": _base64(clip.peaks),
+            "image": f"data:image/webp;base64,{_base64(clip.picture)}",
+        }
+
+    def _linked_source_spec(self, clip: _Clip, folder: Path) -> dict[str, Any]:
+        """The same with audio and picture in files of the site."""
+        spec = self._source_spec(clip)
+        del spec["image"]
+        if clip.picture:
+            spec["imageUrl"] = _write_once(folder, clip.picture, ".webp")
+        return {**spec, "url": _write_once(folder, clip.flac, ".flac"), "bytes": len(clip.flac)}
+
+    def html(self) -> str:
+        """The comparison as a piece of HTML that plays without a kernel."""
+        module, style = _code()
+        if self._audio_dir is None:
+            sources = [
+                {**self._source_spec(clip), "audio": _base64(clip.flac)} for clip in self._clips
+            ]
+            code = (
+                f"<style>{style}</style>\n<script type='module'>\n{module}\nmountAll();\n</script>"
+            )
+        else:
+            sources = [self._linked_source_spec(clip, self._audio_dir) for clip in self._clips]
+            code = _linked_code(
+                _write_once(self._audio_dir, module.encode(), ".mjs", "listening-"),
+                _write_once(self._audio_dir, style.encode(), ".css", "listening-"),
+            )
+        spec = json.dumps({**self._spec, "sources": sources}, ensure_ascii=False)
+        spec = spec.replace("<", "\\u003c")
+        label = escape(self._spec["title"] or "Audio comparison")
+        names = ", ".join(escape(clip.name) for clip in self._clips)
+        return (
+            f'<div class="el-root el-{self._kind}" role="group" aria-label="{label}">'
+            f'<script type="application/json">{spec}</script>'
+            f"<p>{label}: {names}. Listening needs JavaScript.</p></div>\n{code}"
+        )
+
+    def widget(self) -> Any:
+        """The anywidget of this comparison (one for its life)."""
+        if self._widget is None:
+            spec = {**self._spec, "sources": [self._source_spec(clip) for clip in self._clips]}
+            self._widget = _widget_class()(spec=spec, audio=[clip.flac for clip in self._clips])
+        return self._widget
+
+    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self.html()}
+        if self._audio_dir is None:  # a page is no place for a widget's second copy of the audio
+            shown = self.widget()._repr_mimebundle_()
+            data, metadata = shown if isinstance(shown, tuple) else (shown, {})
+            return {**data, **bundle}, metadata
+        return bundle, {}
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.gains_db)
+        return f"{type(self).__name__}({names}; {self._spec['seconds']:.1f} s)"
+
+
+def _loudness_note(first: np.ndarray, gain_db: float, sample_rate: int) -> str:
+    level = loudness_lufs(first, sample_rate=sample_rate) + gain_db
+    return f"Loudness matched to {level:.1f} LUFS." if math.isfinite(level) else ""
+
+
+def _linked_code(module_path: str, style_path: str) -> str:
+    """Load the module and style of the site, once for all players, at any depth of page."""
+    return (
+        "<script type='module'>\n"
+        "const at = (path) => new URL((document.documentElement.dataset.content_root ?? '') + path,"
+        " document.baseURI).href;\n"
+        f"const style = at('{style_path}');\n"
+        "if (!document.querySelector(`link[href='${style}']`)) document.head.append(Object.assign("
+        "document.createElement('link'), { rel: 'stylesheet', href: style }));\n"
+        f"(await import(at('{module_path}'))).mountAll();\n"
+        "</script>"
+    )
+
+
+class Player(_Comparison):
+    """A/B player: any number of sources, one playhead, instant switching, loop, loudness match.
+
+    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops.
+
+    Args:
+        sources: Name to wave, each float (1 or 2 channels, samples), all of one shape.
+        sample_rate: In Hz.
+        title: Heading of the player.
+        loudness_match: Bring all sources to the loudness of the first (gains stated in dB).
+        audio_dir: Write audio as files here, see the module; the environment variable where None.
+
+    Raises:
+        InputError: No source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
+
+    Attributes:
+        gains_db: Name to the gain at which the source is heard.
+    """
+
+    _kind = "player"
+
+    def __init__(
+        self,
+        sources: Mapping[str, np.ndarray],
+        *,
+        sample_rate: int,
+        title: str = "",
+        loudness_match: bool = True,
+        audio_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            sources,
+            sample_rate=sample_rate,
+            title=title,
+            loudness_match=loudness_match,
+            audio_dir=audio_dir,
+            pictures=True,
+            extra={},
+        )
+
+
+class ABX(_Comparison):
+    """Blind ABX test: in each trial X is A or B, drawn by the browser.
+
+    No waveform is shown, and no score before the last trial. The answers can be downloaded as CSV
+    (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
+    :attr:`answers`.
+
+    Args:
+        a: float (1 or 2 channels, samples).
+        b: The same shape.
+        sample_rate: In Hz.
+        trials: Number of trials, fixed in advance.
+        names: What A and B are.
+        title: Heading of the test.
+        loudness_match: Bring B to the loudness of A.
+        audio_dir: As for :class:`Player`.
+
+    Raises:
+        InputError: As for :class:`Player`, or fewer than one trial.
+    """
+
+    _kind = "abx"
+
+    def __init__(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        *,
+        sample_rate: int,
+        trials: int = 10,
+        names: tuple[str, str] = ("A", "B"),
+        title: str = "ABX",
+        loudness_match: bool = True,
+        audio_dir: str | Path | None = None,
+    ) -> None:
+        if trials < 1:
+            raise InputError(f"an ABX test needs at least one trial, got {trials}")
+        if names[0] == names[1]:
+            raise InputError(f"A and B need different names, both are {names[0]!r}")
+        super().__init__(
+            {names[0]: a, names[1]: b},
+            sample_rate=sample_rate,
+            title=title,
+            loudness_match=loudness_match,
+            audio_dir=audio_dir,
+            pictures=False,
+            extra={"trials": trials},
+        )
+
+    @property
+    def answers(self) -> list[dict[str, Any]]:
+        """The answers given so far in this notebook, one row for each trial, as in the CSV."""
+        return list(self._widget.answers) if self._widget is not None else []

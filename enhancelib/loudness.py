@@ -1,0 +1,73 @@
+"""Loudness and true peak (ITU-R BS.1770), and the gains that make waves fair to compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+MAX_GAIN_DB = 15.0  # a nearly silent wave is not raised further
+PEAK_LIMIT_DB = -0.1  # true peak, dB relative to full scale, of the loudest matched wave
+
+
+def loudness_lufs(wave: np.ndarray, *, sample_rate: int) -> float:
+    """Integrated loudness in LUFS (ITU-R BS.1770-4); minus infinity for silence.
+
+    A clip shorter than one 400 ms gating block is repeated until it fills one.
+
+    Args:
+        wave: float (channels, samples) in [-1, 1].
+        sample_rate: In Hz.
+    """
+    import pyloudnorm
+
+    repeats = math.ceil(0.4 * sample_rate / wave.shape[1]) + 1 if wave.shape[1] else 1
+    repeated = np.tile(wave, repeats) if wave.shape[1] < 0.4 * sample_rate else wave
+    if not repeated.any():
+        return -math.inf
+    with np.errstate(divide="ignore"):
+        return float(pyloudnorm.Meter(sample_rate).integrated_loudness(repeated.T.astype(float)))
+
+
+def true_peak_db(wave: np.ndarray) -> float:
+    """True peak in dB relative to full scale, from 4 times oversampling (ITU-R BS.1770-4, annex 2).
+
+    Args:
+        wave: float (channels, samples).
+    """
+    from scipy.signal import resample_poly
+
+    peak = float(np.abs(resample_poly(wave, 4, 1, axis=1)).max(initial=0.0))
+    return 20 * math.log10(max(peak, float(np.abs(wave).max(initial=0.0)), 1e-12))
+
+
+def matched_gains_db(waves: Sequence[np.ndarray], *, sample_rate: int) -> list[float]:
+    """Gains in dB that bring all waves to the loudness of the first without clipping any.
+
+    Silent waves keep gain 0; no gain exceeds ±15 dB relative to the first. Where a matched wave
+    would pass -0.1 dB true peak, all are lowered alike.
+
+    Args:
+        waves: Each float (channels, samples).
+        sample_rate: In Hz.
+    """
+    levels = [loudness_lufs(wave, sample_rate=sample_rate) for wave in waves]
+    target = next((level for level in levels if math.isfinite(level)), 0.0)
+    gains = [
+        min(max(target - level, -MAX_GAIN_DB), MAX_GAIN_DB) if math.isfinite(level) else 0.0
+        for level in levels
+    ]
+    loudest = max(true_peak_db(wave) + gain for wave, gain in zip(waves, gains, strict=True))
+    lowered = min(0.0, PEAK_LIMIT_DB - loudest)
+    return [gain + lowered for gain in gains]
+
+
+def safe_gains_db(waves: Sequence[np.ndarray]) -> list[float]:
+    """One gain in dB for all waves: 0, or as much lower as keeps the loudest from clipping.
+
+    Args:
+        waves: Each float (channels, samples).
+    """
+    lowered = min(0.0, PEAK_LIMIT_DB - max(true_peak_db(wave) for wave in waves))
+    return [lowered] * len(waves)
