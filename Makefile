@@ -1,0 +1,115 @@
+# `make help` lists what can be made. One dial: PROFILE=smoke|default|full (notebooks/profiles).
+PROFILE ?= default
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PORT ?= 8000
+# Extra package index for PyTorch, e.g. its CPU-only wheels: https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+# Where the environment lives. It may be shared by several checkouts: PYTHONPATH decides whose code runs.
+VENV := $(or $(ENHANCELIB_VENV),.venv)
+BIN := $(abspath $(VENV))/bin
+export PATH := $(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export JUPYTER_PREFER_ENV_PATH := 1
+
+# Written last, so that a half-made environment is never taken for a whole one.
+ENVIRONMENT := $(VENV)/.made-from-lock-$(shell cksum < requirements.lock | cut -d' ' -f1)
+TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)",$$/\1/p' pyproject.toml)
+
+RUN := data/runs/$(PROFILE)
+CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.py))))
+EXECUTED := $(CHAPTERS:%=$(RUN)/notebooks/%.ipynb)
+# What a chapter's result may depend on: the library without its command line, and the audio.
+CODE := $(filter-out enhancelib/cli.py enhancelib/train.py,$(wildcard enhancelib/*.py)) \
+	$(shell find enhancelib/static enhancelib/pretrained -type f 2>/dev/null)
+EXCERPTS := $(wildcard data/excerpts/*)
+
+# The directory that receives html/; the tests build their smoke book elsewhere.
+SITE := jupyter_book/_build
+PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
+BUILT := $(SITE)/.built-$(PROFILE)
+
+.PHONY: help environment browser notebooks chapters book serve format lint test lock clean
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:  ## This list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
+	@echo "  PROFILE=smoke|default|full, PYTHON=…, TORCH_INDEX=…, PORT=…, ENHANCELIB_VENV=… (see CONTRIBUTING.md)"
+
+environment: $(ENVIRONMENT)  ## .venv with everything pinned in requirements.lock
+
+$(ENVIRONMENT):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@rm -f $(VENV)/.made-from-lock-*
+	@# Debian's python3 has no ensurepip without python3-venv: then let the outer pip do it.
+	test -x "$(BIN)/python" || $(PYTHON) -m venv --without-pip $(VENV)
+	"$(BIN)/python" -m pip --version >/dev/null 2>&1 || "$(BIN)/python" -m ensurepip >/dev/null 2>&1 \
+	  || $(PYTHON) -m pip --python "$(BIN)/python" install --quiet pip \
+	  || { echo "error: $(PYTHON) has neither pip nor ensurepip: apt install python3-pip" >&2; exit 1; }
+	"$(BIN)/python" -m pip install --quiet --upgrade 'pip>=26'
+	@echo "Installing $$(grep -c == requirements.lock) packages (4.5 GB, minutes on a first run)"
+	"$(BIN)/python" -m pip install --progress-bar off --no-deps -r requirements.lock
+	"$(BIN)/python" -m pip install -c requirements.lock $(TORCH) $(TORCH_INDEX:%=--extra-index-url %)
+	PYTHONPATH= "$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@# librosa compiles on first use; done once here, since parallel first runs damage its cache.
+	find $(VENV) \( -name '*.nbi' -o -name '*.nbc' \) -delete
+	"$(BIN)/python" tools/warm_up.py
+	@touch $@
+
+browser:
+	@"$(BIN)/python" tools/browser.py
+
+notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
+	"$(BIN)/python" tools/pair.py
+
+# A chapter runs again when it, the code, the profile or a chapter whose files it reads has changed.
+$(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tools/run_chapter.py \
+		$(CODE) $(ENVIRONMENT)
+	@echo "== $* ($(PROFILE)) =="
+	"$(BIN)/python" tools/run_chapter.py $< $@ --profile $(PROFILE)
+
+$(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
+$(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
+$(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
+$(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
+$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
+
+chapters: $(EXECUTED)
+
+book: $(BUILT)  ## Run the chapters and build the book
+	@echo "The book is ready: open $(SITE)/html/index.html, or make serve"
+
+$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md enhancelib/cli.py enhancelib/train.py
+	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
+	mkdir -p $(RUN)/book $(SITE)
+	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
+	mkdir -p $(RUN)/book/notebooks
+	cp $(EXECUTED) $(RUN)/book/notebooks
+	jupyter-book build $(RUN)/book --path-output $(dir $(SITE)) --all -W --keep-going --quiet
+	@touch $@
+
+serve:  ## Serve the built book on http://localhost:$PORT
+	@test -f $(SITE)/html/index.html || { echo "error: no book yet: make book" >&2; exit 1; }
+	@echo "http://localhost:$(PORT) (Ctrl+C stops)"
+	@"$(BIN)/python" -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)/html >/dev/null
+
+format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the notebooks
+	ruff format .
+	ruff check --fix .
+	"$(BIN)/python" tools/pair.py
+
+lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
+	ruff format --check .
+	ruff check .
+	lint-imports
+	"$(BIN)/python" tools/pair.py --check
+
+test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
+	"$(BIN)/python" -m pytest
+
+lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
+	"$(BIN)/python" tools/lock.py
+
+clean:  ## Remove what was made, except the environment
+	rm -rf data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache

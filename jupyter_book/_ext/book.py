@@ -1,0 +1,43 @@
+"""The book's own Sphinx extension: equations as MathML, and the theme's options.
+
+MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
+"""
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.writers.html5 import HTML5Translator
+
+
+def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    """An equation within a sentence."""
+    self.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    """An equation on a line of its own; a narrow screen scrolls it sideways."""
+    self.body.append(self.starttag(node, "div", CLASS="math-block"))
+    if node["number"]:
+        self.body.append(f'<span class="eqno">({node["number"]})</span>')
+    self.body.append(convert(node.astext(), display="block"))
+    self.body.append("</div>\n")
+    raise nodes.SkipNode
+
+
+def set_theme_options(app: Sphinx, config: Config) -> None:
+    """Put the title beside the logo; show source and launch links if the repository is named."""
+    options = config.html_theme_options
+    options["logo"] = {"text": config.html_title}
+    if options.get("repository_url"):
+        options["use_repository_button"] = True
+        options["launch_buttons"]["binderhub_url"] = "https://mybinder.org"
+        options["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("config-inited", set_theme_options, priority=100)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

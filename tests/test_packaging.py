@@ -1,0 +1,100 @@
+"""pyproject.toml, the lock and requirements.txt agree."""
+
+import ast
+import re
+import sys
+import tomllib
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+# What the project is built on by decision.
+FIXED = {
+    *("jupyterlab", "jupytext", "papermill", "nbval", "ipywidgets", "matplotlib"),
+    *("torch", "librosa", "onnx", "onnxruntime", "tensorflow"),
+}
+# Import names that differ from the package's.
+PACKAGE_OF = {"yaml": "pyyaml", "visqol": "visqol-python"}
+
+
+@pytest.fixture(scope="module")
+def pyproject(root):
+    return tomllib.loads((root / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def direct(pyproject):
+    lines = list(pyproject["project"]["dependencies"])
+    for extra in pyproject["project"]["optional-dependencies"].values():
+        lines += extra
+    return [Requirement(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def lock(root):
+    lines = (root / "requirements.lock").read_text().splitlines()
+    pins = [Requirement(line) for line in lines if not line.startswith("#")]
+    return {canonicalize_name(pin.name): pin for pin in pins}
+
+
+def test_lock_is_pins_only(lock):
+    for pin in lock.values():
+        assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
+        assert pin.url is None, pin
+        assert not re.match(r"(torch|triton|enhancelib)$|nvidia-|cuda-", pin.name), pin
+
+
+def test_every_direct_dependency_is_locked_at_a_version_it_accepts(direct, lock):
+    for requirement in direct:
+        name = canonicalize_name(requirement.name)
+        if name == "torch":  # its own step in the Makefile
+            assert re.fullmatch(r"==[\d.]+", str(requirement.specifier))
+            continue
+        assert name in lock, f"{name}: make lock"
+        version = str(lock[name].specifier).removeprefix("==")
+        assert requirement.specifier.contains(version), f"{requirement} but {lock[name]}: make lock"
+        assert str(lock[name].marker) == str(requirement.marker), name
+
+
+def test_what_the_project_is_built_on_is_there(direct):
+    assert FIXED <= {canonicalize_name(r.name) for r in direct}
+
+
+def test_tensorflow_suits_every_machine_exactly_once(direct):
+    flavours = [r for r in direct if r.name.startswith("tensorflow")]
+    for system, machine in [("linux", "x86_64"), ("linux", "aarch64"), ("darwin", "arm64")]:
+        environment = {"sys_platform": system, "platform_machine": machine}
+        chosen = [r.name for r in flavours if r.marker.evaluate(environment)]
+        wanted = "tensorflow-cpu" if (system, machine) == ("linux", "x86_64") else "tensorflow"
+        assert chosen == [wanted]
+
+
+def test_requirements_txt_takes_every_extra_but_the_one_pip_cannot_resolve(root, pyproject):
+    text = (root / "requirements.txt").read_text()
+    (extras,) = re.findall(r"^-e \.\[([\w,]+)\]$", text, re.MULTILINE)
+    assert set(extras.split(",")) == set(pyproject["project"]["optional-dependencies"]) - {
+        "convert"
+    }
+    assert "\n-c requirements.lock\n" in text
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names that a Python text imports."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "folder", ["enhancelib", "notebooks", "tests", "tools", "jupyter_book/_ext"]
+)
+def test_everything_imported_is_a_direct_dependency(root, direct, folder):
+    declared = {canonicalize_name(r.name) for r in direct} | {"enhancelib", "conftest"}
+    names = set().union(*(imported(path.read_text()) for path in (root / folder).glob("*.py")))
+    for name in names - set(sys.stdlib_module_names):
+        assert canonicalize_name(PACKAGE_OF.get(name, name)) in declared, f"{folder}: {name}"

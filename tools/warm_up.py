@@ -1,0 +1,12 @@
+"""Compile librosa's numba functions into their cache once, in one process."""
+
+import librosa
+import numpy as np
+
+SAMPLE_RATE = 22050
+tone = np.sin(2 * np.pi * 440 * np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE).astype(np.float32)
+for feature in ("mfcc", "chroma_stft", "tonnetz", "spectral_centroid", "spectral_rolloff"):
+    getattr(librosa.feature, feature)(y=tone, sr=SAMPLE_RATE)
+librosa.effects.time_stretch(tone, rate=1.1)
+librosa.effects.pitch_shift(tone, sr=SAMPLE_RATE, n_steps=1)
+print("librosa is warm")
