@@ -25,7 +25,7 @@ class Metric:
     better: Literal["lower", "higher"]
     title: str
     expensive: bool = False
-    """Takes a good part of a second: computed only when asked for by name."""
+    """Costs more than all the others together: computed only when asked for by name."""
 
     @property
     def needs(self) -> frozenset[str]:

@@ -19,6 +19,8 @@ from enhancelib.waveform import check_pair
 
 MODEL_RATE_HZ = 48000
 """Sample rate both models listen at."""
+LOWEST_MOS = 1.0
+"""The worst a mean opinion score can be."""
 SHORTEST_S = 0.6
 """ViSQOL compares patches of 0.6 s; it has nothing to say of less."""
 
@@ -27,7 +29,8 @@ def visqol(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> 
     """ViSQOL v3, audio mode: predicted mean opinion score, 1 to 4.73; higher is better.
 
     Chinen et al. 2020, in the Python port that ships its model. It aligns the two signals itself:
-    a delay is not punished here (see :func:`enhancelib.spectral.in_band_si_sdr`).
+    neither a delay nor a gain is punished here (:func:`enhancelib.spectral.in_band_si_sdr` sees a
+    delay). A silent estimate, for which the model has no value, scores 1.
 
     Raises:
         InputError: No wave, different shapes, a silent reference, or less than 0.6 s.
@@ -38,6 +41,8 @@ def visqol(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> 
             f"ViSQOL needs at least {SHORTEST_S} s, got {reference.size / MODEL_RATE_HZ:.2f} s: "
             "score a longer excerpt or leave this metric out"
         )
+    if not estimate.any():
+        return LOWEST_MOS
     return float(_visqol_api().measure_from_arrays(reference, estimate, MODEL_RATE_HZ).moslqo)
 
 
@@ -49,9 +54,9 @@ def zimtohrli(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) 
     Raises:
         InputError: No wave, different shapes or a silent reference.
     """
+    estimate, reference = _hearing_pair(estimate, reference, sample_rate)
     import zimtohrli as package
 
-    estimate, reference = _hearing_pair(estimate, reference, sample_rate)
     return float(package.mos_from_signals(reference, estimate))
 
 

@@ -201,7 +201,9 @@ def in_band_si_sdr(estimate: np.ndarray, reference: np.ndarray, *, untreated: np
 
     The "no harm" measure. With X the reference and Y the untreated lossy signal, a bin survived if
     ``|X - Y|² ≤ |X|²`` and ``|X|²`` lies within 60 dB of its maximum: one mask, whatever the
-    system. Errors more than 60 dB under the signal count as none, so the range is -100 to 60.
+    system. Errors more than 60 dB under the signal count as none, so the range is -100 to 60. A bin
+    that was emptied altogether lies on the mask's edge: about half of such bins count as survived,
+    so a band-limited condition still charges for what is invented, a little.
 
     Args:
         estimate: What a system made of ``untreated``, or ``untreated`` itself.

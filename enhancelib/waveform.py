@@ -101,9 +101,12 @@ def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
 def gain_matched_snr(estimate: np.ndarray, reference: np.ndarray) -> float:
     """SNR in dB after the one gain that brings the estimate closest; higher is better.
 
-    ``g = <ŝ, s> / ‖ŝ‖²``. Never under 0 dB: an estimate worse than silence is turned down to it.
+    ``g = <ŝ, s> / ‖ŝ‖²``. Never under 0 dB, as an estimate worse than silence is turned down to
+    it; a silent reference, which any estimate matches at gain 0, gives the plain SNR.
     """
     estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
+    if not reference.any():
+        return level_ratio_db(0.0, np.linalg.norm(estimate))
     energy = np.vdot(estimate, estimate)
     gain = np.vdot(estimate, reference) / energy if energy else 0.0
     return level_ratio_db(np.linalg.norm(reference), np.linalg.norm(gain * estimate - reference))
