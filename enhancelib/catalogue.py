@@ -64,8 +64,12 @@ class Piece:
         return f"{readable.strip('._') or 'piece'}-{_digest(self.name)[:8]}"
 
 
-def list_pieces(input_path: str | Path) -> list[Piece]:
+def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) -> list[Piece]:
     """Every audio file of a folder (or the one file), with its group and split, sorted by name.
+
+    Args:
+        input_path: A folder, searched with all its subfolders, or one file.
+        leave_out: A folder to ignore, such as one for results that lies inside the input.
 
     Raises:
         InputError: Nothing there, or a catalogue with an unknown split.
@@ -73,6 +77,9 @@ def list_pieces(input_path: str | Path) -> list[Piece]:
     input_path = Path(input_path)
     root = input_path if input_path.is_dir() else input_path.parent
     paths = _without_stems(audio.find_audio(input_path))
+    if leave_out is not None:
+        barred = Path(leave_out).resolve()
+        paths = [path for path in paths if barred not in path.resolve().parents]
     catalogue = _read_catalogue(root)
     in_folders = len({path.parent for path in paths}) >= 3
     pieces = []

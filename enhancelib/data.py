@@ -16,41 +16,31 @@ condition of :mod:`enhancelib.codecs`. Three decisions keep the pair a pair:
 from __future__ import annotations
 
 import csv
-import dataclasses
-import hashlib
-import json
 import logging
-import math
 import os
 import shutil
-import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
-from enhancelib import audio, codecs, parallel
-from enhancelib.catalogue import SPLITS, Piece, list_pieces, take
-from enhancelib.errors import ConfigError, EnhanceError, InputError
+from enhancelib import audio, parallel
+from enhancelib.catalogue import SPLITS, list_pieces, take
+from enhancelib.errors import ConfigError, InputError
+from enhancelib.pairing import (
+    DEFAULT_CONDITIONS,
+    PARTIAL,
+    PairSettings,
+    PieceJob,
+    checked_settings,
+    make_piece,
+)
 
 if TYPE_CHECKING:
     import pandas
     import torch
 
-#: A transparent one, Bluetooth, streaming, both in a row, band-limited and noisy.
-DEFAULT_CONDITIONS = (
-    "lossless",
-    "sbc-53",
-    "sbc-20",
-    "aac-64",
-    "mp3-64",
-    "mp3-128",
-    "aac-64+sbc-20",
-    "down-16000hz",
-    "noise-white-20db",
-)
 COLUMNS = (
     "lossless",
     "lossy",
@@ -66,39 +56,8 @@ COLUMNS = (
     "seconds",
     "gain_db",
 )
-MIN_CODING_RATE = 44100
-_PIECE_FILE = "piece.json"
 _SETTINGS_FILE = "settings.json"
-_PARTIAL = ".partial-"
 _LOG = logging.getLogger(__name__)
-
-
-class PairSettings(BaseModel):
-    """What decides the content of a folder of pairs; stored in it as ``settings.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    input_dir: str
-    sample_rate: int = Field(44100, ge=8000, le=192000)
-    duration_s: float = Field(3.0, ge=0.1, le=600.0)
-    max_files: int | None = Field(None, ge=1)
-    conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
-    seed: int = 0
-    layout: Literal[1] = 1
-
-    @field_validator("conditions")
-    @classmethod
-    def _known_conditions(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
-        for name in conditions:
-            codecs.parse_condition(name)
-        if len(set(conditions)) != len(conditions):
-            raise ConfigError(f"a condition is named twice in {', '.join(conditions)}")
-        return conditions
-
-    @property
-    def coding_rate(self) -> int:
-        """The rate at which pieces are degraded, in Hz."""
-        return max(self.sample_rate, MIN_CODING_RATE)
 
 
 def prepare(
@@ -127,7 +86,7 @@ def prepare(
         duration_s: Length of a segment; the last part of a piece is kept from a third of it on,
             padded with zeros.
         max_files: Take at most so many files, spread over splits and sources.
-        conditions: Names of conditions; None means :data:`DEFAULT_CONDITIONS`.
+        conditions: Names of conditions; None means :data:`~enhancelib.pairing.DEFAULT_CONDITIONS`.
         seed: Of the noise in conditions that have any.
         n_jobs: Processes; None means one per core.
         scheduler: Address of a Dask scheduler that does the work instead.
@@ -141,7 +100,7 @@ def prepare(
         InputError: No audio in ``input_dir``, or none of it usable.
     """
     output_dir = Path(output_dir)
-    settings = _settings(
+    settings = checked_settings(
         input_dir=_relative(Path(input_dir), output_dir),
         sample_rate=sample_rate,
         duration_s=duration_s,
@@ -149,18 +108,12 @@ def prepare(
         conditions=tuple(conditions) if conditions is not None else DEFAULT_CONDITIONS,
         seed=seed,
     )
-    made_here = output_dir.resolve()
-    pieces = [
-        piece
-        for piece in list_pieces(input_dir)
-        if made_here not in piece.path.resolve().parents  # pairs may lie inside the input
-    ]
-    pieces = take(pieces, max_files)
+    pieces = take(list_pieces(input_dir, leave_out=output_dir), max_files)
     _claim(output_dir, settings, overwrite=overwrite)
-    jobs = [_Job(piece, output_dir, settings) for piece in pieces]
+    jobs = [PieceJob(piece, output_dir, settings) for piece in pieces]
     missing = [job for job in jobs if not job.is_complete()]
     outcomes = parallel.map(
-        _make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
+        make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
     )
     skipped = [
         (job.piece.name, reason) for job, reason in zip(missing, outcomes, strict=True) if reason
@@ -245,142 +198,6 @@ class PairDataset:
         return torch.from_numpy(wave.mean(axis=0, keepdims=True))
 
 
-@dataclasses.dataclass(frozen=True)
-class _Job:
-    """One piece to be turned into pairs."""
-
-    piece: Piece
-    output_dir: Path
-    settings: PairSettings
-
-    @property
-    def folder(self) -> Path:
-        return self.output_dir / self.piece.folder
-
-    @property
-    def fingerprint(self) -> list[int]:
-        """Size and time of the original, which tell whether it has changed."""
-        status = self.piece.path.stat()
-        return [status.st_size, status.st_mtime_ns]
-
-    def is_complete(self) -> bool:
-        """Whether the pairs of this very file are there."""
-        try:
-            return self._read()["fingerprint"] == self.fingerprint
-        except (OSError, ValueError, KeyError):
-            return False
-
-    def rows(self) -> Iterator[dict[str, object]]:
-        """Manifest rows of the finished piece."""
-        made = self._read()
-        common = {
-            "piece": self.piece.name,
-            "source": self.piece.source,
-            "group": self.piece.group,
-            "licence": self.piece.licence,
-            "split": self.piece.split,
-            "sample_rate": self.settings.sample_rate,
-            "channels": made["channels"],
-            "gain_db": made["gain_db"],
-        }
-        for index, seconds in enumerate(made["seconds"]):
-            for condition in self.settings.conditions:
-                yield common | {
-                    "lossless": f"{self.piece.folder}/{_file_name(index, 'lossless')}",
-                    "lossy": f"{self.piece.folder}/{_file_name(index, condition)}",
-                    "condition": condition,
-                    "start_s": round(index * self.settings.duration_s, 6),
-                    "seconds": seconds,
-                }
-
-    def _read(self) -> dict:
-        return json.loads((self.folder / _PIECE_FILE).read_text(encoding="utf-8"))
-
-
-def _make_piece(job: _Job) -> str:
-    """Make all pairs of a piece; the reason when it cannot be done, else an empty string."""
-    partial = None
-    try:
-        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=job.output_dir))
-        _write_piece(job, partial)
-        if job.folder.exists() and not job.is_complete():
-            shutil.rmtree(job.folder)
-        os.chmod(partial, 0o755)
-        partial.rename(job.folder)
-    except (EnhanceError, OSError) as error:
-        # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).
-        return "" if job.is_complete() else str(error)
-    finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
-    return ""
-
-
-def _write_piece(job: _Job, folder: Path) -> None:
-    """Degrade one piece under every condition and write its segments.
-
-    Versions wait on disk, not in memory, until the loudest peak of all of them is known.
-    """
-    settings = job.settings
-    fingerprint = job.fingerprint
-    original, _ = audio.load(job.piece.path, sample_rate=settings.coding_rate)
-    original = original[:2]  # of surround sound, the front pair: the codecs are stereo
-    digest = hashlib.sha256(os.fsencode(f"{settings.seed}:{job.piece.name}")).digest()
-    versions = {"lossless": None}
-    peak = 0.0
-    for condition in dict.fromkeys(("lossless", *settings.conditions)):
-        wave = original
-        if condition != "lossless":
-            wave = codecs.degrade(
-                original,
-                condition,
-                sample_rate=settings.coding_rate,
-                seed=int.from_bytes(digest[:4], "big"),
-            )
-        wave = audio.resample(wave, from_rate=settings.coding_rate, to_rate=settings.sample_rate)
-        peak = max(peak, float(np.abs(wave).max()))
-        np.save(folder / f"{condition}.npy", wave)
-        versions[condition] = folder / f"{condition}.npy"
-    gain = 1.0 if peak <= 1.0 else (1.0 - 2.0**-23) / peak
-    for condition, path in versions.items():
-        wave = np.load(path) * np.float32(gain)
-        cuts = audio.segments(
-            wave, sample_rate=settings.sample_rate, duration_s=settings.duration_s
-        )
-        for index, cut in enumerate(cuts):
-            audio.save(
-                folder / _file_name(index, condition),
-                cut,
-                sample_rate=settings.sample_rate,
-                subtype="PCM_24",
-            )
-        path.unlink()
-    total_s = wave.shape[-1] / settings.sample_rate
-    starts = [index * settings.duration_s for index in range(len(cuts))]
-    record = {
-        "piece": job.piece.name,
-        "fingerprint": fingerprint,
-        "channels": wave.shape[0],
-        "gain_db": round(20 * math.log10(gain), 4),
-        "seconds": [round(min(settings.duration_s, total_s - start), 6) for start in starts],
-    }
-    (folder / _PIECE_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
-
-
-def _file_name(index: int, condition: str) -> str:
-    return f"{index:04d}.{condition}.flac"
-
-
-def _settings(**values: object) -> PairSettings:
-    """Checked settings; an impossible one is refused by its name."""
-    try:
-        return PairSettings(**values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}: {first['msg']} (got {first['input']!r})") from None
-
-
 def _relative(input_dir: Path, output_dir: Path) -> str:
     """The input as seen from the output, so that both may move together."""
     return Path(os.path.relpath(input_dir.resolve(), output_dir.resolve())).as_posix()
@@ -406,7 +223,7 @@ def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None
             f"{output_dir} is not empty and holds no pairs of ours: name a new folder"
         )
     output_dir.mkdir(parents=True, exist_ok=True)
-    for left_over in output_dir.glob(f"{_PARTIAL}*"):
+    for left_over in output_dir.glob(f"{PARTIAL}*"):
         if left_over.is_dir():
             shutil.rmtree(left_over, ignore_errors=True)
         else:
@@ -454,7 +271,7 @@ def _manifest_path(path: str | Path) -> Path:
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path:
     """Write a table row by row; the file appears when it is complete."""
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
@@ -464,6 +281,6 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path
 
 
 def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{_PARTIAL}{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)

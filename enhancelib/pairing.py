@@ -1,0 +1,227 @@
+"""One piece into pairs: degrade the whole, cut it, and let its folder appear when complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from enhancelib import audio, codecs
+from enhancelib.catalogue import Piece
+from enhancelib.errors import ConfigError, EnhanceError
+
+#: A transparent one, Bluetooth, streaming, both in a row, band-limited and noisy.
+DEFAULT_CONDITIONS = (
+    "lossless",
+    "sbc-53",
+    "sbc-20",
+    "aac-64",
+    "mp3-64",
+    "mp3-128",
+    "aac-64+sbc-20",
+    "down-16000hz",
+    "noise-white-20db",
+)
+#: Prefix of everything unfinished; whoever finds it later may delete it.
+PARTIAL = ".partial-"
+_MIN_CODING_RATE = 44100
+_PIECE_FILE = "piece.json"
+
+
+class PairSettings(BaseModel):
+    """What decides the content of a folder of pairs; stored in it as ``settings.json``.
+
+    ``probe_snr_db`` is what each condition does to a fixed burst of noise (:func:`_probe`): pairs
+    made by codecs that behave differently, of another version say, are never mixed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input_dir: str
+    sample_rate: int = Field(44100, ge=8000, le=192000)
+    duration_s: float = Field(3.0, ge=0.1, le=600.0)
+    max_files: int | None = Field(None, ge=1)
+    conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
+    seed: int = 0
+    probe_snr_db: dict[str, float]
+    layout: Literal[1] = 1
+
+    @field_validator("conditions")
+    @classmethod
+    def _known_conditions(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
+        conditions = tuple(codecs.parse_condition(name).name for name in conditions)
+        if len(set(conditions)) != len(conditions):
+            raise ConfigError(f"a condition is named twice in {', '.join(conditions)}")
+        return conditions
+
+    @property
+    def coding_rate(self) -> int:
+        """The rate at which pieces are degraded, in Hz."""
+        return max(self.sample_rate, _MIN_CODING_RATE)
+
+
+def checked_settings(**values: object) -> PairSettings:
+    """Settings with their probe filled in; an impossible value is refused by its name."""
+    try:
+        settings = PairSettings(**values, probe_snr_db={})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if isinstance(first.get("ctx", {}).get("error"), EnhanceError):
+            raise first["ctx"]["error"] from None
+        name = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+    return settings.model_copy(update={"probe_snr_db": _probe(settings)})
+
+
+def _probe(settings: PairSettings) -> dict[str, float]:
+    """Condition → signal-to-noise ratio in dB, to 0.1 dB, of a decaying burst of stereo noise."""
+    rng = np.random.default_rng(0)
+    rate = settings.coding_rate
+    time_s = np.arange(rate // 5) / rate
+    burst = (0.3 * rng.standard_normal((2, len(time_s))) * np.exp(-20 * time_s)).astype(np.float32)
+    ratios = {}
+    for condition in settings.conditions:
+        if condition != "lossless":
+            wave = codecs.degrade(burst, condition, sample_rate=rate, seed=settings.seed)
+            error = float(np.sum((wave - burst).astype(np.float64) ** 2))
+            signal = float(np.sum(burst.astype(np.float64) ** 2))
+            ratios[condition] = round(10 * math.log10(signal / max(error, 1e-12)), 1)
+    return ratios
+
+
+@dataclasses.dataclass(frozen=True)
+class PieceJob:
+    """One piece to be turned into pairs."""
+
+    piece: Piece
+    output_dir: Path
+    settings: PairSettings
+
+    @property
+    def folder(self) -> Path:
+        """Where the finished pairs of the piece lie."""
+        return self.output_dir / self.piece.folder
+
+    @property
+    def fingerprint(self) -> list[int]:
+        """Size and time of the original, which tell whether it has changed."""
+        status = self.piece.path.stat()
+        return [status.st_size, status.st_mtime_ns]
+
+    def is_complete(self) -> bool:
+        """Whether the pairs of this very file are there."""
+        try:
+            return self._read()["fingerprint"] == self.fingerprint
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def rows(self) -> Iterator[dict[str, object]]:
+        """Manifest rows of the finished piece."""
+        made = self._read()
+        common = {
+            "piece": self.piece.name,
+            "source": self.piece.source,
+            "group": self.piece.group,
+            "licence": self.piece.licence,
+            "split": self.piece.split,
+            "sample_rate": self.settings.sample_rate,
+            "channels": made["channels"],
+            "gain_db": made["gain_db"],
+        }
+        for index, seconds in enumerate(made["seconds"]):
+            for condition in self.settings.conditions:
+                yield common | {
+                    "lossless": f"{self.piece.folder}/{_file_name(index, 'lossless')}",
+                    "lossy": f"{self.piece.folder}/{_file_name(index, condition)}",
+                    "condition": condition,
+                    "start_s": round(index * self.settings.duration_s, 6),
+                    "seconds": seconds,
+                }
+
+    def _read(self) -> dict:
+        return json.loads((self.folder / _PIECE_FILE).read_text(encoding="utf-8"))
+
+
+def make_piece(job: PieceJob) -> str:
+    """Make all pairs of a piece; the reason when it cannot be done, else an empty string."""
+    partial = None
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=PARTIAL, dir=job.output_dir))
+        _write_piece(job, partial)
+        if job.folder.exists() and not job.is_complete():
+            shutil.rmtree(job.folder)
+        os.chmod(partial, 0o755)
+        partial.rename(job.folder)
+    except (EnhanceError, OSError) as error:
+        # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).
+        return "" if job.is_complete() else str(error)
+    finally:
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+    return ""
+
+
+def _write_piece(job: PieceJob, folder: Path) -> None:
+    """Degrade one piece under every condition and write its segments.
+
+    Versions wait on disk, not in memory, until the loudest peak of all of them is known.
+    """
+    settings = job.settings
+    fingerprint = job.fingerprint
+    peak = 0.0
+    for condition, wave in _versions(job):
+        peak = max(peak, float(np.abs(wave).max()))
+        np.save(folder / f"{condition}.npy", wave)
+    gain = 1.0 if peak <= 1.0 else (1.0 - 2.0**-23) / peak
+    for path in sorted(folder.glob("*.npy")):
+        wave = np.load(path) * np.float32(gain)
+        _write_segments(wave, folder, path.stem, settings)
+        path.unlink()
+    total_s = wave.shape[-1] / settings.sample_rate
+    count = len(list(folder.glob("*.lossless.flac")))
+    record = {
+        "piece": job.piece.name,
+        "fingerprint": fingerprint,
+        "channels": wave.shape[0],
+        "gain_db": round(20 * math.log10(gain), 4),
+        "seconds": [
+            round(min(settings.duration_s, total_s - index * settings.duration_s), 6)
+            for index in range(count)
+        ],
+    }
+    (folder / _PIECE_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _versions(job: PieceJob) -> Iterator[tuple[str, audio.Wave]]:
+    """The whole piece as it was and under each condition, at the rate of the pairs."""
+    settings = job.settings
+    original, rate = audio.load(job.piece.path, sample_rate=settings.coding_rate)
+    original = original[:2]  # of surround sound, the front pair: the codecs are stereo
+    digest = hashlib.sha256(os.fsencode(f"{settings.seed}:{job.piece.name}")).digest()
+    seed = int.from_bytes(digest[:4], "big")
+    for condition in dict.fromkeys(("lossless", *settings.conditions)):
+        wave = codecs.degrade(original, condition, sample_rate=rate, seed=seed)
+        yield condition, audio.resample(wave, from_rate=rate, to_rate=settings.sample_rate)
+
+
+def _write_segments(wave: audio.Wave, folder: Path, condition: str, settings: PairSettings) -> None:
+    rate = settings.sample_rate
+    for index, cut in enumerate(
+        audio.segments(wave, sample_rate=rate, duration_s=settings.duration_s)
+    ):
+        path = folder / _file_name(index, condition)
+        audio.save(path, cut, sample_rate=rate, subtype="PCM_24")
+
+
+def _file_name(index: int, condition: str) -> str:
+    return f"{index:04d}.{condition}.flac"
