@@ -102,10 +102,10 @@ def _picture(wave: np.ndarray, gain_db: float) -> bytes:
     return buffer.getvalue()
 
 
-def _peaks(wave: np.ndarray, gain_db: float) -> bytes:
-    """Largest magnitude in each of 500 columns, one byte each, full scale is 255."""
+def _peaks(wave: np.ndarray, gain: float) -> bytes:
+    """Largest magnitude in each of 500 columns, times the gain, in bytes: 255 is full height."""
     edges = np.linspace(0, wave.shape[1], _PEAK_COLUMNS + 1).astype(int)[:-1]
-    peaks = np.maximum.reduceat(np.abs(wave).max(axis=0), edges) * 10 ** (gain_db / 20)
+    peaks = np.maximum.reduceat(np.abs(wave).max(axis=0), edges) * gain
     return np.clip(np.round(peaks * 255), 0, 255).astype(np.uint8).tobytes()
 
 
@@ -155,6 +155,7 @@ class _Comparison:
     """Sources prepared for the page, shown as a widget and as its static twin."""
 
     _kind: str
+    _pictures = False
 
     def __init__(
         self,
@@ -164,72 +165,71 @@ class _Comparison:
         title: str,
         loudness_match: bool,
         audio_dir: str | Path | None,
-        pictures: bool,
-        extra: Mapping[str, Any],
+        **extra: Any,
     ) -> None:
         waves = _check_sources(sources, sample_rate)
         audio_dir = audio_dir or os.environ.get(AUDIO_DIR_VARIABLE)
         self._audio_dir = Path(audio_dir) if audio_dir else None
-        values = list(waves.values())
-        gains = (
-            matched_gains_db(values, sample_rate=sample_rate)
-            if loudness_match
-            else safe_gains_db(values)
-        )
+        first, *_ = values = list(waves.values())
+        if loudness_match:
+            gains = matched_gains_db(values, sample_rate=sample_rate)
+        else:
+            gains = safe_gains_db(values)
         self.gains_db: dict[str, float] = dict(zip(waves, gains, strict=True))
-        self._clips = [
-            self._clip(name, wave, sample_rate, pictures) for name, wave in waves.items()
-        ]
-        channels, samples = values[0].shape
+        self._clips = self._prepare(waves, sample_rate)
         self._spec = {
             "kind": self._kind,
             "title": title,
             "sampleRate": sample_rate,
-            "seconds": samples / sample_rate,
-            "channels": channels,
+            "seconds": first.shape[1] / sample_rate,
+            "channels": first.shape[0],
             "matched": loudness_match,
-            "note": _loudness_note(values[0], gains[0], sample_rate) if loudness_match else "",
+            "note": _loudness_note(first, gains[0], sample_rate) if loudness_match else "",
             **extra,
         }
         self._widget: Any = None
 
-    def _clip(self, name: str, wave: np.ndarray, sample_rate: int, pictures: bool) -> _Clip:
-        gain_db = self.gains_db[name]
-        flac, undo_db = _flac(wave, sample_rate)
-        picture = _picture(wave, gain_db) if pictures else b""
-        peaks = _peaks(wave, gain_db) if pictures else b""
-        return _Clip(name, gain_db + undo_db, flac, picture, peaks)
+    def _prepare(self, waves: Mapping[str, np.ndarray], sample_rate: int) -> list[_Clip]:
+        factors = {name: 10 ** (gain / 20) for name, gain in self.gains_db.items()}
+        loudest = max(float(np.abs(waves[name]).max()) * factors[name] for name in waves) or 1.0
+        clips = []
+        for name, wave in waves.items():
+            flac, undo_db = _flac(wave, sample_rate)
+            picture = _picture(wave, self.gains_db[name]) if self._pictures else b""
+            peaks = _peaks(wave, factors[name] / loudest) if self._pictures else b""
+            clips.append(_Clip(name, self.gains_db[name] + undo_db, flac, picture, peaks))
+        return clips
 
-    def _source_spec(self, clip: _Clip) -> dict[str, Any]:
-        """What JavaScript reads of a clip, its audio and picture inline."""
-        return {
-            "name": clip.name,
-            "gainDb": clip.gain_db,
-            "shownDb": self.gains_db[clip.name],
-            "peaks": _base64(clip.peaks),
-            "image": f"data:image/webp;base64,{_base64(clip.picture)}",
-        }
+    def _source_spec(self, clip: _Clip, image: str) -> dict[str, Any]:
+        """What JavaScript reads of a clip, but for its audio."""
+        spec = {"name": clip.name, "gainDb": clip.gain_db, "shownDb": self.gains_db[clip.name]}
+        return {**spec, "peaks": _base64(clip.peaks), "image": image} if self._pictures else spec
 
-    def _linked_source_spec(self, clip: _Clip, folder: Path) -> dict[str, Any]:
-        """The same with audio and picture in files of the site."""
-        spec = self._source_spec(clip)
-        del spec["image"]
-        if clip.picture:
-            spec["imageUrl"] = _write_once(folder, clip.picture, ".webp")
-        return {**spec, "url": _write_once(folder, clip.flac, ".flac"), "bytes": len(clip.flac)}
+    def _inline_sources(self) -> list[dict[str, Any]]:
+        return [
+            self._source_spec(clip, f"data:image/webp;base64,{_base64(clip.picture)}")
+            for clip in self._clips
+        ]
+
+    def _linked_sources(self, folder: Path) -> list[dict[str, Any]]:
+        """The sources with audio and picture in files of the site, written where missing."""
+        sources = []
+        for clip in self._clips:
+            image = _write_once(folder, clip.picture, ".webp") if self._pictures else ""
+            audio = {"url": _write_once(folder, clip.flac, ".flac"), "bytes": len(clip.flac)}
+            sources.append({**self._source_spec(clip, image), **audio})
+        return sources
 
     def html(self) -> str:
         """The comparison as a piece of HTML that plays without a kernel."""
         module, style = _code()
         if self._audio_dir is None:
-            sources = [
-                {**self._source_spec(clip), "audio": _base64(clip.flac)} for clip in self._clips
-            ]
-            code = (
-                f"<style>{style}</style>\n<script type='module'>\n{module}\nmountAll();\n</script>"
-            )
+            sources = self._inline_sources()
+            for source, clip in zip(sources, self._clips, strict=True):
+                source["audio"] = _base64(clip.flac)
+            code = f"<style>{style}</style>\n<script type='module'>\n{module}\nmountAll();</script>"
         else:
-            sources = [self._linked_source_spec(clip, self._audio_dir) for clip in self._clips]
+            sources = self._linked_sources(self._audio_dir)
             code = _linked_code(
                 _write_once(self._audio_dir, module.encode(), ".mjs", "listening-"),
                 _write_once(self._audio_dir, style.encode(), ".css", "listening-"),
@@ -247,7 +247,7 @@ class _Comparison:
     def widget(self) -> Any:
         """The anywidget of this comparison (one for its life)."""
         if self._widget is None:
-            spec = {**self._spec, "sources": [self._source_spec(clip) for clip in self._clips]}
+            spec = {**self._spec, "sources": self._inline_sources()}
             self._widget = _widget_class()(spec=spec, audio=[clip.flac for clip in self._clips])
         return self._widget
 
@@ -266,7 +266,8 @@ class _Comparison:
 
 def _loudness_note(first: np.ndarray, gain_db: float, sample_rate: int) -> str:
     level = loudness_lufs(first, sample_rate=sample_rate) + gain_db
-    return f"Loudness matched to {level:.1f} LUFS." if math.isfinite(level) else ""
+    shown = f"{level:.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"Loudness matched to {shown} LUFS." if math.isfinite(level) else ""
 
 
 def _linked_code(module_path: str, style_path: str) -> str:
@@ -303,6 +304,7 @@ class Player(_Comparison):
     """
 
     _kind = "player"
+    _pictures = True
 
     def __init__(
         self,
@@ -319,8 +321,6 @@ class Player(_Comparison):
             title=title,
             loudness_match=loudness_match,
             audio_dir=audio_dir,
-            pictures=True,
-            extra={},
         )
 
 
@@ -369,8 +369,7 @@ class ABX(_Comparison):
             title=title,
             loudness_match=loudness_match,
             audio_dir=audio_dir,
-            pictures=False,
-            extra={"trials": trials},
+            trials=trials,
         )
 
     @property

@@ -88,8 +88,8 @@ def level_db(
 ) -> np.ndarray:
     """Short-time level in dB relative to a full-scale sine, shape (frequencies, frames).
 
-    Periodic Hann window, frames centred on multiples of the hop; the power is the mean over
-    channels, so opposite phases do not cancel.
+    Periodic Hann window, frames centred on multiples of the hop, the ends mirrored; the power is
+    the mean over channels, so opposite phases do not cancel.
 
     Args:
         wave: float (channels, samples) in [-1, 1].
@@ -107,7 +107,8 @@ def level_db(
         raise InputError("a plot needs finite samples: the wave holds NaN or infinity")
     window = np.hanning(frame_length + 1)[:-1].astype(np.float32)
     half = frame_length // 2
-    padded = np.pad(wave, ((0, 0), (half, half)))
+    mirrored = "reflect" if wave.shape[1] > half else "constant"
+    padded = np.pad(wave, ((0, 0), (half, half)), mode=mirrored)
     frames = np.lib.stride_tricks.sliding_window_view(padded, frame_length, axis=1)
     spectrum = np.fft.rfft(frames[:, ::hop_length] * window, axis=2) * (2.0 / window.sum())
     power = np.mean(np.abs(spectrum) ** 2, axis=0).T

@@ -49,7 +49,7 @@ function mountAbx(root, spec, report) {
   let [isB, rows, began, listens, last] = [0, [], 0, 0, -1];
   const heard = new Set();
 
-  const time = element("span", { class: "el-clock" });
+  const time = clockFace();
   const track = timeline(engine, "Position in the clip", element("div", { class: "el-blank" }));
   const progress = element("p", { class: "el-progress", role: "status" });
   const answer = (letter) => {
@@ -62,13 +62,13 @@ function mountAbx(root, spec, report) {
     answer("A"), answer("B"));
   const result = element("div", { class: "el-result", role: "status" });
   const sources = sourceButtons(engine, ["A", "B", "X"]);
-  const bar = element("div", { class: "el-bar" }, playButton(engine), time, sources, loopControls(engine));
+  const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine),
+    sources);
   const plot = element("div", { class: "el-plot el-plain" }, track.lane, timeAxis(spec.seconds));
   const about = `A: ${a.name} · B: ${b.name} · ${describe(spec)}`;
-  const hint = element("p", { class: "el-hint" },
-    `${spec.note} Listen to X and to A or B, then answer. Space plays, 1–3 switch, L loops; `
-    + "keys A and B answer. The score is shown after the last trial.");
-  root.append(heading(spec, about), progress, bar, plot, answers, result, hint);
+  root.append(heading(spec, about), progress, bar, plot, answers, result,
+    hint(spec.note, "Listen to X and to A or B, then answer; the score comes after the last trial.",
+      "Space plays, 1–3 switch, L loops, A and B answer."));
 
   const trialsLeft = () => rows.length < spec.trials;
   const ready = () => trialsLeft() && heard.has(2) && heard.size > 1;

@@ -6,6 +6,7 @@ function bytesFromBase64(text) {
 
 // A path in the site, whatever the depth of the page: Sphinx says where its root is.
 function siteUrl(path) {
+  if (path.startsWith("data:")) return path;
   return new URL((document.documentElement.dataset.content_root ?? "") + path, document.baseURI).href;
 }
 
@@ -70,6 +71,12 @@ function heading(spec, about) {
   return element("div", { class: "el-heading" }, title, element("span", { class: "el-about" }, about));
 }
 
+// What to know and do; the part about keys is left out where there is no keyboard.
+function hint(note, text, keys) {
+  return element("p", { class: "el-hint" }, [note, text, ""].filter((part, at) => part || at > 1).join(" "),
+    element("span", { class: "el-keys" }, keys));
+}
+
 function describe(spec) {
   const channels = spec.channels === 1 ? "mono" : "stereo";
   const bytes = spec.sources.reduce((sum, source) => sum + (source.url ? source.bytes : 0), 0);
@@ -99,19 +106,19 @@ function mountPlayer(root, spec) {
   const engine = makeEngine(spec);
   const waves = spec.sources.map(outline);
   const pictures = spec.sources.map((source) =>
-    element("img", { src: source.image ?? siteUrl(source.imageUrl), alt: "", draggable: "false" }));
+    element("img", { src: siteUrl(source.image), alt: "", draggable: "false" }));
   const track = timeline(engine, `Position in ${spec.title || "the clip"}`,
     element("div", { class: "el-waves" }, ...waves),
     element("div", { class: "el-pictures" }, ...pictures));
   const details = spec.matched ? spec.sources.map((source) => decibels(source.shownDb)) : [];
-  const time = element("span", { class: "el-clock" });
-  const bar = element("div", { class: "el-bar" }, playButton(engine), time,
-    sourceButtons(engine, spec.sources.map((source) => source.name), details), loopControls(engine));
+  const time = clockFace();
+  const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine),
+    sourceButtons(engine, spec.sources.map((source) => source.name), details));
   const plot = element("div", { class: "el-plot" },
     frequencyAxis(spec.sampleRate), track.lane, timeAxis(spec.seconds));
-  const keys = `Space plays, 1–${Math.min(9, spec.sources.length)} switch, ←→ seek, L loops; drag to loop a part.`;
   root.append(heading(spec, describe(spec)), bar, plot,
-    element("p", { class: "el-hint" }, [spec.note, keys].filter(Boolean).join(" ")));
+    hint(spec.note, "Drag over the picture to loop a part.",
+      `Space plays, 1–${Math.min(9, spec.sources.length)} switch, ←→ seek, L loops.`));
   engine.addEventListener("change", () => {
     [waves, pictures].forEach((group) => group.forEach((node, index) =>
       node.classList.toggle("el-shown", index === engine.active)));

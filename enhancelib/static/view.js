@@ -34,8 +34,9 @@ const kilohertz = (hz) => `${+(hz / 1000).toFixed(2)} kHz`;
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e5 ? 2 : 1)} MB`;
 
 const decibels = (db) => {
-  const rounded = (Math.round(db * 10) / 10).toFixed(1);
-  return `${db < 0 ? "−" : "+"}${rounded.replace("-", "")} dB`;
+  const rounded = Math.round(db * 10) / 10;
+  const sign = rounded < 0 ? "−" : rounded > 0 ? "+" : "±";
+  return `${sign}${Math.abs(rounded).toFixed(1)} dB`;
 };
 
 // Dark or light? Ask the page itself, so that every host (book, JupyterLab, editor) is right.
@@ -83,19 +84,16 @@ function loopControls(engine) {
   const from = button("loop-start", "Loop from here ([)", "[");
   const to = button("loop-end", "Loop up to here (])", "]");
   const clear = button("loop-clear", "Loop everything (Escape)", "×");
-  const label = element("span", { class: "el-loop-label" });
   loop.addEventListener("click", () => engine.setLoop(!engine.looping));
   from.addEventListener("click", () => markLoop(engine, 0));
   to.addEventListener("click", () => markLoop(engine, 1));
   clear.addEventListener("click", () => (engine.setLoop(engine.looping, null), loop.focus()));
   engine.addEventListener("change", () => {
     loop.setAttribute("aria-pressed", String(engine.looping));
-    clear.hidden = !engine.region;
-    label.textContent = engine.region
-      ? `${engine.region[0].toFixed(2)}–${engine.region[1].toFixed(2)} s` : "";
+    clear.disabled = !engine.region;
   });
   return element("div", { class: "el-loop", role: "group", "aria-label": "Loop" },
-    loop, from, to, label, clear);
+    loop, from, to, clear);
 }
 
 // Set one end of the loop region at the playhead; the other end stays if it is still on its side.
@@ -165,6 +163,10 @@ function timeline(engine, label, ...pictures) {
   return { lane, head };
 }
 
+function clockFace() {
+  return element("div", { class: "el-clock" }, element("span"), element("small"));
+}
+
 // Playhead, clock and data attributes follow the sound; frames are asked for only while it plays.
 function followPosition(root, engine, { lane, head }, time) {
   let frame = 0;
@@ -174,7 +176,7 @@ function followPosition(root, engine, { lane, head }, time) {
     root.dataset.position = at.toFixed(3);
     head.style.left = `${(100 * at) / engine.seconds}%`;
     lane.style.setProperty("--el-played", `${(100 * at) / engine.seconds}%`);
-    time.textContent = `${clock(at)} / ${clock(engine.seconds)}`;
+    time.firstChild.textContent = `${clock(at)} / ${clock(engine.seconds)}`;
     if (engine.state !== "playing" || Math.abs(at - spoken) >= 1) {
       spoken = at;
       lane.setAttribute("aria-valuenow", at.toFixed(1));
@@ -183,6 +185,8 @@ function followPosition(root, engine, { lane, head }, time) {
     frame = engine.state === "playing" ? requestAnimationFrame(show) : 0;
   };
   engine.addEventListener("change", () => {
+    const part = engine.region?.map((seconds) => seconds.toFixed(2)).join("–");
+    time.lastChild.textContent = part ? `loop ${part} s` : "";
     root.dataset.state = engine.state;
     root.dataset.active = String(engine.active);
     cancelAnimationFrame(frame);
