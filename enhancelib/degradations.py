@@ -1,4 +1,4 @@
-"""Degradations that are no codec: noise of several colours, clipping."""
+"""Degradations that are no codec: noise of several colours, clipping, an old recording."""
 
 from __future__ import annotations
 
@@ -6,9 +6,23 @@ import numpy as np
 
 from enhancelib.errors import InputError
 
-# Power spectral density ~ f ** exponent.
+# Power spectral density ~ frequency ** exponent.
 NOISE_EXPONENTS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
 NOISE_COLOURS: tuple[str, ...] = (*NOISE_EXPONENTS, "hum")
+_NOISE_CORNER_HZ = 20.0  # below it the density stays as it is there
+_MAINS_HZ = 50.0
+
+# A shellac disc at 78 revolutions per minute, electrically recorded.
+OLD_BAND_HZ = (100.0, 5000.0)
+OLD_HISS_SNR_DB = 30.0
+OLD_CLICKS_PER_S = 25.0
+OLD_WOW_HZ = 78 / 60
+OLD_WOW_DEPTH = 0.0015
+_SINC_REACH = 8  # samples on either side in the interpolation
+_FILTER_PAD = 8192  # samples of silence against wrap-around of the filter
+
+
+# ---------------------------------------------------------------- noise
 
 
 def add_noise(
@@ -22,18 +36,27 @@ def add_noise(
         snr_db: 10 log10 of the wave's energy over the noise's. Silence stays silence.
         sample_rate: Rate in Hz.
         rng: Source of randomness.
+
+    Returns:
+        float32 ``(channels, samples)``; not limited to full scale, so that the ratio holds.
+
+    Raises:
+        InputError: An unknown colour.
     """
     if colour not in NOISE_COLOURS:
-        raise InputError(f"noise: unknown colour {colour}; use one of {', '.join(NOISE_COLOURS)}")
+        raise InputError(f"noise: unknown colour {colour}; use {', '.join(NOISE_COLOURS)}")
     if colour == "hum":
         noise = np.broadcast_to(hum(wave.shape[1], sample_rate=sample_rate, rng=rng), wave.shape)
     else:
-        noise = coloured_noise(
-            wave.shape, NOISE_EXPONENTS[colour], sample_rate=sample_rate, rng=rng
-        )
+        exponent = NOISE_EXPONENTS[colour]
+        noise = coloured_noise(wave.shape, exponent, sample_rate=sample_rate, rng=rng)
+    return (wave + _at_snr(noise, wave, snr_db)).astype(np.float32)
+
+
+def _at_snr(noise: np.ndarray, wave: np.ndarray, snr_db: float) -> np.ndarray:
+    """Scale ``noise`` so that the wave's energy is ``snr_db`` over its own."""
     energy = np.sum(np.square(wave, dtype=np.float64))
-    scale = np.sqrt(energy / np.sum(np.square(noise)) / 10 ** (snr_db / 10))
-    return (wave + scale * noise).astype(np.float32)
+    return noise * np.sqrt(energy / np.sum(np.square(noise)) / 10 ** (snr_db / 10))
 
 
 def coloured_noise(
@@ -41,8 +64,8 @@ def coloured_noise(
 ) -> np.ndarray:
     """Return Gaussian noise whose power density goes as frequency to the ``exponent``.
 
-    White noise is shaped in the frequency domain (Timmer and König, 1995); below 20 Hz the density
-    stays at its 20 Hz value, so that brown noise does not wander off.
+    White noise is shaped in the frequency domain (Timmer and König, 1995, "On generating power law
+    noise"); below 20 Hz the density stays at its value there, so that brown noise does not drift.
 
     Returns:
         float64 ``shape`` = (channels, samples), each channel independent.
@@ -51,19 +74,99 @@ def coloured_noise(
     if exponent == 0:
         return white
     frequency = np.fft.rfftfreq(shape[1], 1 / sample_rate)
-    gain = np.maximum(frequency, 20.0) ** (exponent / 2)
+    gain = np.maximum(frequency, _NOISE_CORNER_HZ) ** (exponent / 2)
     return np.fft.irfft(np.fft.rfft(white) * gain, n=shape[1])
 
 
 def hum(samples: int, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
-    """Return mains hum: 50 Hz and nine harmonics falling by 6 dB each, random phases."""
+    """Return mains hum ``(samples,)``: 50 Hz and nine harmonics, each 6 dB lower than the last."""
+    harmonics = np.arange(1, 11)
+    harmonics = harmonics[harmonics * _MAINS_HZ < sample_rate / 2]
+    phases = rng.uniform(0, 2 * np.pi, len(harmonics))
     time = np.arange(samples) / sample_rate
-    harmonics = np.arange(1, 11)[:, None]
-    phases = rng.uniform(0, 2 * np.pi, harmonics.shape)
-    return np.sum(2.0 ** (1 - harmonics) * np.sin(100 * np.pi * harmonics * time + phases), axis=0)
+    partials = (
+        2.0 ** (1 - k) * np.sin(2 * np.pi * k * _MAINS_HZ * time + phase)
+        for k, phase in zip(harmonics, phases, strict=True)
+    )
+    return sum(partials)
+
+
+# ---------------------------------------------------------------- clipping
 
 
 def clip(wave: np.ndarray, drive_db: float) -> np.ndarray:
-    """Clip hard at ``drive_db`` under the wave's own peak, leaving the rest as it was."""
+    """Clip hard at ``drive_db`` under the wave's own peak; what lies below stays as it was."""
     limit = np.abs(wave).max() * 10 ** (-drive_db / 20)
     return np.clip(wave, -limit, limit).astype(np.float32)
+
+
+# ---------------------------------------------------------------- an old recording
+
+
+def old_recording(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Return ``wave`` as a shellac disc would play it: wow, band limit, crackle, hiss.
+
+    Wow and clicks belong to the groove and are common to the channels; hiss is each one's own.
+    Stereo is kept, so that the pair can teach the rest. The wow shifts samples by at most
+    ``OLD_WOW_DEPTH / (2π · OLD_WOW_HZ)`` seconds, 0.18 ms, and by nothing on average.
+
+    Args:
+        wave: ``(channels, samples)``.
+        sample_rate: Rate in Hz.
+        rng: Source of randomness.
+
+    Returns:
+        float32 of the same shape.
+    """
+    played = band_limit(wow(wave, sample_rate=sample_rate, rng=rng), sample_rate=sample_rate)
+    level = np.sqrt(np.mean(np.square(played)))
+    clicks = level * crackle(wave.shape[1], sample_rate=sample_rate, rng=rng)
+    hiss = coloured_noise(wave.shape, 0.0, sample_rate=sample_rate, rng=rng)
+    hiss = _at_snr(band_limit(hiss, sample_rate=sample_rate), played, OLD_HISS_SNR_DB)
+    return (played + clicks + hiss).astype(np.float32)
+
+
+def band_limit(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
+    """Limit to :data:`OLD_BAND_HZ`: Butterworth magnitudes of order 4, zero phase (no delay)."""
+    samples = wave.shape[1]
+    size = samples + _FILTER_PAD
+    frequency = np.fft.rfftfreq(size, 1 / sample_rate)
+    low, high = OLD_BAND_HZ
+    with np.errstate(divide="ignore"):
+        gain = 1 / np.sqrt((1 + (low / frequency) ** 8) * (1 + (frequency / high) ** 8))
+    return np.fft.irfft(np.fft.rfft(wave, n=size) * gain, n=size)[:, :samples]
+
+
+def wow(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Vary the speed once per revolution of an eccentric disc; random phase.
+
+    Sample n is taken at n + d(n), with d(n) = depth · fs / (2π f) · sin(2π f n / fs + φ), by
+    interpolation with a Hann-windowed sinc.
+    """
+    at = np.arange(wave.shape[1])
+    phase = 2 * np.pi * OLD_WOW_HZ * at / sample_rate + rng.uniform(0, 2 * np.pi)
+    position = at + OLD_WOW_DEPTH * sample_rate / (2 * np.pi * OLD_WOW_HZ) * np.sin(phase)
+    base = np.floor(position).astype(int)
+    padded = np.pad(wave.astype(np.float64), [(0, 0), (1, 1)])
+    warped = np.zeros(wave.shape)
+    for tap in range(1 - _SINC_REACH, _SINC_REACH + 1):
+        distance = position - base - tap
+        weight = np.sinc(distance) * np.cos(np.pi * distance / (2 * _SINC_REACH)) ** 2
+        warped += weight * padded[:, np.clip(base + tap + 1, 0, wave.shape[1] + 1)]
+    return warped
+
+
+def crackle(samples: int, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:
+    """Return clicks ``(samples,)`` at random times (Poisson), for a signal of RMS 1.
+
+    A click is a decaying burst of a millisecond (Godsill and Rayner, 1998, chapter 5); heights are
+    log-normal around the RMS, most of them small and a few large.
+    """
+    clicks = np.zeros(samples)
+    length = max(1, round(1e-3 * sample_rate))
+    decay = np.exp(-5 * np.arange(length) / length)
+    for start in rng.integers(0, samples, rng.poisson(OLD_CLICKS_PER_S * samples / sample_rate)):
+        burst = rng.lognormal(0.0, 1.0) * decay * rng.choice([-1, 1])
+        end = min(samples, start + length)
+        clicks[start:end] += burst[: end - start]
+    return clicks

@@ -1,49 +1,24 @@
-"""Real audio codecs, packet to packet: FFmpeg's through PyAV, without container or file.
+"""The audio codecs: what each allows, and the way through its real encoder and decoder.
 
 Each :class:`Codec` states what its standard allows and the one delay, in samples, by which encoder
-and decoder together shift the signal; :func:`decode_packets` takes that delay out again, so that
+and decoder together shift the signal; :func:`decode_stream` takes that delay out again, so that
 what comes back lies on the original sample by sample.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from enhancelib import lc3, radio
 from enhancelib.errors import InputError
+from enhancelib.ffmpeg import FfmpegCoder
 
-# ISO/IEC 11172-3 (MPEG-1) and 13818-3 (MPEG-2) Layer III, kbit/s; MPEG-2.5 is Fraunhofer's own
-# extension, which LAME caps at 64 kbit/s.
-_MP3_MPEG1 = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-_MP3_MPEG2 = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_MP3_MPEG25 = (8, 16, 24, 32, 40, 48, 56, 64)
+Settings = range | tuple[int, ...]
+
 _TAIL = 4096  # zeros after the signal: more than any codec's delay plus one packet
-
-
-def _mp3_settings(rate: int, channels: int) -> tuple[int, ...]:
-    return _MP3_MPEG1 if rate >= 32000 else _MP3_MPEG2 if rate >= 16000 else _MP3_MPEG25
-
-
-def _aac_settings(rate: int, channels: int) -> range:
-    """ISO/IEC 14496-3: at most 6144 bits per channel in a frame of 1024 samples."""
-    return range(8 * channels, int(6144 * channels * rate / 1024 / 1000) + 1)
-
-
-def _opus_settings(rate: int, channels: int) -> range:
-    """RFC 6716, section 2.1.1: 6 to 510 kbit/s; libopus allows 256 per channel."""
-    return range(6, min(510, 256 * channels) + 1)
-
-
-def _sbc_settings(rate: int, channels: int) -> range:
-    """A2DP 1.3, section 4.3.2.6: bitpool 2 to 250, at most 16 per sub-band (32 in joint stereo)."""
-    return range(2, min(250, 128 * channels) + 1)
-
-
-def _no_settings(rate: int, channels: int) -> tuple[()]:
-    return ()
 
 
 @dataclass(frozen=True)
@@ -54,181 +29,259 @@ class Codec:
         name: The name it has in a condition.
         title: The name it has in print, with its standard.
         rates: Legal sample rates in Hz, ascending.
-        settings: Function (rate, channels) -> legal bit rates in kbit/s, or bitpools; empty where
-            the codec has none to choose.
+        settings: Function (rate, channels) -> legal bit rates in kbit/s for all channels, or
+            bitpools; empty where there is nothing to choose.
         unit: What a setting counts: ``"kbit/s"``, ``"bitpool"`` or ``""``.
-        channels: Channel counts of one stream.
-        frame: Samples per channel in one packet.
-        delay: Samples by which encoder and decoder together delay the signal.
-        encoder: FFmpeg's encoder.
-        decoder: FFmpeg's decoder.
-        sample_format: What the encoder takes.
+        channels: Channel counts one stream can have.
+        frame: Function rate -> samples per channel in one packet.
+        delay: Function rate -> samples by which encoder and decoder together delay the signal.
+        coder: The real encoder and decoder.
     """
 
     name: str
     title: str
     rates: tuple[int, ...]
-    settings: Callable[[int, int], range | tuple[int, ...]]
+    settings: Callable[[int, int], Settings]
     unit: str
     channels: tuple[int, ...]
-    frame: int
-    delay: int
-    encoder: str
-    decoder: str
-    sample_format: str
+    frame: Callable[[int], int]
+    delay: Callable[[int], int]
+    coder: FfmpegCoder | lc3.Lc3Coder
+
+
+def _mp3_settings(rate: int, channels: int) -> tuple[int, ...]:
+    """ISO/IEC 11172-3 (32 kHz up), 13818-3 (16 kHz up), below that MPEG-2.5 as LAME caps it."""
+    if rate >= 32000:
+        return (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+    low = (8, 16, 24, 32, 40, 48, 56, 64)
+    return (*low, 80, 96, 112, 128, 144, 160) if rate >= 16000 else low
+
+
+def _aac_settings(rate: int, channels: int) -> range:
+    """ISO/IEC 14496-3: at most 6144 bits per channel in a frame of 1024 samples."""
+    return range(8 * channels, 6144 * channels * rate // 1024 // 1000 + 1)
+
+
+def _opus_settings(rate: int, channels: int) -> range:
+    """RFC 6716, section 2.1.1: 6 to 510 kbit/s; libopus takes up to 256 per channel."""
+    return range(6, min(510, 256 * channels) + 1)
+
+
+def _sbc_settings(rate: int, channels: int) -> range:
+    """A2DP 1.3, 4.3.2.6 and 12.5: bitpool 2 to 250, at most 16 bits per sub-band and channel."""
+    return range(2, min(250, 128 * channels) + 1)
+
+
+def _lc3_settings(rate: int, channels: int) -> range:
+    """ETSI TS 103 634: 20 to 400 bytes per channel in a frame of 10 ms."""
+    return range(16 * channels, 320 * channels + 1)
+
+
+def _no_settings(rate: int, channels: int) -> tuple[int, ...]:
+    return ()
+
+
+def _bit_rate(kbps: int | None) -> tuple[int | None, dict[str, str]]:
+    return 1000 * kbps, {}
+
+
+def _bitpool(bitpool: int | None) -> tuple[int | None, dict[str, str]]:
+    """From 128 kbit/s FFmpeg picks joint stereo and 8 sub-bands; its "quality" is the bitpool.
+
+    In units of 118 (FF_QP2LAMBDA). The packets are then those of BlueZ.
+    """
+    return 128_000, {"global_quality": str(118 * bitpool)}
+
+
+def _msbc(setting: int | None) -> tuple[int | None, dict[str, str]]:
+    return None, {"msbc": "1"}
+
+
+def _as_it_is(setting: int | None) -> tuple[int | None, dict[str, str]]:
+    return None, {}
+
+
+def _always(samples: int) -> Callable[[int], int]:
+    return lambda rate: samples
 
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-_AAC_RATES = (*_MP3_RATES, 64000, 88200, 96000)
 _A2DP_RATES = (16000, 32000, 44100, 48000)
 
 CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
         Codec(
-            "mp3",
-            "MP3 (ISO/IEC 11172-3 and 13818-3 Layer III, LAME)",
-            _MP3_RATES,
-            _mp3_settings,
-            "kbit/s",
-            (1, 2),
-            frame=1152,
-            delay=1105,
-            encoder="libmp3lame",
-            decoder="mp3float",
-            sample_format="fltp",
+            name="mp3",
+            title="MP3 (ISO/IEC 11172-3 and 13818-3 Layer III; LAME)",
+            rates=_MP3_RATES,
+            settings=_mp3_settings,
+            unit="kbit/s",
+            channels=(1, 2),
+            frame=lambda rate: 1152 if rate >= 32000 else 576,
+            delay=_always(1105),
+            coder=FfmpegCoder("libmp3lame", "mp3float", "fltp", _bit_rate),
         ),
         Codec(
-            "aac",
-            "AAC-LC (ISO/IEC 14496-3)",
-            _AAC_RATES,
-            _aac_settings,
-            "kbit/s",
-            (1, 2),
-            frame=1024,
-            delay=1024,
-            encoder="aac",
-            decoder="aac",
-            sample_format="fltp",
+            name="aac",
+            title="AAC-LC (ISO/IEC 14496-3; FFmpeg)",
+            rates=(*_MP3_RATES, 64000, 88200, 96000),
+            settings=_aac_settings,
+            unit="kbit/s",
+            channels=(1, 2),
+            frame=_always(1024),
+            delay=_always(1024),
+            coder=FfmpegCoder("aac", "aac", "fltp", _bit_rate),
         ),
         Codec(
-            "opus",
-            "Opus (RFC 6716)",
-            (48000,),
-            _opus_settings,
-            "kbit/s",
-            (1, 2),
-            frame=960,
-            delay=0,
-            encoder="libopus",
-            decoder="libopus",
-            sample_format="flt",
+            name="opus",
+            title="Opus (RFC 6716; libopus)",
+            rates=(48000,),
+            settings=_opus_settings,
+            unit="kbit/s",
+            channels=(1, 2),
+            frame=_always(960),
+            delay=_always(312),
+            coder=FfmpegCoder("libopus", "libopus", "flt", _bit_rate),
         ),
         Codec(
-            "sbc",
-            "SBC (A2DP 1.3, appendix B)",
-            _A2DP_RATES,
-            _sbc_settings,
-            "bitpool",
-            (1, 2),
-            frame=128,
-            delay=73,
-            encoder="sbc",
-            decoder="sbc",
-            sample_format="s16",
+            name="sbc",
+            title="SBC (Bluetooth A2DP 1.3, joint stereo, 8 sub-bands, 16 blocks; FFmpeg)",
+            rates=_A2DP_RATES,
+            settings=_sbc_settings,
+            unit="bitpool",
+            channels=(1, 2),
+            frame=_always(128),
+            delay=_always(73),
+            coder=FfmpegCoder("sbc", "sbc", "s16", _bitpool),
         ),
         Codec(
-            "msbc",
-            "mSBC (HFP 1.6, appendix A)",
-            (16000,),
-            _no_settings,
-            "",
-            (1,),
-            frame=120,
-            delay=73,
-            encoder="sbc",
-            decoder="sbc",
-            sample_format="s16",
+            name="msbc",
+            title="mSBC (Bluetooth Hands-Free Profile 1.6; FFmpeg)",
+            rates=(16000,),
+            settings=_no_settings,
+            unit="",
+            channels=(1,),
+            frame=_always(120),
+            delay=_always(73),
+            coder=FfmpegCoder("sbc", "sbc", "s16", _msbc),
         ),
         Codec(
-            "aptx",
-            "aptX",
-            _A2DP_RATES,
-            _no_settings,
-            "",
-            (2,),
-            frame=1024,
-            delay=90,
-            encoder="aptx",
-            decoder="aptx",
-            sample_format="s32p",
+            name="aptx",
+            title="aptX (4:1 sub-band ADPCM; FFmpeg)",
+            rates=_A2DP_RATES,
+            settings=_no_settings,
+            unit="",
+            channels=(2,),
+            frame=_always(1024),
+            delay=_always(90),
+            coder=FfmpegCoder("aptx", "aptx", "s32p", _as_it_is),
         ),
         Codec(
-            "aptx-hd",
-            "aptX HD",
-            _A2DP_RATES,
-            _no_settings,
-            "",
-            (2,),
-            frame=1024,
-            delay=90,
-            encoder="aptx_hd",
-            decoder="aptx_hd",
-            sample_format="s32p",
+            name="aptx-hd",
+            title="aptX HD (4:1 sub-band ADPCM of 24 bits; FFmpeg)",
+            rates=_A2DP_RATES,
+            settings=_no_settings,
+            unit="",
+            channels=(2,),
+            frame=_always(1024),
+            delay=_always(90),
+            coder=FfmpegCoder("aptx_hd", "aptx_hd", "s32p", _as_it_is),
+        ),
+        Codec(
+            name="lc3",
+            title="LC3 (ETSI TS 103 634, Bluetooth LE Audio; liblc3)",
+            rates=lc3.RATES,
+            settings=_lc3_settings,
+            unit="kbit/s",
+            channels=(1, 2),
+            frame=lc3.frame_samples,
+            delay=lambda rate: rate // 400,
+            coder=lc3.Lc3Coder(),
         ),
     )
 }
 
 
-def mono_setting(codec: Codec, setting: int | None, rate: int) -> int | None:
-    """Return the setting for one channel that belongs to a stereo one.
+def coding_rate(codec: Codec, sample_rate: int) -> int:
+    """Return the legal rate in Hz at which audio of ``sample_rate`` is coded.
 
-    Bit rates are halved and raised to the next legal one. SBC bitpools follow the A2DP table of
-    recommended values (table 4.7: 33 → 18, 35 → 19, 51 → 29, 53 → 31), linear in between.
+    The rate itself; else the lowest whole multiple, as phones do (22.05 kHz goes to Bluetooth at
+    44.1); else the lowest above; else the highest there is.
+    """
+    above = [rate for rate in codec.rates if rate >= sample_rate]
+    multiples = [rate for rate in above if rate % sample_rate == 0]
+    return (multiples or above or codec.rates[-1:])[0]
+
+
+def mono_setting(codec: Codec, setting: int | None, sample_rate: int) -> int | None:
+    """Return the setting for one channel that belongs to one for two.
+
+    Bit rates are halved, then raised to the next legal one. SBC bitpools follow the operating
+    points of A2DP 1.3, table 4.7 (33 → 18, 35 → 19, 51 → 29, 53 → 31), linear in between.
     """
     if setting is None:
         return None
     if codec.unit == "bitpool":
         return round(float(np.interp(setting, (2, 33, 35, 51, 53, 250), (2, 18, 19, 29, 31, 128))))
-    legal = codec.settings(rate, 1)
+    legal = codec.settings(sample_rate, 1)
     return next((kbps for kbps in legal if kbps >= setting / 2), legal[-1])
+
+
+def check_legal(codec: Codec, *, sample_rate: int, channels: int, setting: int | None) -> None:
+    """Raise :class:`InputError`, naming what is legal, for what ``codec`` does not allow."""
+    if sample_rate not in codec.rates:
+        legal = " or ".join(map(str, codec.rates))
+        raise InputError(f"{codec.name}: {sample_rate} Hz is not legal; use {legal} Hz")
+    if channels not in codec.channels:
+        raise InputError(f"{codec.name}: one stream has {codec.channels} channels, not {channels}")
+    settings = codec.settings(sample_rate, channels)
+    if setting not in (settings or (None,)):
+        raise InputError(
+            f"{codec.name}: {'no setting' if setting is None else setting} is not legal at "
+            f"{sample_rate} Hz with {channels} channel(s); use {_listing(codec, settings)}"
+        )
+
+
+def _listing(codec: Codec, settings: Settings) -> str:
+    if not settings:
+        return f"{codec.name} alone, it has no setting"
+    if isinstance(settings, range):
+        return f"{codec.unit} {settings[0]} to {settings[-1]}"
+    return f"{codec.unit} {', '.join(map(str, settings))}"
+
+
+# ---------------------------------------------------------------- through the codec
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One coded stream: what went over the line, and what a decoder must know beforehand.
+    """One coded stream: what goes over the line, and what a decoder must know beforehand.
 
     Attributes:
         codec: The codec.
-        setting: Bit rate in kbit/s or bitpool; ``None`` where there is none.
         sample_rate: Rate in Hz at which it was coded.
         channels: 1 or 2.
-        packets: The packets in order.
-        header: FFmpeg's "extradata" (AAC AudioSpecificConfig, Opus identification header).
         samples: Samples per channel of the signal coded.
+        packets: The packets in order, no more than carry the signal.
+        header: FFmpeg's "extradata", such as AAC's AudioSpecificConfig.
     """
 
     codec: Codec
-    setting: int | None
     sample_rate: int
     channels: int
-    packets: tuple[bytes, ...]
-    header: bytes
     samples: int
+    packets: tuple[bytes, ...]
+    header: bytes = b""
 
     @property
     def kbps(self) -> float:
         """Measured bit rate in kbit/s: bits of all packets over the time they span."""
-        seconds = len(self.packets) * packet_samples(self.codec, self.sample_rate)
-        return 8e-3 * sum(map(len, self.packets)) * self.sample_rate / seconds
+        seconds = len(self.packets) * self.codec.frame(self.sample_rate) / self.sample_rate
+        return 8e-3 * sum(map(len, self.packets)) / seconds
 
 
-def packet_samples(codec: Codec, sample_rate: int) -> int:
-    """Return samples per channel in one packet (MP3 below 32 kHz: 576, ISO/IEC 13818-3)."""
-    return 576 if codec.name == "mp3" and sample_rate < 32000 else codec.frame
-
-
-def encode_packets(
+def encode_stream(
     codec: Codec, wave: np.ndarray, *, sample_rate: int, setting: int | None
 ) -> Stream:
     """Encode a wave at a legal rate.
@@ -240,116 +293,67 @@ def encode_packets(
         setting: One of ``codec.settings(sample_rate, channels)``, for these channels.
 
     Raises:
-        InputError: Anything the codec does not allow; the message names what it does.
+        InputError: Anything the codec does not allow, named with what it does; liblc3 is missing.
     """
     channels, samples = wave.shape
     check_legal(codec, sample_rate=sample_rate, channels=channels, setting=setting)
-    context = _encoder(codec, sample_rate, channels, setting)
     padded = np.pad(wave, [(0, 0), (0, _TAIL)])
-    packets = [*context.encode(_frame(codec, padded, sample_rate)), *context.encode(None)]
-    return Stream(
-        codec,
-        setting,
-        sample_rate,
-        channels,
-        tuple(bytes(packet) for packet in packets),
-        bytes(context.extradata or b""),
-        samples,
+    packets, header = codec.coder.encode(padded, sample_rate=sample_rate, setting=setting)
+    needed = -(-(samples + codec.delay(sample_rate)) // codec.frame(sample_rate))
+    if codec.name == "opus":
+        header = b""  # optional for two channels; with it FFmpeg would drop the delay itself
+    return Stream(codec, sample_rate, channels, samples, tuple(packets[:needed]), header)
+
+
+def encode_adaptive(
+    codec: Codec, wave: np.ndarray, *, sample_rate: int, settings: Sequence[int]
+) -> Stream:
+    """Encode SBC with a bitpool of its own for every frame.
+
+    The encoder's filter bank does not depend on the bitpool, so picking every frame from the stream
+    coded at its bitpool gives what one encoder that switches would send.
+
+    Args:
+        codec: SBC.
+        wave: ``(channels, samples)``.
+        sample_rate: Rate in Hz.
+        settings: Bitpool of each frame; at least as many as there are frames.
+    """
+    streams = {
+        setting: encode_stream(codec, wave, sample_rate=sample_rate, setting=setting)
+        for setting in dict.fromkeys(int(s) for s in settings)
+    }
+    first = next(iter(streams.values()))
+    packets = [streams[int(settings[i])].packets[i] for i in range(len(first.packets))]
+    return replace(first, packets=tuple(packets))
+
+
+def decode_stream(stream: Stream, *, lost: np.ndarray | None = None) -> np.ndarray:
+    """Decode a stream to float32 ``(channels, samples)``, aligned with what was coded.
+
+    Args:
+        stream: A stream.
+        lost: For SBC, mSBC and LC3: bool ``(packets,)``, which of them never arrived; the decoder
+            conceals them as a headset does.
+    """
+    codec, rate = stream.codec, stream.sample_rate
+    packets: Sequence[bytes | None] = stream.packets
+    if lost is not None:
+        gone = None if isinstance(codec.coder, lc3.Lc3Coder) else _silence(stream)
+        packets = [gone if g else packet for packet, g in zip(packets, lost, strict=True)]
+    pcm = codec.coder.decode(
+        packets, header=stream.header, sample_rate=rate, channels=stream.channels
     )
+    if lost is not None and isinstance(codec.coder, FfmpegCoder):
+        pcm = radio.conceal(pcm, lost, frame=codec.frame(rate), sample_rate=rate)
+    delay = codec.delay(rate)
+    return np.ascontiguousarray(pcm[:, delay : delay + stream.samples])
 
 
-def decode_packets(stream: Stream) -> np.ndarray:
-    """Decode a stream to float32 ``(channels, samples)``, aligned with what was coded."""
-    import av
-
-    context = _decoder(stream)
-    frames = []
-    for packet in [*map(av.Packet, stream.packets), None]:
-        frames += context.decode(packet)
-    wave = np.concatenate([_samples(frame) for frame in frames], axis=1)
-    aligned = wave[:, stream.codec.delay : stream.codec.delay + stream.samples]
-    return np.ascontiguousarray(aligned)
-
-
-def check_legal(codec: Codec, *, sample_rate: int, channels: int, setting: int | None) -> None:
-    """Raise :class:`InputError`, naming what is legal, for what ``codec`` does not allow."""
-    if sample_rate not in codec.rates:
-        legal = ", ".join(map(str, codec.rates))
-        raise InputError(f"{codec.name}: {sample_rate} Hz is not legal; use one of {legal} Hz")
-    if channels not in codec.channels:
-        raise InputError(f"{codec.name}: {channels} channels; one stream has {codec.channels}")
-    legal = codec.settings(sample_rate, channels)
-    if setting not in (legal or (None,)):
-        raise InputError(
-            f"{codec.name}: {setting} is not legal at {sample_rate} Hz with {channels} channel(s); "
-            f"use {_listing(legal)} {codec.unit}".rstrip()
-        )
-
-
-def _listing(legal: range | tuple[int, ...]) -> str:
-    if not legal:
-        return "the name alone, it has no setting"
-    if isinstance(legal, range):
-        return f"{legal[0]} to {legal[-1]}"
-    return ", ".join(map(str, legal))
-
-
-def _encoder(codec: Codec, sample_rate: int, channels: int, setting: int | None):
-    import av
-
-    context = av.CodecContext.create(codec.encoder, "w")
-    context.sample_rate = sample_rate
-    context.layout = "stereo" if channels == 2 else "mono"
-    context.format = codec.sample_format
-    context.time_base = Fraction(1, sample_rate)
-    if codec.unit == "kbit/s":
-        context.bit_rate = 1000 * setting
-    elif codec.name == "sbc":
-        # FFmpeg picks joint stereo and 8 sub-bands from this nominal rate; the quality, in its
-        # units of 118 (FF_QP2LAMBDA), is the bitpool itself. So it codes as BlueZ does.
-        context.bit_rate = 128000
-        context.options = {"global_quality": str(118 * setting)}
-    elif codec.name == "msbc":
-        context.options = {"msbc": "1"}
-    context.open()
-    return context
-
-
-def _decoder(stream: Stream):
-    import av
-
-    context = av.CodecContext.create(stream.codec.decoder, "r")
-    context.sample_rate = stream.sample_rate
-    context.layout = "stereo" if stream.channels == 2 else "mono"
-    if stream.header:
-        context.extradata = stream.header
-    return context
-
-
-def _frame(codec: Codec, wave: np.ndarray, sample_rate: int):
-    """Put a wave into FFmpeg's sample format; integers are rounded and clipped."""
-    import av
-
-    data = wave
-    if codec.sample_format.startswith("s"):
-        bits = int(codec.sample_format[1:3])
-        full = 2.0 ** (bits - 1)
-        data = np.clip(np.rint(wave.astype(np.float64) * full), -full, full - 1)
-        data = data.astype(f"int{bits}")
-    if not codec.sample_format.endswith("p"):
-        data = data.T.reshape(1, -1)
-    layout = "stereo" if len(wave) == 2 else "mono"
-    data = np.ascontiguousarray(data)
-    frame = av.AudioFrame.from_ndarray(data, format=codec.sample_format, layout=layout)
-    frame.sample_rate, frame.pts = sample_rate, 0
-    return frame
-
-
-def _samples(frame) -> np.ndarray:
-    """Return a decoded frame as float32 (channels, samples)."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype.kind == "i":
-        return (data / -float(np.iinfo(data.dtype).min)).astype(np.float32)
-    return data.astype(np.float32, copy=False)
+def _silence(stream: Stream) -> bytes:
+    """Return a packet that codes silence: with it the filter bank rings out, as HFP has it."""
+    zeros = np.zeros((stream.channels, 1), np.float32)
+    setting = None if stream.codec.name == "msbc" else 16
+    return encode_stream(
+        stream.codec, zeros, sample_rate=stream.sample_rate, setting=setting
+    ).packets[0]
