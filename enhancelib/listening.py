@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from enhancelib.errors import InputError
-from enhancelib.loudness import loudness_lufs, matched_gains_db, safe_gains_db
+from enhancelib.loudness import MAX_GAIN_DB, loudness_lufs, matched_gains_db, safe_gains_db
 
 AUDIO_DIR_VARIABLE = "ENHANCELIB_AUDIO_DIR"
 _PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mount.js")
@@ -184,7 +184,7 @@ class _Comparison:
             "seconds": first.shape[1] / sample_rate,
             "channels": first.shape[0],
             "matched": loudness_match,
-            "note": _loudness_note(first, gains[0], sample_rate) if loudness_match else "",
+            "note": _loudness_note(first, self.gains_db, sample_rate) if loudness_match else "",
             **extra,
         }
         self._widget: Any = None
@@ -264,10 +264,16 @@ class _Comparison:
         return f"{type(self).__name__}({names}; {self._spec['seconds']:.1f} s)"
 
 
-def _loudness_note(first: np.ndarray, gain_db: float, sample_rate: int) -> str:
-    level = loudness_lufs(first, sample_rate=sample_rate) + gain_db
+def _loudness_note(first: np.ndarray, gains_db: Mapping[str, float], sample_rate: int) -> str:
+    """Say at which loudness the sources are heard, and which fell short of it."""
+    lowered, *_ = gains_db.values()
+    level = loudness_lufs(first, sample_rate=sample_rate) + lowered
+    if not math.isfinite(level):
+        return ""
+    short = [name for name, gain in gains_db.items() if gain - lowered > MAX_GAIN_DB - 1e-6]
     shown = f"{level:.1f}".replace("-", "\N{MINUS SIGN}")
-    return f"Loudness matched to {shown} LUFS." if math.isfinite(level) else ""
+    unmatched = f"; {', '.join(short)} raised by no more than {MAX_GAIN_DB:.0f} dB" if short else ""
+    return f"Loudness matched to {shown} LUFS{unmatched}."
 
 
 def _linked_code(module_path: str, style_path: str) -> str:

@@ -45,8 +45,8 @@ def true_peak_db(wave: np.ndarray) -> float:
 def matched_gains_db(waves: Sequence[np.ndarray], *, sample_rate: int) -> list[float]:
     """Gains in dB that bring all waves to the loudness of the first without clipping any.
 
-    Silent waves keep gain 0; no gain exceeds ±15 dB relative to the first. Where a matched wave
-    would pass -0.1 dB true peak, all are lowered alike.
+    Silent waves keep gain 0; none is raised by more than 15 dB relative to the first. Where a
+    matched wave would pass -0.1 dB true peak, all are lowered alike.
 
     Args:
         waves: Each float (channels, samples).
@@ -54,10 +54,7 @@ def matched_gains_db(waves: Sequence[np.ndarray], *, sample_rate: int) -> list[f
     """
     levels = [loudness_lufs(wave, sample_rate=sample_rate) for wave in waves]
     target = next((level for level in levels if math.isfinite(level)), 0.0)
-    gains = [
-        min(max(target - level, -MAX_GAIN_DB), MAX_GAIN_DB) if math.isfinite(level) else 0.0
-        for level in levels
-    ]
+    gains = [min(target - level, MAX_GAIN_DB) if math.isfinite(level) else 0.0 for level in levels]
     loudest = max(true_peak_db(wave) + gain for wave, gain in zip(waves, gains, strict=True))
     lowered = min(0.0, PEAK_LIMIT_DB - loudest)
     return [gain + lowered for gain in gains]

@@ -65,8 +65,8 @@ function mountAbx(root, spec, report) {
   const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine),
     sources);
   const plot = element("div", { class: "el-plot el-plain" }, track.lane, timeAxis(spec.seconds));
-  const about = `A: ${a.name} · B: ${b.name} · ${describe(spec)}`;
-  root.append(heading(spec, about), progress, bar, plot, answers, result,
+  const who = a.name === "A" ? "" : `A: ${a.name} · B: ${b.name} · `;
+  root.append(heading(spec, who + describe(spec)), progress, bar, plot, answers, result,
     hint(spec.note, "Listen to X and to A or B, then answer; the score comes after the last trial.",
       "Space plays, 1–3 switch, L loops, A and B answer."));
 
