@@ -21,6 +21,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "metrics": ["METRICS", "score"],
         "model": ["AudioUNet"],
         "streaming": ["RealTimeAudioEnhancer", "enhance_file", "enhance_wave"],
-        "training": ["TrainingConfig", "train_model"],
+        "training": ["TrainingConfig", "held_out_loss", "train_model"],
     },
 )

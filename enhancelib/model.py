@@ -1,9 +1,9 @@
 """The network: a light causal U-Net over the bands of a short-time spectrum.
 
-A waveform is cut into half-overlapping frames and transformed (STFT with a sqrt-Hann window, perfect
-reconstruction). Neighbouring bins are grouped into bands, each embedded on its own; the U-Net then
-halves the number of bands level by level with depthwise-separable convolutions (Howard et al.,
-"MobileNets", arXiv:1704.04861) inside residual blocks (Sandler et al., "MobileNetV2",
+A waveform is cut into half-overlapping frames and transformed (STFT with a sqrt-Hann window,
+perfect reconstruction). Neighbouring bins are grouped into bands, each embedded on its own; the
+U-Net then halves the number of bands level by level with depthwise-separable convolutions (Howard
+et al., "MobileNets", arXiv:1704.04861) inside residual blocks (Sandler et al., "MobileNetV2",
 arXiv:1801.04381), and doubles it again with additive skips (Ronneberger et al., "U-Net",
 arXiv:1505.04597). The head yields, per bin, a complex mask around one and a complex residual that
 can fill bins the codec emptied. It starts at zero, so an untrained network is the identity.
@@ -16,7 +16,9 @@ of its frames at once.
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -35,7 +37,7 @@ class ModelConfig(BaseModel):
     """Everything that fixes the shape of the network.
 
     Attributes:
-        base_channels: width unit; level ``i`` of the U-Net has ``base_channels * (i + 2)`` channels.
+        base_channels: width unit; level ``i`` of the U-Net has ``base_channels * (i + 2)`` of them.
         depth: number of levels; each halves the number of bands.
         dropout: probability of dropping a channel at the bottom of the U-Net, in training only.
         sample_rate: in Hz; the rate of the audio that goes in and comes out.
@@ -151,6 +153,10 @@ class SpectralCore(nn.Module):
     COMPRESSION = 0.3
     """Power of the magnitude in the input features (Braun & Tashev, arXiv:2009.12286)."""
 
+    FLOOR = 2e-8
+    """Added to squared magnitudes. The ONNX optimiser drops an addition of 1e-8 or less as one of
+    zero, and silence then turns into NaN."""
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -165,15 +171,11 @@ class SpectralCore(nn.Module):
         self.encoder = nn.ModuleList(
             CausalBlock(width) for width in channels[:-1] for _ in range(config.blocks)
         )
-        self.down = nn.ModuleList(
-            BandScale(a, b, down=True) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.down = nn.ModuleList(BandScale(a, b, down=True) for a, b in pairwise(channels))
         self.bottom = nn.ModuleList(CausalBlock(channels[-1], d) for d in config.dilations)
         self.dropout = nn.Dropout2d(config.dropout)
         upwards = channels[::-1]
-        self.up = nn.ModuleList(
-            BandScale(a, b, down=False) for a, b in zip(upwards, upwards[1:], strict=False)
-        )
+        self.up = nn.ModuleList(BandScale(a, b, down=False) for a, b in pairwise(upwards))
         self.decoder = nn.ModuleList(
             CausalBlock(width) for width in upwards[1:] for _ in range(config.blocks)
         )
@@ -224,7 +226,7 @@ class SpectralCore(nn.Module):
         """Compressed real part, imaginary part and magnitude → (batch, channels, bands, frames)."""
         batch, frames = body.shape[0], body.shape[3]
         bands, width = self.config.bands, self.config.channels[0]
-        magnitude = (body.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+        magnitude = (body.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
         features = torch.cat(
             [body * magnitude ** (self.COMPRESSION - 1), magnitude**self.COMPRESSION], dim=1
         )
@@ -251,7 +253,7 @@ class SpectralCore(nn.Module):
         )
         # Nearly quadratic: music's high bands lie 60 dB under its low ones, and one linear layer
         # has to reach both. The small linear part keeps the gradient alive at the zero start.
-        size = (residual.square().sum(dim=1, keepdim=True) + 1e-8).sqrt()
+        size = (residual.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
         return masked + residual * (size + 0.01)
 
 
@@ -418,8 +420,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
             from safetensors import safe_open
 
             with safe_open(path, framework="pt") as file:
-                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}
-        content = torch.load(path, map_location="cpu", weights_only=True)
+                names = list(file.keys())
+                return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+        with warnings.catch_warnings():
+            # A foreign pickle is refused below; torch's advice on its protocol helps nobody.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
         return content["metadata"], content["state_dict"]
     except Exception as error:  # every reader raises its own kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -1,0 +1,238 @@
+"""Training on real pairs: it learns, it resumes exactly, it refuses what it should."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas
+import pytest
+import soundfile
+import torch
+from scipy.signal import butter, sosfilt
+
+from enhancelib.data import prepare
+from enhancelib.errors import ConfigError, InputError
+from enhancelib.model import AudioUNet, read_checkpoint
+from enhancelib.training import (
+    TrainingConfig,
+    augment,
+    change_speed,
+    held_out_loss,
+    train_model,
+)
+
+TINY = TrainingConfig(
+    base_channels=8, depth=2, dropout=0.0, batch_size=4, epochs=3, learning_rate=3e-3
+)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    """Pairs of short coloured noises; the loss is a real band limit and a real MP3."""
+    folder = tmp_path_factory.mktemp("music")
+    random = np.random.default_rng(0)
+    for index in range(6):
+        sos = butter(1, 2000 + 500 * index, fs=44100, output="sos")
+        wave = sosfilt(sos, random.normal(0, 0.2, (2, 66_150)))
+        soundfile.write(folder / f"noise{index}.flac", np.clip(wave, -1, 1).T, 44100)
+    return prepare(
+        folder,
+        tmp_path_factory.mktemp("run") / "pairs",
+        duration_s=1.0,
+        conditions=["down-16000hz", "mp3-64"],
+        n_jobs=1,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(manifest, tmp_path_factory):
+    return train_model(manifest, tmp_path_factory.mktemp("checkpoint"), TINY, progress=False)
+
+
+def test_it_learns(trained, manifest):
+    assert trained.best_loss < 0.95 * trained.untreated_loss
+    table = held_out_loss(trained.checkpoint, manifest)
+    assert set(table["condition"]) == {"down-16000hz", "mp3-64"}
+    assert table["loss"].mean() < 0.95 * table["untreated"].mean()
+
+
+def test_what_a_run_leaves_behind(trained):
+    assert trained.checkpoint.name == f"checkpoint_epoch_{trained.best_epoch}_best.pth"
+    assert trained.weights.name == "fullband-44k.safetensors"
+    one, other = AudioUNet.load(trained.checkpoint), AudioUNet.load(trained.weights)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    facts, _ = read_checkpoint(trained.weights)
+    assert TrainingConfig.model_validate_json(facts["training_config"]) == TINY
+    assert len(facts["manifest_sha256"]) == 64
+    log = pandas.read_csv(trained.log)
+    assert list(log[log.split == "train"]["epoch"]) == [0, 1, 2]
+    assert set(log[log.split == "validation"]["condition"]) == {"down-16000hz", "mp3-64"}
+    best = log[log.split == "validation"].groupby("epoch")["loss"].mean()
+    assert best.idxmin() == trained.best_epoch
+    assert best.min() == pytest.approx(trained.best_loss)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_a_run_cut_short_goes_on_as_if_nothing_happened(trained, manifest, tmp_path, monkeypatch):
+    """Stop in the middle of the second epoch, run again: same log, same weights."""
+    from enhancelib import training
+
+    calls = 0
+    original = training.Restorer.training_step
+
+    def until_killed(self, batch, index):
+        nonlocal calls
+        calls += 1
+        if self.current_epoch == 1 and index == 1:
+            raise Killed
+        return original(self, batch, index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.Restorer, "training_step", until_killed)
+        with pytest.raises(Killed):
+            train_model(manifest, tmp_path, TINY, progress=False)
+    assert calls > 1
+    resumed = train_model(manifest, tmp_path, TINY, progress=False)
+    pandas.testing.assert_frame_equal(
+        pandas.read_csv(resumed.log), pandas.read_csv(trained.log), rtol=1e-5
+    )
+    again = train_model(manifest, tmp_path, TINY, progress=False)
+    assert again == resumed  # a finished run is left as it is
+    for a, b in zip(
+        AudioUNet.load(resumed.weights).parameters(),
+        AudioUNet.load(trained.weights).parameters(),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_fine_tuning_starts_from_the_given_weights(trained, manifest, tmp_path):
+    config = TINY.model_copy(update={"epochs": 1, "learning_rate": 1e-12})
+    tuned = train_model(manifest, tmp_path, config, start_from=trained.weights, progress=False)
+    weight = "core.encoder.0.pointwise.weight"
+    torch.testing.assert_close(
+        read_checkpoint(tuned.weights)[1][weight],
+        read_checkpoint(trained.weights)[1][weight],
+        atol=1e-6,
+        rtol=0,
+    )
+
+
+def test_fine_tuning_trains_the_norms_too(trained, manifest, tmp_path):
+    """A loaded network is in evaluation mode; training must put it back."""
+    config = TINY.model_copy(update={"epochs": 1})
+    tuned = train_model(manifest, tmp_path, config, start_from=trained.weights, progress=False)
+    name = "core.embedding_norm.num_batches_tracked"
+    assert read_checkpoint(tuned.weights)[1][name] > read_checkpoint(trained.weights)[1][name]
+
+
+def test_other_settings_are_refused_unless_asked(trained, manifest, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.checkpoint.parent, folder)
+    other = TINY.model_copy(update={"seed": 1, "epochs": 1})
+    with pytest.raises(ConfigError, match="other settings"):
+        train_model(manifest, folder, other, progress=False)
+    assert sorted(p.name for p in folder.iterdir()) == sorted(
+        p.name for p in trained.checkpoint.parent.iterdir()
+    )
+    assert train_model(manifest, folder, other, overwrite=True, progress=False).best_epoch == 0
+
+
+def test_a_manifest_without_validation_is_refused(manifest, tmp_path):
+    table = pandas.read_csv(manifest)
+    for column in ("lossless", "lossy"):
+        table[column] = [str(manifest.parent / name) for name in table[column]]
+    table[table.split == "train"].to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(InputError, match="validation"):
+        train_model(tmp_path / "manifest.csv", tmp_path / "run", TINY, progress=False)
+
+
+def test_wandb_offline(manifest, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = TINY.model_copy(update={"epochs": 1, "use_wandb": True})
+    train_model(manifest, tmp_path, config, progress=False)
+    assert list(tmp_path.glob("wandb/offline-run-*/*.wandb"))
+
+
+def test_seed_config_is_read(tmp_path):
+    path = tmp_path / "config.json"
+    seed = {
+        "base_channels": 32,
+        "depth": 4,
+        "dropout": 0.1,
+        "batch_size": 16,
+        "epochs": 100,
+        "learning_rate": 1e-3,
+        "use_wandb": False,
+    }
+    path.write_text(json.dumps(seed))
+    assert TrainingConfig.from_json(path) == TrainingConfig()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('{"epoch": 3}', "epoch: .*known keys: base_channels"),
+        ('{"epochs": 0}', "epochs"),
+        ('{"dropout": 2}', "dropout"),
+        ('{"learning_rate": "fast"}', "learning_rate"),
+        ("{epochs: 3}", "not valid JSON"),
+        ("[1]", "config.json"),
+    ],
+)
+def test_bad_config_names_file_and_key(tmp_path, text, named):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=named) as caught:
+        TrainingConfig.from_json(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_config(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.json"):
+        TrainingConfig.from_json(tmp_path / "nowhere.json")
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+def test_geometry_follows_the_rate(rate):
+    config = TrainingConfig().for_rate(rate)
+    assert config.sample_rate == rate
+    assert config.frame_length / rate < 0.04
+
+
+def test_change_speed_moves_a_tone():
+    time = torch.arange(44_100) / 44_100
+    wave = torch.sin(2 * torch.pi * 1000 * time)[None, None]
+    faster = change_speed(wave, 1.05)[0, 0]
+    assert len(faster) == round(44_100 / 1.05)
+    peak = torch.fft.rfft(faster).abs().argmax() * 44_100 / len(faster)
+    assert float(peak) == pytest.approx(1050, abs=2)
+    assert float(faster.square().mean()) == pytest.approx(0.5, rel=0.01)
+
+
+def test_a_pair_stays_a_pair_under_augmentation():
+    """The lossy side is a fixed filter of the lossless: after augmentation it still is."""
+    torch.manual_seed(0)
+    reference = 0.1 * torch.randn(4, 1, 44_100)
+    config = TINY.model_copy(update={"noise_probability": 0.0, "stretch": 0.1})
+    untreated, original = augment(0.5 * reference, reference, config, crop_samples=20_000)
+    torch.testing.assert_close(untreated, 0.5 * original, atol=1e-6, rtol=1e-4)
+    assert 20_000 / 1.1 - 1 <= original.shape[-1] <= 20_000 / 0.9 + 1
+    levels = (original.square().mean(dim=2) / reference.square().mean(dim=2)).sqrt()
+    assert float(levels.max() / levels.min()) > 1.05  # each item has a gain of its own
+
+
+def test_augmentation_noise_has_the_stated_level():
+    reference = 0.1 * torch.randn(64, 1, 8000)
+    config = TINY.model_copy(update={"noise_probability": 1.0, "stretch": 0.0, "gain_db": 0.0})
+    untreated, original = augment(reference, reference, config, crop_samples=8000)
+    snr = 10 * torch.log10(
+        original.square().mean(dim=2) / (untreated - original).square().mean(dim=2)
+    )
+    assert 9.5 < float(snr.min()) < 20
+    assert 30 < float(snr.max()) < 40.5
