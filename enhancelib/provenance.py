@@ -1,0 +1,111 @@
+"""Where a measured number comes from: the columns every results table shares, and how to fill them.
+
+A results table is tidy: one row per value, the columns of :data:`RESULT_COLUMNS`. So any figure in
+the book leads to a row, and a row to the code, the weights and the machine that made it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import subprocess
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enhancelib.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas
+
+RESULT_COLUMNS = (
+    "piece",
+    "condition",
+    "system",
+    "preset",
+    "metric",
+    "value",
+    "unit",
+    "seed",
+    "commit",
+    "checkpoint_sha256",
+    "device",
+    "load",
+    "command",
+    "utc",
+)
+"""Of every table in ``data/results`` and ``run_dir/results``, in this order."""
+
+
+def provenance(command: str) -> dict[str, str | float]:
+    """The columns of a row that do not depend on what was measured.
+
+    Args:
+        command: What a reader runs to measure it again, such as ``make results``.
+
+    Returns:
+        ``commit`` (``-dirty`` behind it where tracked files were changed), ``device`` (processor
+        and number of cores), ``load`` (of the last minute, in running processes; NaN where the
+        system does not say), ``command``, and ``utc`` (ISO 8601, to the second).
+    """
+    return {
+        "commit": commit(),
+        "device": device(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else float("nan"),
+        "command": command,
+        "utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+@lru_cache(maxsize=1)
+def commit() -> str:
+    """The commit of this checkout; of an installed package, which has none, its version."""
+    try:
+        described = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+        return described.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        from enhancelib import __version__
+
+        return f"v{__version__}"
+
+
+@lru_cache(maxsize=1)
+def device() -> str:
+    """Processor and number of usable cores, such as ``Cortex-A76, 4 cores``."""
+    name = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next(line.split(":", 1)[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{' '.join(name.split())}, {cores} cores"
+
+
+def write_results(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
+    """Write a results table as CSV, all at once or not at all; a table already there is replaced.
+
+    Raises:
+        InputError: The table has not the columns of :data:`RESULT_COLUMNS`.
+    """
+    path = Path(path)
+    if list(table.columns) != list(RESULT_COLUMNS):
+        odd = sorted(set(table.columns) ^ set(RESULT_COLUMNS)) or "another order"
+        raise InputError(f"{path}: not the columns of a results table ({odd})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        table.to_csv(partial, index=False, lineterminator="\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,61 @@
+"""The columns every results table shares."""
+
+import datetime
+import subprocess
+
+import pandas
+import pytest
+
+from enhancelib import provenance as prov
+from enhancelib.errors import InputError
+
+
+def table(**columns):
+    row = dict.fromkeys(prov.RESULT_COLUMNS, "") | {"value": 0.1 + 0.2} | columns
+    return pandas.DataFrame([row], columns=prov.RESULT_COLUMNS)
+
+
+def test_commit_is_that_of_the_checkout():
+    head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    if head.returncode:
+        assert prov.commit().startswith("v")
+    else:
+        assert head.stdout.startswith(prov.commit().removesuffix("-dirty"))
+
+
+def test_without_git_the_version_stands_for_the_commit(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    prov.commit.cache_clear()
+    try:
+        assert prov.commit() == "v0.1.0"
+    finally:
+        prov.commit.cache_clear()
+
+
+def test_rows_name_device_load_and_time():
+    facts = prov.provenance("make results")
+    assert set(facts) < set(prov.RESULT_COLUMNS)
+    assert facts["command"] == "make results"
+    assert facts["device"].endswith("cores")
+    assert facts["load"] >= 0
+    then = datetime.datetime.fromisoformat(facts["utc"])
+    assert abs((datetime.datetime.now(datetime.UTC) - then).total_seconds()) < 60
+
+
+def test_results_are_written_whole_and_read_back(tmp_path):
+    path = prov.write_results(table(piece="a"), tmp_path / "results" / "x.csv")
+    prov.write_results(table(piece="b"), path)
+    back = pandas.read_csv(path)
+    assert list(back.columns) == list(prov.RESULT_COLUMNS)
+    assert back["piece"].tolist() == ["b"]
+    assert back["value"].tolist() == [0.1 + 0.2]
+    assert [file.name for file in path.parent.iterdir()] == ["x.csv"]
+
+
+def test_a_table_with_other_columns_is_refused(tmp_path):
+    for wrong in (table().drop(columns="commit"), table(extra=1).assign(extra=1)):
+        with pytest.raises(InputError, match=r"x\.csv: not the columns"):
+            prov.write_results(wrong, tmp_path / "x.csv")
+    with pytest.raises(InputError, match="another order"):
+        prov.write_results(table()[list(prov.RESULT_COLUMNS[::-1])], tmp_path / "x.csv")
+    assert not list(tmp_path.iterdir())
