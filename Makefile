@@ -67,7 +67,7 @@ notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-fr
 $(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tools/run_chapter.py \
 		$(CODE) $(ENVIRONMENT)
 	@echo "== $* ($(PROFILE)) =="
-	"$(BIN)/python" tools/run_chapter.py $< $@ --profile $(PROFILE)
+	ENHANCELIB_AUDIO_DIR=$(RUN)/listen "$(BIN)/python" tools/run_chapter.py $< $@ --profile $(PROFILE)
 
 $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
@@ -78,7 +78,7 @@ $(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimiza
 chapters: $(EXECUTED)
 
 book: $(BUILT)  ## Run the chapters and build the book
-	@echo "The book is ready: open $(SITE)/html/index.html, or make serve"
+	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
 $(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md enhancelib/cli.py enhancelib/train.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
@@ -87,6 +87,10 @@ $(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md enhancelib/cli.py enhancelib/train.p
 	mkdir -p $(RUN)/book/notebooks
 	cp $(EXECUTED) $(RUN)/book/notebooks
 	jupyter-book build $(RUN)/book --path-output $(dir $(SITE)) --all -W --keep-going --quiet
+	@# What the players load: the files that these notebooks name, and no older ones.
+	mkdir -p $(SITE)/html/listen
+	grep -oh 'listen/[0-9a-z.-]*' $(EXECUTED) | sort -u | sed 's#^#$(RUN)/#' \
+	  | xargs -I {} cp {} $(SITE)/html/listen
 	@touch $@
 
 serve:  ## Serve the built book on http://localhost:$PORT

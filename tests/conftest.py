@@ -32,3 +32,45 @@ def make():
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A small network with random weights throughout: no part of it is the identity."""
+    import torch
+
+    from enhancelib.model import AudioUNet
+
+    torch.manual_seed(0)
+    model = AudioUNet(
+        base_channels=4,
+        depth=2,
+        sample_rate=22050,
+        frame_length=128,
+        hop_length=64,
+        bands=8,
+        blocks=1,
+        dilations=(1, 2),
+    ).eval()
+    for name, values in model.named_buffers():
+        if name.endswith("running_mean"):
+            values.normal_(0, 0.1)
+        elif name.endswith("running_var"):
+            values.uniform_(0.5, 1.5)
+    for values in model.core.head.parameters():
+        torch.nn.init.normal_(values, 0, 0.1)
+    return model
+
+
+@pytest.fixture(scope="session")
+def small_exports(small_model, tmp_path_factory):
+    """Folder with ``small`` as a checkpoint and in every exported format, and their results."""
+    from enhancelib.export import export_model
+    from enhancelib.model import checkpoint_sha256
+
+    folder = tmp_path_factory.mktemp("exports")
+    checkpoint = small_model.save(folder / "small.safetensors")
+    results = export_model(
+        small_model, folder, preset="small", checkpoint_sha256=checkpoint_sha256(checkpoint)
+    )
+    return folder, results

@@ -15,7 +15,7 @@ FIXED = {
     *("torch", "librosa", "onnx", "onnxruntime", "tensorflow"),
 }
 # Import names that differ from the package's.
-PACKAGE_OF = {"yaml": "pyyaml", "visqol": "visqol-python"}
+PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "visqol": "visqol-python"}
 
 
 @pytest.fixture(scope="module")

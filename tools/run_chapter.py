@@ -18,6 +18,7 @@ import nbformat
 import papermill
 import yaml
 from papermill.exceptions import PapermillExecutionError
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = ROOT / "notebooks" / "profiles"
@@ -60,7 +61,13 @@ def run_chapter(source: Path, output: Path, given: dict) -> None:
     nbformat.write(notebook, unfinished)
     check_parameters(unfinished, source.stem, given)
     executed = papermill.execute_notebook(
-        unfinished, unfinished, given, cwd=ROOT, log_output=True, progress_bar=True
+        unfinished,
+        unfinished,
+        given,
+        cwd=ROOT,
+        log_output=True,
+        progress_bar=True,
+        config=Config(KernelManager={"transport": "ipc"}),  # no open ports, nor the warning of them
     )
     for noise in ("widgets", "papermill"):  # widget state would ship all audio twice; machine paths
         executed.metadata.pop(noise, None)

@@ -1,0 +1,225 @@
+"""The smoke book in a headless browser: whole, no request to another site, every player plays."""
+
+import functools
+import http.server
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urljoin
+
+import pytest
+from conftest import ROOT
+from playwright.sync_api import sync_playwright
+
+SITE = "data/runs/smoke/_build"
+FLAGS = [
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def html(make) -> Path:
+    """The built smoke book."""
+    assert make("book", "PROFILE=smoke", f"SITE={SITE}").returncode == 0
+    return ROOT / SITE / "html"
+
+
+@pytest.fixture(scope="module")
+def address(html) -> str:
+    """The smoke book, served on this machine."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Quiet, directory=html)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for all pages."""
+    found = subprocess.run(
+        [sys.executable, "tools/browser.py"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    path = found.stdout.splitlines()[-1]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium, address):
+    """Open a page of the book; whatever goes wrong while it is open fails the test."""
+    faults = []
+
+    def check_request(request):
+        if not request.url.startswith((address, "data:", "blob:")):
+            faults.append(f"external request: {request.url}")
+
+    def check_response(response):
+        if response.status >= 400:
+            faults.append(f"{response.status}: {response.url}")
+
+    def check_console(message):
+        if message.type in ("error", "warning"):
+            faults.append(f"console: {message.text}")
+
+    def open_it(name, **settings):
+        page = chromium.new_context(**settings).new_page()
+        page.on("request", check_request)
+        page.on("response", check_response)
+        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("console", check_console)
+        page.on("pageerror", lambda error: faults.append(f"script: {error}"))
+        page.goto(urljoin(address, name), wait_until="networkidle")
+        return page
+
+    yield open_it
+    for context in chromium.contexts:
+        context.close()
+    assert not faults
+
+
+def pages(html: Path) -> list[str]:
+    return sorted(str(path.relative_to(html)) for path in html.rglob("*.html"))
+
+
+def test_every_page_is_whole(html, open_page):
+    for name in pages(html):
+        page = open_page(name)
+        assert page.title(), name
+        assert page.locator("link[rel='icon']").count() == 1, name
+        blind = page.evaluate("[...document.images].filter(i => !i.hasAttribute('alt')).length")
+        assert blind == 0, name
+        broken = page.evaluate(
+            "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
+        )
+        assert broken == [], name
+        article = (
+            page.locator("article").first.inner_text() if page.locator("article").count() else ""
+        )
+        assert "Traceback (most recent call last)" not in article, name
+        assert not re.search(r"\b\w+(Error|Warning): ", article), name
+        page.context.close()
+
+
+def test_links_within_the_book_lead_somewhere(html):
+    for name in pages(html):
+        text = (html / name).read_text()
+        for target in re.findall(r'<a[^>]* href="([^"#:?]+\.html)', text):
+            assert (html / name).parent.joinpath(target).exists(), f"{name}: {target}"
+
+
+def test_no_source_or_launch_link_while_the_repository_has_no_address(html):
+    config = (ROOT / "jupyter_book" / "_config.yml").read_text()
+    assert 'url: ""' in config
+    for name in pages(html):
+        text = (html / name).read_text()
+        assert not re.search(r"btn-source|btn-launch|mybinder|executablebooks/jupyter-book", text)
+
+
+def chapters(html: Path) -> list[str]:
+    return [name for name in pages(html) if name.startswith("notebooks/")]
+
+
+def test_every_player_plays_and_switches(html, open_page):
+    assert len(chapters(html)) == 5
+    for name in chapters(html):
+        page = open_page(name)
+        players = page.locator(".el-player")
+        assert players.count() > 0, f"{name} has no player"
+        for index in range(players.count()):
+            plays_and_switches(page, players.nth(index))
+        page.context.close()
+
+
+def plays_and_switches(page, player):
+    """Press play, go through all sources without a stop, pause."""
+
+    def state(name):
+        return player.get_attribute(f"data-{name}")
+
+    def wait_for(name, value):
+        handle = player.element_handle()
+        page.wait_for_function(
+            "([root, name, value]) => root.dataset[name] === value",
+            arg=[handle, name, value],
+            timeout=15_000,
+        )
+
+    def wait_beyond(seconds):
+        page.wait_for_function(
+            "([root, after]) => Number(root.dataset.position) > after",
+            arg=[player.element_handle(), seconds],
+            timeout=15_000,
+        )
+
+    play = player.locator('button[data-action="play"]')
+    sources = player.locator("button[data-source]")
+    assert sources.count() >= 2
+    play.click()
+    wait_for("state", "playing")
+    wait_beyond(0.0)
+    for source in range(sources.count()):
+        before = float(state("position"))
+        sources.nth(source).click()
+        wait_for("active", str(source))
+        if state("state") != "playing":  # the clip may have come to its end meanwhile
+            play.click()
+            before = 0.0
+        wait_for("state", "playing")
+        wait_beyond(before)
+    play.click()
+    wait_for("state", "paused")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_fit_a_phone_in_light_and_dark(html, open_page, scheme):
+    for name in pages(html):
+        page = open_page(name, viewport=PHONE, color_scheme=scheme)
+        assert page.evaluate("document.documentElement.dataset.theme") == scheme, name
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= PHONE["width"], f"{name} is {width} pixels wide"
+        page.context.close()
+
+
+def test_reference_lists_every_public_name(html):
+    import enhancelib as el
+
+    text = (html / "reference" / "api.html").read_text()
+    missing = [
+        name for name in el.__all__ if not re.search(rf'id="enhancelib\.[\w.]*{name}"', text)
+    ]
+    assert missing == []
+
+
+def test_a_warning_stops_the_build(tmp_path):
+    """The build command of the Makefile is one that fails on a broken link."""
+    makefile = (ROOT / "Makefile").read_text()
+    (command,) = re.findall(r"jupyter-book build \S+ --path-output \S+ (.*)", makefile)
+    book = tmp_path / "book"
+    book.mkdir()
+    shutil.copy(ROOT / "jupyter_book" / "_config.yml", book)
+    for folder in ("_ext", "_static"):
+        shutil.copytree(ROOT / "jupyter_book" / folder, book / folder)
+    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
+    (book / "intro.md").write_text("# Title\n\nSee [nothing](nowhere.md).\n")
+    done = subprocess.run(
+        [Path(sys.executable).with_name("jupyter-book"), "build", book, *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "nowhere" in done.stderr + done.stdout

@@ -1,0 +1,198 @@
+"""Chapters: their form, the machinery that runs them, and each of them for real (smoke profile)."""
+
+import ast
+import itertools
+import os
+import subprocess
+import sys
+
+import jupytext
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+
+SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
+CHAPTERS = [source.stem for source in SOURCES]
+COMMON = {"run_dir": "data/runs/default", "figures_dir": "figures", "seed": 0}
+EXECUTED = ROOT / "data" / "runs" / "smoke" / "notebooks"
+LONGEST_CELL = 15
+TINY = """\
+# %% [markdown]
+# # Tiny
+
+# %% tags=["parameters"]
+n: int = 3  # a number
+
+# %%
+import os
+assert n > 0, "n must be positive"
+print(n, os.getcwd())
+"""
+
+each_chapter = pytest.mark.parametrize("source", SOURCES, ids=CHAPTERS)
+
+
+def code_cells(source):
+    return [cell for cell in jupytext.read(source).cells if cell.cell_type == "code"]
+
+
+def run_python(*arguments, cwd=ROOT, **environment):
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_there_are_five_chapters_in_the_book():
+    toc = (ROOT / "jupyter_book" / "_toc.yml").read_text()
+    assert len(CHAPTERS) == 5
+    assert [c for c in CHAPTERS if f"notebooks/{c}\n" in toc] == CHAPTERS
+
+
+def test_every_notebook_is_its_sources_pair_without_outputs():
+    done = run_python("tools/pair.py", "--check")
+    assert done.returncode == 0, done.stderr
+    for source in SOURCES:
+        cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
+        here = [(c.cell_type, c.source, c.metadata.get("tags")) for c in cells]
+        there = jupytext.read(source).cells
+        assert here == [(c.cell_type, c.source, c.metadata.get("tags")) for c in there]
+        assert not any(c.get("outputs") or c.get("execution_count") for c in cells)
+
+
+@each_chapter
+def test_parameters_are_typed_commented_scalars(source):
+    parameters = code_cells(source)[0]
+    assert "parameters" in parameters.metadata.get("tags", [])
+    found = {}
+    for node in ast.parse(parameters.source).body:
+        assert isinstance(node, ast.AnnAssign), ast.unparse(node)
+        assert node.annotation.id in ("int", "float", "str", "bool"), ast.unparse(node)
+        assert "#" in parameters.source.splitlines()[node.lineno - 1], ast.unparse(node)
+        found[node.target.id] = ast.literal_eval(node.value)
+    assert COMMON.items() <= found.items()
+
+
+@each_chapter
+def test_code_is_short_explained_and_public(source):
+    cells = jupytext.read(source).cells
+    assert cells[0].cell_type == "markdown"
+    assert cells[0].source.startswith("# ")
+    for before, cell in itertools.pairwise(cells):
+        if cell.cell_type != "code":
+            continue
+        code = "\n".join(line for line in cell.source.splitlines() if line.strip())
+        assert len(code.splitlines()) <= LONGEST_CELL, code
+        imports = "import" in code.split("\n")[0]
+        assert before.cell_type == "markdown" or imports, f"no sentence before: {code}"
+        for node in ast.walk(ast.parse(code)):
+            assert not isinstance(node, ast.ClassDef), node.name
+            if isinstance(node, ast.ImportFrom):
+                assert not node.module.startswith("enhancelib"), code
+            if isinstance(node, ast.Attribute):
+                assert not node.attr.startswith("_"), ast.unparse(node)
+
+
+def test_no_function_is_defined_in_two_chapters():
+    names = [
+        node.name
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert len(names) == len(set(names)), sorted(names)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "default", "full"])
+def test_profiles_name_real_chapters_and_parameters(profile):
+    table = yaml.safe_load((ROOT / "notebooks" / "profiles" / f"{profile}.yaml").read_text()) or {}
+    assert set(table) <= {"all", *CHAPTERS}
+    known = {
+        source.stem: {node.target.id for node in ast.parse(code_cells(source)[0].source).body}
+        for source in SOURCES
+    }
+    for chapter in CHAPTERS:
+        given = {**table.get("all", {}), **table.get(chapter, {})}
+        assert set(given) <= known[chapter], chapter
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A chapter of two cells, and how to run it."""
+    (tmp_path / "tiny.py").write_text(TINY)
+
+    def run(*arguments):
+        return run_python("tools/run_chapter.py", tmp_path / "tiny.py", output, *arguments)
+
+    output = tmp_path / "out.ipynb"
+    return run, output
+
+
+def test_chapter_runs_from_the_root_with_parameters(tiny):
+    run, output = tiny
+    done = run("-p", "n", "5")
+    assert done.returncode == 0, done.stderr
+    assert nbformat.read(output, as_version=4).cells[-1].outputs[0].text == f"5 {ROOT}\n"
+    assert [path.name for path in output.parent.glob("*.ipynb")] == ["out.ipynb"]
+
+
+def test_failed_chapter_shows_its_error_and_leaves_no_output(tiny):
+    run, output = tiny
+    assert run().returncode == 0
+    done = run("-p", "n", "0")
+    assert done.returncode == 1
+    assert "AssertionError" in done.stderr
+    assert "n must be positive" in done.stderr
+    assert "failed.ipynb" in done.stderr.splitlines()[-1]
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "m", "5"], "error: tiny has no parameter 'm': it has n\n"),
+        (["--profile", "smok"], "error: no profile 'smok': use one of default, full, smoke\n"),
+        (["--profile", "smoke"], "error: tiny has no parameter 'figures_dir': it has n\n"),
+    ],
+)
+def test_unknown_names_are_one_line_errors(tiny, arguments, message):
+    run, output = tiny
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert done.stderr == message
+    assert not output.exists()
+
+
+@each_chapter
+def test_chapter_executes_with_the_smoke_profile(make, source):
+    executed = EXECUTED / f"{source.stem}.ipynb"
+    assert make("PROFILE=smoke", str(executed.relative_to(ROOT))).returncode == 0
+    notebook = nbformat.read(executed, as_version=4)
+    assert "widgets" not in notebook.metadata
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            assert output.output_type != "error", output
+            if output.output_type == "stream":
+                assert "Warning" not in output.text, output.text
+
+
+@each_chapter
+def test_executed_chapter_repeats_itself_under_nbval(source, tmp_path):
+    notebook = nbformat.read(EXECUTED / f"{source.stem}.ipynb", as_version=4)
+    # nbval starts in the notebook's folder; chapters run from the root.
+    here = nbformat.v4.new_code_cell(f"import os\nos.chdir({str(ROOT)!r})")
+    notebook.cells.insert(0, here)
+    copy = tmp_path / f"{source.stem}.ipynb"
+    nbformat.write(notebook, copy)
+    done = run_python(
+        *("-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider"),
+        *("--rootdir", tmp_path, "-c", os.devnull, copy),
+        cwd=tmp_path,
+        ENHANCELIB_AUDIO_DIR=str(tmp_path / "listen"),
+    )
+    assert done.returncode == 0, done.stdout
