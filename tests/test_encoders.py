@@ -246,11 +246,9 @@ def test_the_shortest_waves_keep_their_length(name, samples):
     assert np.isfinite(decoded).all()
 
 
-@pytest.mark.parametrize("name", CODECS_HERE)
+@pytest.mark.parametrize("name", [n for n in CODECS_HERE if max(CODECS[n].channels) == 2])
 def test_channels_stay_where_they_are(name):
     codec = CODECS[name]
-    if max(codec.channels) == 1:
-        pytest.skip("mSBC has one channel")
     rate = codec.rates[-1]
     left = as_wave(fixed_signal(rate // 2, 1))
     wave = np.concatenate([left, np.zeros_like(left)])
