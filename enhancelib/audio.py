@@ -126,10 +126,11 @@ def writer(
     container, default = _container(target)
     rate = check_rate(sample_rate)
     _refuse_existing(target, overwrite=overwrite)
+    with _write_errors(name):
+        target.parent.mkdir(parents=True, exist_ok=True)
     part = target.parent / f".{secrets.token_hex(8)}.part"
     try:
         with _write_errors(name):
-            target.parent.mkdir(parents=True, exist_ok=True)
             file = soundfile.SoundFile(
                 os.fsencode(part), "w", rate, channels, subtype or default, format=container
             )

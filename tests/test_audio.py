@@ -229,7 +229,7 @@ def test_a_failure_inside_leaves_nothing_and_keeps_its_own_message(tmp_path):
             file.write(noise())
             raise ValueError("of the caller")
 
-    with pytest.raises(ValueError, match="^of the caller$"):
+    with pytest.raises(ValueError, match=r"^of the caller$"):
         write_half()
     assert os.listdir(tmp_path) == []
 
