@@ -15,7 +15,6 @@ of its frames at once.
 
 import hashlib
 import json
-import math
 import warnings
 from collections.abc import Sequence
 from itertools import pairwise
@@ -29,6 +28,7 @@ from torch.nn import functional
 
 from enhancelib.audio import analysis_window
 from enhancelib.errors import ConfigError, ModelError
+from enhancelib.fourier import RealFourier
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 
@@ -288,9 +288,9 @@ class AudioUNet(nn.Module):
         except ValidationError as error:
             raise ConfigError(f"model configuration: {_first_problem(error)}") from None
         self.core = SpectralCore(self.config)
-        analysis, synthesis = _fourier_bases(self.config.frame_length)
-        self.register_buffer("analysis_basis", analysis, persistent=False)
-        self.register_buffer("synthesis_basis", synthesis, persistent=False)
+        self.fourier = RealFourier(self.config.frame_length)
+        window = torch.from_numpy(analysis_window(self.config.frame_length))
+        self.register_buffer("window", window, persistent=False)
 
     @classmethod
     def from_preset(cls, preset: str) -> Self:
@@ -316,7 +316,7 @@ class AudioUNet(nn.Module):
     def initial_state(self, channels: int = 1) -> tuple[Tensor, ...]:
         """Zero states for ``channels`` audio channels that share the network."""
         return tuple(
-            self.analysis_basis.new_zeros(channels, *shape) for shape in self.core.state_shapes()
+            self.window.new_zeros(channels, *shape) for shape in self.core.state_shapes()
         )
 
     def forward(self, wave: Tensor) -> Tensor:
@@ -352,14 +352,12 @@ class AudioUNet(nn.Module):
         count = padded.shape[1] // hop
         hops = padded[:, : count * hop].reshape(batch, count, hop)
         frames = torch.cat([hops[:, :-1], hops[:, 1:]], dim=2)
-        spectrum = frames @ self.analysis_basis
-        return spectrum.reshape(batch, count - 1, 2, self.config.bins).permute(0, 2, 3, 1)
+        return self.fourier(frames * self.window).permute(0, 2, 3, 1)
 
     def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
         """Inverse of :meth:`analyse`, cut to ``samples``."""
         hop, batch, frames = self.config.hop_length, spectrum.shape[0], spectrum.shape[3]
-        rows = spectrum.permute(0, 3, 1, 2).reshape(batch, frames, 2 * self.config.bins)
-        halves = rows @ self.synthesis_basis
+        halves = self.fourier.inverse(spectrum.permute(0, 3, 1, 2)) * self.window
         wave = halves[:, 1:, :hop] + halves[:, :-1, hop:]
         return wave.reshape(batch, 1, (frames - 1) * hop)[:, :, :samples]
 
@@ -435,22 +433,6 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
 def checkpoint_sha256(path: str | Path) -> str:
     """SHA-256 of a file, in hexadecimal: names a checkpoint in results and exported files."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-
-def _fourier_bases(frame_length: int) -> tuple[Tensor, Tensor]:
-    """Windowed real-FFT matrices (frame, 2 * bins) and (2 * bins, frame) of the STFT pair.
-
-    A product with a constant matrix runs in every export format; an FFT operator does not.
-    """
-    bins = frame_length // 2 + 1
-    window = torch.from_numpy(analysis_window(frame_length)).double()
-    sample, frequency = torch.arange(frame_length).double(), torch.arange(bins).double()
-    angle = 2 * math.pi / frame_length * (sample[:, None] * frequency % frame_length)
-    analysis = torch.cat([angle.cos(), -angle.sin()], dim=1) * window[:, None]
-    weight = torch.full((bins,), 2.0, dtype=torch.float64)
-    weight[0] = weight[-1] = 1.0
-    synthesis = torch.cat([angle.cos() * weight, -angle.sin() * weight], dim=1).T / frame_length
-    return analysis.float(), (synthesis * window).float()
 
 
 def _first_problem(error: ValidationError) -> str:
