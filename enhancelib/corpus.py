@@ -1,0 +1,199 @@
+"""Build the free training corpus: render every recipe, measure it, list it in a manifest."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import json
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from enhancelib import audio, parallel
+from enhancelib.bandwidth import bandwidth_hz
+from enhancelib.errors import EnhanceError, InputError
+from enhancelib.recipes import Recipe, all_recipes
+from enhancelib.sequencer import RATE
+
+COLUMNS = (
+    "path",
+    "source",
+    "licence",
+    "group",
+    "split",
+    "sha256",
+    "sample_rate",
+    "channels",
+    "duration_s",
+    "bandwidth_hz",
+)
+#: Raised when rendering changes, so that pieces made before are made anew.
+VERSION = 1
+_FACTS = ".facts"
+_LOG = logging.getLogger(__name__)
+
+
+def build(
+    output_dir: str | Path,
+    *,
+    excerpts: str | Path = "data/excerpts",
+    recipes: Iterable[Recipe] | None = None,
+    n_jobs: int | None = None,
+    scheduler: str | None = None,
+) -> Path:
+    """Make what is missing of the corpus and write ``manifest.csv``.
+
+    A piece is complete when its FLAC (44.1 kHz, stereo, 16 bits with triangular dither) and the
+    facts about it are there, made by the same recipe; a killed run leaves complete pieces and
+    nothing else that counts. Pieces that no recipe makes any more are removed.
+
+    Args:
+        output_dir: The corpus folder.
+        excerpts: Folder of the committed excerpts; what they were cut from is left out.
+        recipes: What to make; None means :func:`~enhancelib.recipes.all_recipes`.
+        n_jobs: Processes; None means one per core.
+        scheduler: Address of a Dask scheduler that does the work instead.
+
+    Returns:
+        Path of ``manifest.csv``, with the columns :data:`COLUMNS`.
+
+    Raises:
+        ConfigError: A Debian package is missing.
+        InputError: No recipe could be made.
+    """
+    output_dir = Path(output_dir)
+    if recipes is None:
+        recipes = all_recipes(materials(excerpts))
+    jobs = [_Job(recipe, output_dir) for recipe in recipes]
+    missing = [job for job in jobs if job.facts() is None]
+    output_dir.mkdir(parents=True, exist_ok=True)
+    reasons = parallel.map(
+        _make, missing, n_jobs=n_jobs, scheduler=scheduler, description="corpus", unit="piece"
+    )
+    for job, reason in zip(missing, reasons, strict=True):
+        if reason:
+            _LOG.warning("skipped %s: %s", job.recipe.path, reason)
+    rows = [facts for job in jobs if (facts := job.facts()) is not None]
+    if not rows:
+        raise InputError(f"{output_dir}: none of the {len(jobs)} pieces could be made")
+    _remove_others(output_dir, {row["path"] for row in rows})
+    return _write_manifest(output_dir / "manifest.csv", rows)
+
+
+def materials(excerpts: str | Path) -> set[str]:
+    """Beginnings of the names of what the committed excerpts, and their groups, were cut from.
+
+    Raises:
+        InputError: No ``index.csv`` there: without it the corpus might hold the test pieces.
+    """
+    index = Path(excerpts) / "index.csv"
+    if not index.is_file():
+        raise InputError(f"{index} is missing: the excerpts must be known to be left out")
+    with open(index, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    prefixes = {"sonicpi_samples_": "sonicpi_", "guitar_belofilms_GuitarStrums_": "strums_"}
+    names = {row["group"] for row in rows}
+    for row in rows:
+        stem = Path(row["path"]).stem.removeprefix("render_")
+        for long, short in prefixes.items():
+            stem = re.sub(f"^{long}", short, stem)
+        names.add(stem)
+    return names
+
+
+def hours(manifest: str | Path) -> dict[str, dict[str, float]]:
+    """Hours of audio in the corpus: split → source → hours."""
+    table: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    with open(manifest, newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            table[row["split"]][row["source"]] += float(row["duration_s"]) / 3600
+    return {split: dict(sources) for split, sources in table.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A recipe and the folder it is made in."""
+
+    recipe: Recipe
+    output_dir: Path
+
+    @property
+    def path(self) -> Path:
+        return self.output_dir / self.recipe.path
+
+    @property
+    def facts_path(self) -> Path:
+        return self.output_dir / _FACTS / f"{self.recipe.path}.json"
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the recipe and with the way it is rendered."""
+        return hashlib.sha256(f"{VERSION} {self.recipe!r}".encode()).hexdigest()
+
+    def facts(self) -> dict | None:
+        """The manifest row of the piece if it is complete and of this recipe, else None."""
+        try:
+            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
+            complete = self.path.stat().st_size == facts.pop("bytes")
+        except (OSError, ValueError, KeyError):
+            return None
+        return facts if facts.pop("recipe") == self.fingerprint and complete else None
+
+
+def _make(job: _Job) -> str:
+    """Render, measure and store one piece; the reason when it cannot be done, else nothing."""
+    recipe = job.recipe
+    try:
+        wave = recipe.render()
+        rng = recipe.rng
+        dither = rng.random(wave.shape, dtype=np.float32) - rng.random(wave.shape, dtype=np.float32)
+        job.path.parent.mkdir(parents=True, exist_ok=True)
+        audio.save(
+            job.path, wave + dither / 2**15, sample_rate=RATE, subtype="PCM_16", overwrite=True
+        )
+        content = job.path.read_bytes()
+        facts = {
+            "path": recipe.path,
+            "source": recipe.source,
+            "licence": recipe.licence,
+            "group": recipe.group,
+            "split": recipe.split,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "sample_rate": RATE,
+            "channels": wave.shape[0],
+            "duration_s": round(wave.shape[1] / RATE, 3),
+            "bandwidth_hz": round(bandwidth_hz(wave, sample_rate=RATE)),
+            "bytes": len(content),
+            "recipe": job.fingerprint,
+        }
+        job.facts_path.parent.mkdir(parents=True, exist_ok=True)
+        partial = job.facts_path.with_suffix(".part")
+        partial.write_text(json.dumps(facts), encoding="utf-8")
+        partial.replace(job.facts_path)
+    except (EnhanceError, OSError) as error:
+        return str(error)
+    return ""
+
+
+def _remove_others(output_dir: Path, wanted: set[str]) -> None:
+    """Remove pieces of earlier recipes; only what has facts, which nobody else writes."""
+    for facts_path in (output_dir / _FACTS).rglob("*.json"):
+        path = facts_path.relative_to(output_dir / _FACTS).as_posix().removesuffix(".json")
+        if path not in wanted:
+            (output_dir / path).unlink(missing_ok=True)
+            facts_path.unlink()
+
+
+def _write_manifest(path: Path, rows: list[dict]) -> Path:
+    partial = path.with_name(f".{path.name}.part")
+    with open(partial, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(sorted(rows, key=lambda row: row["path"]))
+    partial.replace(path)
+    return path
