@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -47,6 +47,8 @@ class ModelConfig(BaseModel):
             ``2 ** (depth - 1)``.
         blocks: residual blocks per level, on the way down and on the way up.
         dilations: dilation in frames of each residual block at the bottom.
+        widths: channels of each level, in place of those that ``base_channels`` gives; so a pruned
+            network is an ordinary one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +62,7 @@ class ModelConfig(BaseModel):
     bands: int = Field(32, ge=2, le=512)
     blocks: int = Field(2, ge=1, le=8)
     dilations: tuple[int, ...] = (1, 2, 4, 8)
+    widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -69,12 +72,15 @@ class ModelConfig(BaseModel):
             raise ValueError(f"bands must divide {self.hop_length} (half the frame)")
         if self.bands % 2 ** (self.depth - 1):
             raise ValueError(f"bands must be divisible by {2 ** (self.depth - 1)} at this depth")
+        if self.widths is not None and len(self.widths) != self.depth:
+            raise ValueError(f"widths must name {self.depth} levels, as depth says")
         return self
 
     @property
     def channels(self) -> tuple[int, ...]:
         """Channels of each level, the widest spectrum first."""
-        return tuple(self.base_channels * (level + 2) for level in range(self.depth))
+        regular = tuple(self.base_channels * (level + 2) for level in range(self.depth))
+        return regular if self.widths is None else self.widths
 
     @property
     def bins(self) -> int:
@@ -315,9 +321,7 @@ class AudioUNet(nn.Module):
 
     def initial_state(self, channels: int = 1) -> tuple[Tensor, ...]:
         """Zero states for ``channels`` audio channels that share the network."""
-        return tuple(
-            self.window.new_zeros(channels, *shape) for shape in self.core.state_shapes()
-        )
+        return tuple(self.window.new_zeros(channels, *shape) for shape in self.core.state_shapes())
 
     def forward(self, wave: Tensor) -> Tensor:
         """Enhance a clip.

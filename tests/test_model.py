@@ -77,6 +77,11 @@ def test_the_future_does_not_reach_back(model):
     assert at - model.latency_samples <= first <= at
 
 
+def test_silence_stays_silent(model):
+    with torch.no_grad():
+        assert float(model(torch.zeros(1, 1, 10_000)).abs().max()) < 1e-6
+
+
 def test_channels_do_not_mix(model):
     wave = noise(2, 1, 9000)
     with torch.no_grad():
