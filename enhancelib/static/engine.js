@@ -1,5 +1,6 @@
 // Sound: all sources of one comparison run in step on one clock; only their gains differ.
 
+const LEAD_S = 0.03; // orders reach the audio thread before their time, also on a busy machine
 const FADE_S = 0.008; // start, stop and seek
 const SWITCH_TAU_S = 0.004; // two exponential ramps whose sum stays one
 const SEAM_S = 0.004; // dip around the seam of a loop
@@ -39,13 +40,17 @@ class Engine extends EventTarget {
     return this.region ?? [0, this.seconds];
   }
 
-  get position() {
-    if (!this.voice) return this.offset;
-    const heard = this.context.currentTime - (this.context.outputLatency || 0);
-    const at = this.voice.offset + Math.max(0, heard - this.voice.time);
-    const [start, end] = this.loopRange;
+  // Seconds into the clip at a time of the audio clock.
+  positionAt(time) {
+    const at = this.voice.offset + Math.max(0, time - this.voice.time);
+    const [start, end] = this.voice.range;
     if (this.looping && at >= end) return start + ((at - start) % (end - start));
     return Math.min(at, this.seconds);
+  }
+
+  get position() {
+    if (!this.voice) return this.offset;
+    return this.positionAt(this.context.currentTime - (this.context.outputLatency || 0));
   }
 
   async play() {
@@ -65,14 +70,14 @@ class Engine extends EventTarget {
     }
     if (this.state !== "loading") return; // paused meanwhile
     if (this.offset >= this.seconds - 0.01) this.offset = 0;
-    this.start();
+    this.start(this.offset, this.leadTime());
     this.setState("playing");
   }
 
   pause() {
     if (this.state === "paused") return;
     this.offset = this.position;
-    this.stop();
+    this.stop(this.leadTime());
     this.setState("paused");
   }
 
@@ -82,7 +87,7 @@ class Engine extends EventTarget {
 
   seek(seconds) {
     this.offset = Math.min(Math.max(0, seconds), this.seconds);
-    if (this.voice) this.start();
+    if (this.voice) this.start(this.offset, this.leadTime());
     this.changed();
   }
 
@@ -90,32 +95,41 @@ class Engine extends EventTarget {
     if (index < 0 || index >= this.gains.length) return;
     this.active = index;
     this.voice?.faders.forEach((fader, source) => {
-      fader.gain.cancelScheduledValues(this.context.currentTime);
-      fader.gain.setTargetAtTime(this.level(source), this.context.currentTime, SWITCH_TAU_S);
+      fader.gain.setTargetAtTime(this.level(source), this.leadTime(), SWITCH_TAU_S);
     });
     this.changed();
   }
 
   setLoop(looping, region = this.region) {
-    const at = this.position;
+    const time = this.voice && this.leadTime();
+    const at = this.voice ? this.positionAt(time) : this.offset;
     this.looping = looping;
     this.region = region && region[1] - region[0] >= MIN_LOOP_S ? region : null;
-    this.offset = at;
-    if (this.voice) this.start();
+    if (this.voice) this.start(at, time);
     this.changed();
+  }
+
+  // Whole samples only: between two, the browser would interpolate, and that takes the treble.
+  whole(seconds) {
+    return Math.round(seconds * this.sampleRate) / this.sampleRate;
+  }
+
+  leadTime() {
+    return this.whole(this.context.currentTime + LEAD_S);
   }
 
   level(source) {
     return source === this.active ? this.gains[source] : 0;
   }
 
-  // Start every source at the same sample of the clock, from this.offset.
-  start() {
-    this.stop();
+  // Start every source at the same sample of the clock; what plays fades out from there.
+  start(offset, time) {
+    this.stop(time);
     const { context } = this;
-    const [start, end] = this.loopRange;
-    if (this.looping && (this.offset < start || this.offset >= end)) this.offset = start;
-    const time = context.currentTime + 0.005;
+    const range = this.loopRange.map((edge) => this.whole(edge));
+    const [start, end] = range;
+    if (this.looping && (offset < start || offset >= end)) offset = start;
+    offset = this.whole(offset);
     const [seam, fade] = [context.createGain(), context.createGain()];
     seam.connect(fade).connect(context.destination);
     fade.gain.setValueAtTime(0, time);
@@ -128,10 +142,10 @@ class Engine extends EventTarget {
         buffer, loop: this.looping, loopStart: start, loopEnd: end,
       });
       node.connect(fader);
-      node.start(time, this.offset);
+      node.start(time, offset);
       return Object.assign(fader, { node });
     });
-    const voice = { time, offset: this.offset, faders, seam, fade, nextSeam: time + end - this.offset };
+    const voice = { time, offset, range, faders, seam, fade, nextSeam: time + end - offset };
     faders[0].node.onended = () => this.voice === voice && this.ended();
     this.voice = voice;
     if (this.looping) {
@@ -151,15 +165,14 @@ class Engine extends EventTarget {
     }
   }
 
-  stop() {
+  stop(time) {
     if (!this.voice) return;
-    const { voice, context } = this;
+    const { voice } = this;
     this.voice = null;
     clearInterval(voice.timer);
-    voice.fade.gain.cancelScheduledValues(context.currentTime);
-    voice.fade.gain.setTargetAtTime(0, context.currentTime, FADE_S / 4);
-    voice.faders.forEach((fader) => fader.node.stop(context.currentTime + 3 * FADE_S));
-    setTimeout(() => voice.fade.disconnect(), 200);
+    voice.fade.gain.setTargetAtTime(0, time, FADE_S / 4);
+    voice.faders.forEach((fader) => fader.node.stop(time + 3 * FADE_S));
+    setTimeout(() => voice.fade.disconnect(), 500);
   }
 
   ended() {

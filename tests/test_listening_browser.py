@@ -1,0 +1,521 @@
+"""Players and blind tests in a real browser: what is heard, shown, pressed and fetched."""
+
+import contextlib
+import csv
+import functools
+import http.server
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import nbformat
+import numpy as np
+import pytest
+from playwright.sync_api import sync_playwright
+
+import enhancelib as el
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+RATE = 44100
+TONES_HZ = (441, 1323, 3969)  # whole periods in 0.1 s: no jump at the seam of a loop
+BACKGROUND = {"light": "#ffffff", "dark": "#121212"}
+INK = {"light": "#222222", "dark": "#dddddd"}
+
+# Records every sample that the engine sends to the loudspeaker, on the audio thread.
+RECORD = """async (root) => {
+  const { engine } = root;
+  const code = `registerProcessor("recorder", class extends AudioWorkletProcessor {
+    process([[channel]]) { if (channel) this.port.postMessage(channel.slice()); return true; }
+  })`;
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  await engine.context.audioWorklet.addModule(url);
+  const recorder = new AudioWorkletNode(engine.context, "recorder");
+  root.heard = [];
+  recorder.port.onmessage = ({ data }) => root.heard.push(...data);
+  const start = engine.start.bind(engine);
+  engine.start = (...order) => (start(...order), engine.voice.fade.connect(recorder));
+  if (engine.voice) engine.voice.fade.connect(recorder);
+}"""
+
+
+def tone(frequency_hz: float, *, amplitude: float = 0.2, seconds: float = 2.0) -> np.ndarray:
+    phase = 2 * np.pi * frequency_hz * np.arange(int(seconds * RATE)) / RATE
+    return (amplitude * np.sin(phase)).astype(np.float32)[None]
+
+
+def page_html(*comparisons, theme: str = "light", content_root: str = "") -> str:
+    body = "\n".join(comparison.html() for comparison in comparisons)
+    return (
+        f'<!doctype html><html lang="en" data-theme="{theme}" data-content_root="{content_root}">'
+        '<head><meta charset="utf-8"><link rel="icon" href="data:,"><title>Players</title>'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>body{{background:{BACKGROUND[theme]};color:{INK[theme]};margin:8px}}</style></head>"
+        f"<body><main><h1>Players</h1>{body}</main></body></html>"
+    )
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that does not log."""
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def site(tmp_path):
+    """Folder and address of a running web server."""
+    handler = functools.partial(Quiet, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(site, chromium):
+    """Open comparisons in a page; fails at the end on console errors or requests elsewhere."""
+    folder, address = site
+    problems, requests, contexts = [], [], []
+
+    def opener(*comparisons, theme="light", path="index.html", width=900, content_root=""):
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page_html(*comparisons, theme=theme, content_root=content_root))
+        context = chromium.new_context(viewport={"width": width, "height": 800})
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: problems.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("requestfailed", lambda request: problems.append(f"failed {request.url[:99]}"))
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(f"{address}/{path}")
+        page.wait_for_selector(".el-root[data-state]")
+        return page
+
+    opener.requests = requests
+    yield opener
+    for context in contexts:
+        context.close()
+    assert problems == []
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+
+
+def tones_player(**options) -> el.Player:
+    return el.Player(
+        {name: tone(hz) for name, hz in zip(("low", "mid", "high"), TONES_HZ, strict=True)},
+        sample_rate=RATE,
+        title="Three tones",
+        **options,
+    )
+
+
+def wait_for_state(root, state: str) -> None:
+    root.page.wait_for_selector(f".el-root[data-state={state}]")
+
+
+def position(root) -> float:
+    return float(root.get_attribute("data-position"))
+
+
+def record(root, action, *, milliseconds: int = 300) -> np.ndarray:
+    """What is heard while and after an action, as samples."""
+    root.evaluate("(root) => { root.heard = []; }")
+    action()
+    root.page.wait_for_timeout(milliseconds)
+    return np.array(root.evaluate("(root) => root.heard"), dtype=np.float32)
+
+
+def strongest_hz(samples: np.ndarray) -> float:
+    last = samples[-4096:] * np.hanning(4096)
+    return float(np.argmax(np.abs(np.fft.rfft(last))) * RATE / 4096)
+
+
+def start_recording(root) -> None:
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    root.evaluate(RECORD)
+
+
+def test_play_pause_and_switch_are_heard_at_matched_level(visit):
+    player = tones_player()
+    root = visit(player).locator(".el-player")
+    assert root.get_attribute("data-state") == "paused"
+    start_recording(root)
+    root.locator("[data-action=loop]").click()
+    for index, (hz, gain) in enumerate(zip(TONES_HZ, player.gains_db.values(), strict=True)):
+        button = root.locator(f"button[data-source='{index}']")
+        heard = record(root, button.click)
+        assert strongest_hz(heard) == pytest.approx(hz, abs=12)
+        blocks = heard[-8820:].reshape(20, 441)  # the seam of the loop may fall into one of them
+        rms = np.median(np.sqrt(np.mean(blocks**2, axis=1)))
+        assert rms == pytest.approx(0.2 / np.sqrt(2) * 10 ** (gain / 20), rel=0.02)
+        assert root.get_attribute("data-active") == str(index)
+        assert button.get_attribute("aria-pressed") == "true"
+    before = position(root)
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "paused")
+    assert position(root) != before
+    heard = record(root, lambda: None)
+    assert np.abs(heard[-4096:]).max(initial=0) < 1e-6
+
+
+def test_every_sample_is_heard_as_it_is_stored(visit):
+    """No resampling and no interpolation, wherever playing starts and at every turn of a loop."""
+    wave = np.random.default_rng(5).integers(-8000, 8000, (1, RATE)).astype(np.float32) / 32768
+    player = el.Player({"a": wave}, sample_rate=RATE, loudness_match=False)
+    root = visit(player).locator(".el-player")
+    start_recording(root)
+    region = (0.2503217, 0.7011111)
+    root.evaluate("(root, region) => root.engine.setLoop(true, region)", region)
+    root.evaluate("(root) => root.engine.seek(0.33333)")
+    root.page.wait_for_timeout(200)
+    heard = record(root, lambda: None, milliseconds=1100)
+    start, end = (round(edge * RATE) for edge in region)
+    period = wave[0, start:end]
+    expected = np.tile(period, 3)
+    tail = heard[: len(period) + 20000]
+    match = np.correlate(expected, tail[:4000], mode="valid")[: len(period)]
+    aligned = expected[np.argmax(match) :][: len(tail)]
+    wrong = np.abs(aligned - tail) > 2**-16  # half a step of 16 bits
+    assert wrong.mean() < 0.02  # but for the dips of 8 ms that hide the seams of the loop
+    assert np.abs(tail).max() > 0.2
+
+
+def test_no_click_at_start_switch_seek_loop_seam_or_pause(visit):
+    """A hard switch between opposite waves would jump by up to 0.8 from sample to sample."""
+    wave = tone(44.1, amplitude=0.4)
+    player = el.Player({"a": wave, "b": -wave}, sample_rate=RATE, loudness_match=False)
+    root = visit(player).locator(".el-player")
+    start_recording(root)
+
+    def act():
+        root.evaluate("(root) => root.engine.setLoop(true, [0.5, 0.737])")
+        for _ in range(6):
+            root.press("2")
+            root.page.wait_for_timeout(53)
+            root.press("1")
+            root.page.wait_for_timeout(61)
+        root.press("ArrowRight")
+        root.page.wait_for_timeout(300)
+        root.press("Space")
+
+    heard = record(root, act, milliseconds=300)
+    assert len(heard) > 0.8 * RATE
+    assert np.abs(heard).max() > 0.35
+    assert np.abs(np.diff(heard)).max() < 0.03
+
+
+def test_position_survives_switching_and_follows_the_clock(visit):
+    root = visit(tones_player()).locator(".el-player")
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    result = root.evaluate(
+        """async (root) => {
+          const wait = (ms) => new Promise((done) => setTimeout(done, ms));
+          const { engine } = root;
+          const clock = () => engine.context.currentTime;
+          await wait(200);
+          const [at, time] = [engine.position, clock()];
+          for (const source of [1, 2, 0, 1, 2]) { engine.select(source); await wait(60); }
+          return [engine.position - at, clock() - time];
+        }"""
+    )
+    assert result[0] == pytest.approx(result[1], abs=0.03)
+    assert result[0] > 0.25
+
+
+def test_loop_region_by_mouse_and_end_without_loop(visit):
+    page = visit(tones_player())
+    root = page.locator(".el-player")
+    box = root.locator(".el-lane").bounding_box()
+    x, y = (lambda share: box["x"] + share * box["width"]), box["y"] + 20
+    page.mouse.move(x(0.5), y)
+    page.mouse.down()
+    page.mouse.move(x(0.6), y, steps=5)
+    page.mouse.up()
+    assert root.locator("[data-action=loop]").get_attribute("aria-pressed") == "true"
+    assert root.locator(".el-clock").inner_text().endswith("loop 1.00–1.20 s")
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    for _ in range(8):
+        page.wait_for_timeout(70)
+        assert 0.99 <= position(root) <= 1.21
+    page.mouse.move(x(0.6), y)  # an edge can be moved
+    page.mouse.down()
+    page.mouse.move(x(0.7), y, steps=5)
+    page.mouse.up()
+    assert root.locator(".el-clock").inner_text().endswith("loop 1.00–1.40 s")
+    root.press("Escape")
+    root.press("l")
+    page.mouse.click(x(0.9), y)
+    assert position(root) == pytest.approx(1.8, abs=0.1)
+    wait_for_state(root, "paused")
+    assert position(root) == 0
+
+
+def test_keyboard(visit):
+    page = visit(tones_player())
+    root = page.locator(".el-player")
+    page.keyboard.press("Tab")
+    assert root.locator("[data-action=play]").evaluate("(node) => node === document.activeElement")
+    page.keyboard.press("Space")
+    wait_for_state(root, "playing")
+    page.keyboard.press("3")
+    assert root.get_attribute("data-active") == "2"
+    page.keyboard.press("4")
+    assert root.get_attribute("data-active") == "2"
+    page.keyboard.press("l")
+    assert root.locator("[data-action=loop]").get_attribute("aria-pressed") == "true"
+    root.locator("button[data-source='0']").focus()
+    page.keyboard.press("Space")  # on another source's button: choose it
+    assert (root.get_attribute("data-active"), root.get_attribute("data-state")) == ("0", "playing")
+    page.keyboard.press("Space")  # on the source that is heard: pause
+    wait_for_state(root, "paused")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert position(root) == pytest.approx(1.0, abs=0.01)
+    page.keyboard.press("[")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("]")
+    assert root.locator(".el-clock").inner_text().endswith("loop 1.00–1.20 s")
+    assert root.locator("[role=slider]").get_attribute("aria-valuetext") == "1.2 of 2.0 seconds"
+
+
+def test_starting_one_player_pauses_the_other(visit):
+    page = visit(tones_player(), tones_player())
+    first, second = page.locator(".el-player").nth(0), page.locator(".el-player").nth(1)
+    for player, other in ((first, second), (second, first)):
+        player.locator("[data-action=play]").click()
+        page.wait_for_timeout(400)
+        states = player.get_attribute("data-state"), other.get_attribute("data-state")
+        assert states == ("playing", "paused")
+
+
+def axe_violations(page) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{item['id']}: {item['nodes'][0]['html'][:200]}" for item in found]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_accessible_in_both_themes(visit, theme):
+    page = visit(
+        tones_player(), el.ABX(tone(500), tone(600), sample_rate=RATE, trials=2), theme=theme
+    )
+    shown = page.locator(".el-root").first
+    assert shown.get_attribute("data-el-theme") == theme
+    assert axe_violations(page) == []
+    other = "dark" if theme == "light" else "light"
+    page.evaluate("(colour) => document.body.style.background = colour", BACKGROUND[other])
+    page.wait_for_selector(f".el-root[data-el-theme={other}]")
+
+
+@pytest.mark.parametrize("width", [320, 360])
+def test_phone_width_needs_no_sideways_scrolling(visit, width):
+    long = {f"a rather long name of source {index}": tone(500) for index in range(4)}
+    page = visit(
+        el.Player(long, sample_rate=RATE, title="A title that is far too long for a telephone"),
+        el.ABX(tone(500), tone(600), sample_rate=RATE, names=tuple(long)[:2]),
+        width=width,
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for button in page.locator(".el-root button").all():
+        box = button.bounding_box()
+        assert min(box["width"], box["height"]) >= 24
+        assert box["x"] + box["width"] <= width
+
+
+def test_linked_audio_is_fetched_once_and_only_on_play(visit, site):
+    folder, _ = site
+    players = [tones_player(audio_dir=folder / "audio") for _ in range(2)]
+    page = visit(*players, path="notebooks/01.html", content_root="../")
+    page.wait_for_load_state("networkidle")
+    names = [url.rsplit(".", 1)[-1] for url in visit.requests]
+    assert sorted(set(names)) == ["css", "html", "mjs", "webp"] or "data:," in visit.requests
+    assert names.count("mjs") == names.count("css") == 1
+    assert "flac" not in names
+    root = page.locator(".el-player").first
+    size = sum(path.stat().st_size for path in (folder / "audio").glob("*.flac"))
+    assert f"loads {size / 1e6:.1f} MB on play" in root.inner_text()
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    assert [url.rsplit(".", 1)[-1] for url in visit.requests].count("flac") == 3
+
+
+def test_missing_audio_file_is_reported_in_the_player(site, chromium):
+    folder, address = site
+    player = tones_player(audio_dir=folder / "audio")
+    (folder / "index.html").write_text(page_html(player))
+    for path in (folder / "audio").glob("*.flac"):
+        path.unlink()
+    page = chromium.new_page()
+    page.goto(f"{address}/index.html")
+    page.locator("[data-action=play]").click()
+    assert "could not be loaded" in page.locator("[role=alert]").inner_text()
+    assert page.locator(".el-player").get_attribute("data-state") == "paused"
+    page.close()
+
+
+def abx_page(visit, *, trials: int):
+    comparison = el.ABX(tone(441), tone(1323), sample_rate=RATE, trials=trials, title="Tones")
+    root = visit(comparison).locator(".el-abx")
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    root.evaluate(RECORD)
+    root.locator("[data-action=play]").click()
+    return root
+
+
+def saved_answers(root, path):
+    with root.page.expect_download() as download:
+        root.locator("a.el-download").click()
+    download.value.save_as(path)
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_abx_with_golden_ears(visit, tmp_path):
+    """Answers only by what is heard while X plays, and gets every trial right."""
+    root = abx_page(visit, trials=5)
+    for trial in range(1, 6):
+        assert root.locator(".el-progress").inner_text() == f"Trial {trial} of 5"
+        assert "right" not in root.inner_text()
+        answer = root.locator("button[data-answer=A]")
+        root.press("Space")
+        wait_for_state(root, "playing")
+        assert answer.is_disabled()  # X has not been heard
+        heard = record(root, lambda: root.press("3"))
+        assert answer.is_enabled()
+        root.press("a" if strongest_hz(heard) < 800 else "b")
+    assert "5 of 5 right" in root.inner_text()
+    assert "p = 0.031" in root.inner_text()
+    rows = saved_answers(root, tmp_path / "abx.csv")
+    assert {row["x"] for row in rows} <= {"A", "B"}
+    assert all(row["x"] == row["answer"] and row["correct"] == "1" for row in rows)
+    result = el.abx_result(tmp_path / "abx.csv")
+    assert (result.hits, result.trials, result.p_value) == (5, 5, 1 / 32)
+
+
+def test_abx_with_a_listener_who_always_says_a(visit, tmp_path):
+    root = abx_page(visit, trials=24)
+    markup = set()
+    for _ in range(24):
+        root.press("Space")
+        wait_for_state(root, "playing")
+        root.press("3")
+        markup.add(root.evaluate("(root) => [root.outerHTML.replace(/[0-9.]+/g, '')][0]"))
+        root.press("a")
+    rows = saved_answers(root, tmp_path / "abx.csv")
+    hits = sum(row["x"] == "A" for row in rows)
+    assert 2 <= hits <= 22  # outside with probability 4e-6: X is drawn anew in each trial
+    assert f"{hits} of 24 right" in root.inner_text()
+    assert el.abx_result(tmp_path / "abx.csv").hits == hits
+    assert len(markup) == 1  # nothing in the page tells what X is
+
+
+LAB_TOKEN = secrets.token_hex(16)
+LAB_CELLS = (
+    "import numpy as np, enhancelib as el\n"
+    "wave = np.random.default_rng(0).normal(0, 0.1, (1, 88200)).astype('f4')\n"
+    "el.Player({'a': wave, 'b': wave / 2}, sample_rate=44100)",
+    "abx = el.ABX(wave, -wave, sample_rate=44100, trials=2); abx",
+    "print('right:', el.abx_result([row['correct'] for row in abx.answers]))",
+)
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """Address of a JupyterLab that holds one notebook."""
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell) for cell in LAB_CELLS],
+        metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+    )
+    nbformat.write(notebook, tmp_path / "players.ipynb")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    options = [
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={LAB_TOKEN}",
+        "--LabApp.news_url=",
+    ]
+    command = [sys.executable, "-m", "jupyterlab", *options]
+    homes = ("JUPYTER_CONFIG_DIR", "JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR")
+    environment = {**os.environ, **{home: str(tmp_path / "lab") for home in homes}}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, **quiet) as server:
+        try:
+            wait_until_served(f"http://127.0.0.1:{port}/api", server)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def wait_until_served(url: str, server: subprocess.Popen) -> None:
+    for _ in range(240):
+        assert server.poll() is None, "JupyterLab ended before it served"
+        with contextlib.suppress(OSError), urllib.request.urlopen(url):
+            return
+        time.sleep(0.25)
+    pytest.fail("JupyterLab did not start within a minute")
+
+
+def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium):
+    page = chromium.new_page(viewport={"width": 1200, "height": 1500})
+    page.set_default_timeout(60_000)
+    page.goto(f"{lab}/lab/tree/players.ipynb?token={LAB_TOKEN}")
+    page.locator(".jp-Cell").first.click()
+    page.keyboard.press("Shift+Enter")
+    player = page.locator(".el-player[data-state]")
+    player.locator("[data-action=play]").click()
+    page.wait_for_selector(".el-player[data-state=playing]")
+    for key in ("l", "2"):  # JupyterLab has shortcuts on both keys
+        page.keyboard.press(key)
+    assert player.get_attribute("data-active") == "1"
+    assert player.locator("[data-action=loop]").get_attribute("aria-pressed") == "true"
+    page.keyboard.press("Space")
+    page.locator(".jp-Cell").nth(1).click()
+    page.keyboard.press("Shift+Enter")
+    abx = page.locator(".el-abx[data-state]")
+    for _ in range(2):
+        abx.locator("[data-action=play]").click()
+        page.wait_for_selector(".el-abx[data-state=playing]")
+        page.keyboard.press("3")
+        page.keyboard.press("a")
+    page.locator(".jp-Cell").nth(2).click()
+    page.keyboard.press("Shift+Enter")
+    printed = page.locator(".jp-OutputArea-output:has-text('right: ABXResult')").inner_text()
+    hits = abx.locator(".el-result").inner_text().split(" of ")[0]
+    assert f"hits={hits}, trials=2" in printed
+    page.close()
