@@ -240,6 +240,8 @@ def _info_ffmpeg(path: PathLike) -> AudioInfo:
     with _open_ffmpeg(path) as container:
         stream = container.streams.audio[0]
         context = stream.codec_context
+        if not context.sample_rate or not context.layout.nb_channels:  # a guess by the suffix only
+            raise _damaged(path)
         seconds = float((stream.duration or 0) * (stream.time_base or Fraction(0)))
         seconds = seconds or (container.duration or 0) / 1e6
         return AudioInfo(
