@@ -366,7 +366,7 @@ def _damaged(path: PathLike, error: Exception) -> ModelError | ModuleNotFoundErr
     if isinstance(error, ModuleNotFoundError | ModelError):
         return error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return ModelError(f"{path}: damaged or of another kind; export it again ({reason})")
+    return ModelError(f"{path}: damaged or of another kind; export it again ({reason[:200]})")
 
 
 def _foreign(path: PathLike | None, reason: str) -> ModelError:

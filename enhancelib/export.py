@@ -29,6 +29,7 @@ from enhancelib.model import AudioUNet
 from enhancelib.modelfiles import SUFFIXES, open_model
 
 FORMATS = ("onnx", "tflite", "torchscript")
+KINDS = ("clip", "stream")
 OPSET = 20
 """ONNX operator set; ONNX Runtime knows it since 1.17, on phones and in browsers too."""
 
@@ -78,6 +79,7 @@ def export_model(
     *,
     preset: str,
     formats: Sequence[str] = FORMATS,
+    kinds: Sequence[str] = KINDS,
     checkpoint_sha256: str = "",
     licence: str = "MIT",
     music: Sequence[Wave] | None = None,
@@ -91,6 +93,7 @@ def export_model(
         output_dir: folder to write to; made if missing.
         preset: first part of the file names, and the name in the metadata.
         formats: which of :data:`FORMATS`.
+        kinds: which of :data:`KINDS`.
         checkpoint_sha256: of the checkpoint that the model was read from.
         licence: of the weights.
         music: waves at the model's rate to compare on; ``None`` takes :func:`check_music`.
@@ -98,17 +101,17 @@ def export_model(
         overwrite: whether existing files may be replaced.
 
     Raises:
-        ConfigError: an unknown format.
+        ConfigError: an unknown format or kind.
         ModelError: a file exists already, or one deviates from PyTorch; that one is not written.
     """
-    unknown = sorted(set(formats) - set(FORMATS))
-    if unknown:
-        raise ConfigError(f"formats: {unknown[0]!r} is none of {', '.join(FORMATS)}")
+    for name in (*formats, *kinds):
+        if name not in (*FORMATS, *KINDS):
+            raise ConfigError(f"export: {name!r} is none of {', '.join((*FORMATS, *KINDS))}")
     folder = Path(output_dir)
     targets = [
         (name, kind, folder / f"{preset}{'.stream' * (kind == 'stream')}{SUFFIXES[name][0]}")
         for name in formats
-        for kind in ("clip", "stream")
+        for kind in kinds
     ]
     for _, _, path in targets:
         if path.exists() and not overwrite:
@@ -336,7 +339,8 @@ def _quiet_exporters() -> Iterator[None]:
     level = registration.level
     registration.setLevel(logging.ERROR)  # torchvision, not used here, is not installed
     with warnings.catch_warnings():
-        for function in ("trace", "freeze", "save", "load"):  # TorchScript's successor announced
+        # TorchScript's successor is announced.
+        for function in ("trace", "trace_method", "freeze", "save", "load"):
             warnings.filterwarnings("ignore", rf"`torch\.jit\.{function}` is deprecated")
         # Between PyTorch's own parts: torch.export copies trees by an older call.
         warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
