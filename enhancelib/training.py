@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -400,7 +401,7 @@ def train_model(
         "manifest_sha256": checkpoint_sha256(manifest),
     }
     _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
-    with _quiet_lightning():
+    with _quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         if start_from is None:
             model = AudioUNet(**model_config.model_dump())
@@ -521,3 +522,15 @@ def _quiet_lightning() -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C stays Ctrl-C: Lightning ends the process and leaves it deaf to a second one."""
+    try:
+        yield
+    except SystemExit as stop:
+        if not isinstance(stop.__context__, KeyboardInterrupt):
+            raise
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
