@@ -258,9 +258,11 @@ class SpectralCore(nn.Module):
             dim=1,
         )
         # Nearly quadratic: music's high bands lie 60 dB under its low ones, and one linear layer
-        # has to reach both. The small linear part keeps the gradient alive at the zero start.
+        # has to reach both. The small linear part keeps the gradient alive at the zero start. In
+        # units of the frame's own level, so that silence stays silent.
         size = (residual.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
-        return masked + residual * (size + 0.01)
+        level = (body.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True) + 1e-20).sqrt()
+        return masked + residual * (size + 0.01) * level
 
 
 class AudioUNet(nn.Module):
