@@ -272,6 +272,17 @@ def test_a_recipe_of_each_kind_sounds_and_repeats(kind):
         assert np.array_equal(recipe.render(), wave)
 
 
+def test_the_readme_names_every_licence_and_package():
+    text = (EXCERPTS.parent / "README.md").read_text()
+    with open(EXCERPTS / "index.csv", newline="") as file:
+        licences = {row["licence"].split()[0] for row in csv.DictReader(file)}
+    licences |= {
+        licence.split()[0].removesuffix("-US") for _, licence in recipes.KIT_FACTS.values()
+    }
+    assert [licence for licence in licences if licence not in text] == []
+    assert [package for package in recipes.PACKAGES if f"`{package}`" not in text] == []
+
+
 # ---------------------------------------------------------------- building
 
 
