@@ -129,7 +129,7 @@ def old_recording(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generato
 def band_limit(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
     """Limit to :data:`OLD_BAND_HZ`: Butterworth magnitudes of order 4, zero phase (no delay)."""
     samples = wave.shape[1]
-    size = samples + _FILTER_PAD
+    size = 1 << (samples + _FILTER_PAD).bit_length()  # a fast length
     frequency = np.fft.rfftfreq(size, 1 / sample_rate)
     low, high = OLD_BAND_HZ
     with np.errstate(divide="ignore"):
@@ -144,16 +144,19 @@ def wow(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generator) -> np.n
     interpolation with a Hann-windowed sinc.
     """
     at = np.arange(wave.shape[1])
+    swing = OLD_WOW_DEPTH * sample_rate / (2 * np.pi * OLD_WOW_HZ)
     phase = 2 * np.pi * OLD_WOW_HZ * at / sample_rate + rng.uniform(0, 2 * np.pi)
-    position = at + OLD_WOW_DEPTH * sample_rate / (2 * np.pi * OLD_WOW_HZ) * np.sin(phase)
+    position = at + swing * np.sin(phase)
     base = np.floor(position).astype(int)
-    padded = np.pad(wave.astype(np.float64), [(0, 0), (1, 1)])
+    part = np.maximum(position - base, 1e-9)
+    margin = _SINC_REACH + int(np.ceil(swing)) + 1
+    padded = np.pad(wave.astype(np.float64), [(0, 0), (margin, margin)])
     warped = np.zeros(wave.shape)
     for tap in range(1 - _SINC_REACH, _SINC_REACH + 1):
-        distance = position - base - tap
-        weight = np.sinc(distance) * np.cos(np.pi * distance / (2 * _SINC_REACH)) ** 2
-        warped += weight * padded[:, np.clip(base + tap + 1, 0, wave.shape[1] + 1)]
-    return warped
+        window = np.cos(np.pi * (part - tap) / (2 * _SINC_REACH)) ** 2
+        weight = (-1) ** tap * window / (np.pi * (part - tap))
+        warped += weight * padded[:, base + tap + margin]
+    return np.sin(np.pi * part) * warped  # sin(π (x − k)) = (−1)^k sin(π x), of the sinc
 
 
 def crackle(samples: int, *, sample_rate: int, rng: np.random.Generator) -> np.ndarray:

@@ -68,8 +68,14 @@ def _opus_settings(rate: int, channels: int) -> range:
 
 
 def _sbc_settings(rate: int, channels: int) -> range:
-    """A2DP 1.3, 4.3.2.6 and 12.5: bitpool 2 to 250, at most 16 bits per sub-band and channel."""
-    return range(2, min(250, 128 * channels) + 1)
+    """A2DP 1.3: bitpool 2 to 250, 16 per sub-band and channel, 320 kbit/s mono, 512 otherwise.
+
+    With 8 sub-bands and 16 blocks a frame of 128 samples has 8 + 2 · bitpool bytes, in joint stereo
+    13 + 2 · bitpool (section 12.9).
+    """
+    overhead, most_kbps = (8, 320) if channels == 1 else (13, 512)
+    frame_bytes = most_kbps * 1000 * 128 // (8 * rate)
+    return range(2, min(250, 128 * channels, (frame_bytes - overhead) // 2) + 1)
 
 
 def _lc3_settings(rate: int, channels: int) -> range:
@@ -222,9 +228,10 @@ def mono_setting(codec: Codec, setting: int | None, sample_rate: int) -> int | N
     """
     if setting is None:
         return None
-    if codec.unit == "bitpool":
-        return round(float(np.interp(setting, (2, 33, 35, 51, 53, 250), (2, 18, 19, 29, 31, 128))))
     legal = codec.settings(sample_rate, 1)
+    if codec.unit == "bitpool":
+        points = (2, 33, 35, 51, 53, 250), (2, 18, 19, 29, 31, 128)
+        return min(round(float(np.interp(setting, *points))), legal[-1])
     return next((kbps for kbps in legal if kbps >= setting / 2), legal[-1])
 
 
