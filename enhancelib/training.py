@@ -2,7 +2,8 @@
 
 The run writes into its checkpoint folder: ``checkpoint_epoch_<n>_best.pth`` (the best epoch so far,
 replaced when beaten), ``<preset>.safetensors`` (the same weights, at the end), ``last.ckpt`` (the
-state to resume from), ``log.csv`` (one row per epoch and condition) and ``config.json``.
+state to resume from), ``log.csv`` (one row per epoch and condition), ``config.json`` and, when it
+is done, ``result.json``.
 """
 
 import csv
@@ -382,7 +383,7 @@ def train_model(
         config: settings; the defaults if left out.
         preset: name of the weights file; chosen by the sample rate if left out.
         start_from: checkpoint to fine-tune instead of an untrained network.
-        overwrite: start anew where the folder holds a finished run or one with other settings.
+        overwrite: start anew where the folder holds a finished run, or one with other settings.
         progress: show a bar.
 
     Raises:
@@ -422,7 +423,7 @@ def train_model(
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )
-    return TrainingResult(
+    result = TrainingResult(
         checkpoint=recorder.checkpoint,
         weights=folder / f"{preset}.safetensors",
         log=folder / "log.csv",
@@ -430,6 +431,8 @@ def train_model(
         best_loss=recorder.best_loss,
         untreated_loss=recorder.untreated_loss,
     )
+    (folder / "result.json").write_text(json.dumps(recorder.state_dict(), indent=1))
+    return result
 
 
 def held_out_loss(
@@ -453,20 +456,18 @@ def held_out_loss(
 
 
 def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
-    """Make the folder ours for these settings, or refuse."""
+    """Make the folder ours for these settings, or refuse; an unfinished run stays to be resumed."""
     path = folder / "config.json"
-    if path.exists() and json.loads(path.read_text()) != settings:
-        if not overwrite:
-            raise ConfigError(
-                f"{path}: this folder holds a run with other settings; name another checkpoint "
-                "folder or pass overwrite to replace it"
-            )
-    elif not overwrite:
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings, indent=1))
+    same = path.exists() and json.loads(path.read_text()) == settings
+    if same and not (overwrite and (folder / "result.json").exists()):
         return
+    if path.exists() and not overwrite:
+        raise ConfigError(
+            f"{path}: this folder holds a run with other settings; name another checkpoint "
+            "folder or pass overwrite to replace it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
-    ours = ("checkpoint_epoch_*_best.pth", "*.safetensors", "last.ckpt", "log.csv")
+    ours = ("result.json", "checkpoint_epoch_*_best.pth", "*.safetensors", "last.ckpt", "log.csv")
     for file in (file for pattern in ours for file in folder.glob(pattern)):
         file.unlink()
     path.write_text(json.dumps(settings, indent=1))
