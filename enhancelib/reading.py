@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from enhancelib.errors import InputError
-from enhancelib.waves import Wave, check_wave, resample, resample_blocks
+from enhancelib.waves import Wave, check_rate, check_wave, resample, resample_blocks
 
 PathLike = str | os.PathLike
 
@@ -116,7 +116,8 @@ def blocks(
         raise InputError(f"frames: {frames} is not positive; give for example 65536")
     rate = info(path).sample_rate
     stream = _checked(path, _read(path, start=0, stop=None, frames=frames))
-    yield from resample_blocks(stream, from_rate=rate, to_rate=sample_rate or rate)
+    to_rate = rate if sample_rate is None else check_rate(sample_rate)
+    yield from resample_blocks(stream, from_rate=rate, to_rate=to_rate)
 
 
 def _checked(path: PathLike, stream: Iterable[Wave]) -> Iterator[Wave]:

@@ -145,6 +145,20 @@ def test_mp3_with_and_without_a_length_tag_is_read_whole(tmp_path, tag):
     assert abs(loaded.shape[1] - wave.shape[1]) <= 2 * 1152
 
 
+def test_a_large_id3_tag_hides_neither_the_audio_nor_its_loss(tmp_path, capfd):
+    wave, path = noise(samples=3 * 44100), tmp_path / "a.mp3"
+    encode_with_ffmpeg(path, wave, 44100, muxer="mp3", codec="libmp3lame", id3v2_version="0")
+    plain = audio.load(path)[0]
+    cover = bytes(100_000)  # its size stands in the tag as four 7-bit digits
+    digits = bytes(len(cover) >> shift & 127 for shift in (21, 14, 7, 0))
+    path.write_bytes(b"ID3\x04\0\0" + digits + cover + path.read_bytes())
+    np.testing.assert_array_equal(audio.load(path)[0], plain)
+    truncated(path, 0.8)
+    with pytest.raises(InputError, match="damaged or truncated"):
+        audio.load(path)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_content_decides_not_the_suffix(tmp_path):
     wave = noise()
     flac = audio.save(tmp_path / "a.flac", wave, sample_rate=44100)
@@ -179,6 +193,8 @@ def test_blocks_join_to_the_file(tmp_path):
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), wave)
     with pytest.raises(InputError, match="frames"):
         list(audio.blocks(path, frames=0))
+    with pytest.raises(InputError, match="whole Hz"):
+        list(audio.blocks(path, sample_rate=0))
 
 
 @pytest.mark.parametrize("to_rate", [8000, 22050, 48000, 96000])
