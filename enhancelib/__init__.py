@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["plotting"],
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
+        "bandwidth": ["bandwidth_hz"],
         "benchmark": ["benchmark"],
         "codecs": ["degrade", "encode", "standard_conditions"],
         "compression": ["compress"],
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "export": ["export_model"],
         "listening": ["ABX", "Player"],
         "listening_tests": ["abx_result"],
+        "masking": ["noise_to_mask"],
         "metrics": ["METRICS", "score"],
         "model": ["AudioUNet"],
         "provenance": ["provenance", "write_results"],
