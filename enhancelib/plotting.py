@@ -8,7 +8,8 @@ The functions draw on the given axes, or make a figure of their own; every axis 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,12 +66,27 @@ STYLE: dict[str, object] = {
 }
 
 
+@contextlib.contextmanager
+def _styled() -> Iterator[None]:
+    """The house style for a while, touching its own settings only.
+
+    ``mpl.rc_context`` would put back *all* of them, also "interactive", which the first figure of a
+    notebook switches on: no later figure would be shown.
+    """
+    before = {name: mpl.rcParams[name] for name in STYLE}
+    mpl.rcParams.update(STYLE)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
+
+
 def use_style() -> None:
     """Make the house style the default of this session, for plots drawn by hand."""
     mpl.rcParams.update(STYLE)
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def subplots(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.2):
     """Return ``(figure, axes)`` in the house style, as :func:`matplotlib.pyplot.subplots` does.
 
@@ -115,7 +131,7 @@ def level_db(
     return 10 * np.log10(np.maximum(power, 10 ** (floor_db / 10)))
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def spectrogram(
     wave: np.ndarray,
     *,
@@ -141,7 +157,7 @@ def spectrogram(
     )
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def spectrogram_difference(
     estimate: np.ndarray,
     reference: np.ndarray,
@@ -206,7 +222,7 @@ def _level_bar(figure: Figure, image: AxesImage, axes: Iterable[Axes], *, differ
     bar.outline.set_visible(False)
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def spectrogram_grid(
     waves: Mapping[str, np.ndarray],
     *,
@@ -260,7 +276,7 @@ def _looks(labels: Sequence[str]) -> dict[str, int]:
     return looks
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def curves(
     lines: Mapping[str, Sequence],
     *,
@@ -292,7 +308,7 @@ def curves(
     return ax
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def bars(
     groups: Mapping[str, Mapping[str, float | Sequence[float]]],
     *,
@@ -332,7 +348,7 @@ def bars(
     return ax
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def intervals(
     groups: Mapping[str, Mapping[str, Sequence[float]]],
     *,
@@ -373,7 +389,7 @@ def intervals(
     return ax
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def points(
     places: Mapping[str, tuple[float, float]],
     *,
@@ -420,7 +436,7 @@ def _name_rows(ax: Axes, names: list[str], x_label: str, title: str) -> None:
     ax.set(xlabel=x_label, title=title)
 
 
-@mpl.rc_context(STYLE)
+@_styled()
 def save_figure(fig: Figure, name: str, *, figures_dir: str | Path = "figures") -> None:
     """Write a figure as ``figures_dir/name``; the suffix chooses, .svg where there is none.
 

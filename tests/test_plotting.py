@@ -171,3 +171,15 @@ def test_drawing_leaves_the_session_untouched_until_asked():
     with mpl.rc_context():
         plotting.use_style()
         assert mpl.rcParams["axes.titlelocation"] == "left"
+
+
+def test_the_style_puts_back_its_own_settings_only(monkeypatch):
+    """The notebook backend switches "interactive" on with the first figure; it has to stay on."""
+    with mpl.rc_context({"interactive": False, "font.size": 7.5}):
+        made = plt.subplots
+        monkeypatch.setattr(
+            plt, "subplots", lambda *a, **k: (mpl.interactive(True), made(*a, **k))[1]
+        )
+        plotting.subplots()
+        assert mpl.is_interactive()
+        assert mpl.rcParams["font.size"] == 7.5
