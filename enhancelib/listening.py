@@ -36,6 +36,7 @@ _PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mount.js")
 _PEAK_COLUMNS = 500
 _PICTURE_SIZE = (720, 160)
 _FLOOR_DB = -100.0
+_MAX_CHANNELS = 32  # of one Web Audio buffer, which holds all sources
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,10 @@ def _check_sources(sources: Mapping[str, np.ndarray], sample_rate: int) -> dict[
             raise InputError(
                 f"source {name!r} is {wave.shape} but {first_name!r} is {first.shape}: align them"
             )
+    if len(checked) * first.shape[0] > _MAX_CHANNELS:
+        raise InputError(
+            f"a comparison holds at most {_MAX_CHANNELS // first.shape[0]} such sources"
+        )
     return {name: wave.astype(np.float32) for name, wave in checked.items()}
 
 
@@ -113,15 +118,21 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode("ascii")
 
 
+def _static(name: str) -> str:
+    return (resources.files("enhancelib") / "static" / name).read_text("utf-8")
+
+
+def _compact(script: str) -> str:
+    """Leave out indentation and whole-line comments."""
+    lines = (line.strip() for line in script.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
+
+
 @functools.cache
 def _code() -> tuple[str, str]:
-    """JavaScript module and style sheet; comments and indentation are left out of the page."""
-    folder = resources.files("enhancelib") / "static"
-    module = "\n".join((folder / part).read_text("utf-8") for part in _PARTS)
-    lines = (line.strip() for line in module.splitlines())
-    module = "\n".join(line for line in lines if line and not line.startswith("//"))
-    style = re.sub(r"\s+", " ", (folder / "listening.css").read_text("utf-8"))
-    return module, style
+    """JavaScript module and style sheet, compact."""
+    module = _compact("\n".join(map(_static, _PARTS)))
+    return module, re.sub(r"\s+", " ", _static("listening.css"))
 
 
 def _write_once(folder: Path, data: bytes, suffix: str, stem: str = "") -> str:
@@ -238,10 +249,11 @@ class _Comparison:
         spec = spec.replace("<", "\\u003c")
         label = escape(self._spec["title"] or "Audio comparison")
         names = ", ".join(escape(clip.name) for clip in self._clips)
+        served = " and a page from a web server" if self._audio_dir else ""
         return (
             f'<div class="el-root el-{self._kind}" role="group" aria-label="{label}">'
             f'<script type="application/json">{spec}</script>'
-            f"<p>{label}: {names}. Listening needs JavaScript.</p></div>\n{code}"
+            f"<p>{label}: {names}. The player needs JavaScript{served}.</p></div>\n{code}"
         )
 
     def widget(self) -> Any:
@@ -278,16 +290,9 @@ def _loudness_note(first: np.ndarray, gains_db: Mapping[str, float], sample_rate
 
 def _linked_code(module_path: str, style_path: str) -> str:
     """Load the module and style of the site, once for all players, at any depth of page."""
-    return (
-        "<script type='module'>\n"
-        "const at = (path) => new URL((document.documentElement.dataset.content_root ?? '') + path,"
-        " document.baseURI).href;\n"
-        f"const style = at('{style_path}');\n"
-        "if (!document.querySelector(`link[href='${style}']`)) document.head.append(Object.assign("
-        "document.createElement('link'), { rel: 'stylesheet', href: style }));\n"
-        f"(await import(at('{module_path}'))).mountAll();\n"
-        "</script>"
-    )
+    script = _compact(_static("linked.js"))
+    script = script.replace("MODULE_PATH", module_path).replace("STYLE_PATH", style_path)
+    return f"<script type='module'>\n{script}\n</script>"
 
 
 class Player(_Comparison):

@@ -28,24 +28,9 @@ function downloadLink(rows, name) {
 
 const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "") || "abx";
 
-// The engine's third source is X: A's or B's samples at that source's gain.
-function setX(engine, isB) {
-  engine.gains[2] = engine.gains[isB];
-  if (engine.buffers) engine.buffers[2] = engine.buffers[isB];
-}
-
 function mountAbx(root, spec, report) {
   const [a, b] = spec.sources;
-  const load = loader(spec);
-  const engine = new Engine({
-    sampleRate: spec.sampleRate,
-    seconds: spec.seconds,
-    gainsDb: [a.gainDb, b.gainDb, a.gainDb],
-    load: async () => {
-      const buffers = await load();
-      return [...buffers, buffers[isB]];
-    },
-  });
+  const engine = makeEngine(spec, [0, 1, 0]); // the third choice is X
   let [isB, rows, began, listens, last] = [0, [], 0, 0, -1];
   const heard = new Set();
 
@@ -83,7 +68,7 @@ function mountAbx(root, spec, report) {
   const next = () => {
     engine.pause();
     isB = randomBit();
-    setX(engine, isB);
+    engine.choices[2] = isB;
     [began, listens, last] = [performance.now(), 0, -1];
     heard.clear();
     engine.select(0);

@@ -1,9 +1,11 @@
-// Sound: all sources of one comparison run in step on one clock; only their gains differ.
+// Sound: the sources of one comparison are channels of one buffer, so they cannot drift apart;
+// only their gains differ. Gains move by exponential ramps, which stay smooth when an order reaches
+// the audio thread late.
 
-const LEAD_S = 0.03; // orders reach the audio thread before their time, also on a busy machine
-const FADE_S = 0.008; // start, stop and seek
-const SWITCH_TAU_S = 0.004; // two exponential ramps whose sum stays one
-const SEAM_S = 0.004; // dip around the seam of a loop
+const LEAD_S = 0.03; // orders are given this long before their time
+const FADE_TAU_S = 0.002; // start, stop and seek
+const SWITCH_TAU_S = 0.004; // the two ramps of a switch sum to one
+const SEAM_TAU_S = 0.0007; // dip around the seam of a loop
 const MIN_LOOP_S = 0.1;
 
 const contexts = new Map(); // one AudioContext for each sample rate: browsers allow few
@@ -21,13 +23,28 @@ function decode(bytes, sampleRate) {
   return new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
 }
 
+// One buffer with the channels of all buffers, in order.
+function stack(buffers) {
+  const { numberOfChannels, length, sampleRate } = buffers[0];
+  const all = new AudioBuffer({
+    numberOfChannels: numberOfChannels * buffers.length, length, sampleRate,
+  });
+  buffers.forEach((buffer, source) => {
+    for (let channel = 0; channel < numberOfChannels; channel++) {
+      all.copyToChannel(buffer.getChannelData(channel), source * numberOfChannels + channel);
+    }
+  });
+  return all;
+}
+
 class Engine extends EventTarget {
-  // load() resolves to one AudioBuffer for each gain, all equally long.
-  constructor({ sampleRate, seconds, gainsDb, load }) {
+  // load() resolves to one AudioBuffer for each gain, all of one shape. `choices` says which source
+  // each choice of the listener plays: in a blind test not simply the first, second, third.
+  constructor({ sampleRate, seconds, gainsDb, load, choices = gainsDb.map((_, index) => index) }) {
     super();
-    Object.assign(this, { sampleRate, seconds, load });
+    Object.assign(this, { sampleRate, seconds, load, choices });
     this.gains = gainsDb.map((db) => 10 ** (db / 20));
-    this.buffers = null;
+    this.buffer = null;
     this.state = "paused";
     this.active = 0;
     this.looping = false;
@@ -61,7 +78,7 @@ class Engine extends EventTarget {
     this.setState("loading");
     try {
       const resumed = this.context.resume();
-      this.buffers ??= await this.load();
+      this.buffer ??= stack(await this.load());
       await resumed;
     } catch (error) {
       this.setState("paused");
@@ -92,10 +109,10 @@ class Engine extends EventTarget {
   }
 
   select(index) {
-    if (index < 0 || index >= this.gains.length) return;
+    if (index < 0 || index >= this.choices.length) return;
     this.active = index;
-    this.voice?.faders.forEach((fader, source) => {
-      fader.gain.setTargetAtTime(this.level(source), this.leadTime(), SWITCH_TAU_S);
+    this.voice?.faders.forEach(({ gain }, source) => {
+      gain.setTargetAtTime(this.level(source), this.leadTime(), SWITCH_TAU_S);
     });
     this.changed();
   }
@@ -119,7 +136,7 @@ class Engine extends EventTarget {
   }
 
   level(source) {
-    return source === this.active ? this.gains[source] : 0;
+    return source === this.choices[this.active] ? this.gains[source] : 0;
   }
 
   // Start every source at the same sample of the clock; what plays fades out from there.
@@ -130,23 +147,16 @@ class Engine extends EventTarget {
     const [start, end] = range;
     if (this.looping && (offset < start || offset >= end)) offset = start;
     offset = this.whole(offset);
-    const [seam, fade] = [context.createGain(), context.createGain()];
-    seam.connect(fade).connect(context.destination);
-    fade.gain.setValueAtTime(0, time);
-    fade.gain.linearRampToValueAtTime(1, time + FADE_S);
-    const faders = this.buffers.map((buffer, source) => {
-      const fader = context.createGain();
-      fader.gain.value = this.level(source);
-      fader.connect(seam);
-      const node = new AudioBufferSourceNode(context, {
-        buffer, loop: this.looping, loopStart: start, loopEnd: end,
-      });
-      node.connect(fader);
-      node.start(time, offset);
-      return Object.assign(fader, { node });
+    const node = new AudioBufferSourceNode(context, {
+      buffer: this.buffer, loop: this.looping, loopStart: start, loopEnd: end,
     });
-    const voice = { time, offset, range, faders, seam, fade, nextSeam: time + end - offset };
-    faders[0].node.onended = () => this.voice === voice && this.ended();
+    const [seam, fade] = [context.createGain(), new GainNode(context, { gain: 0 })];
+    const faders = this.connectSources(node, seam);
+    seam.connect(fade).connect(context.destination);
+    fade.gain.setTargetAtTime(1, time, FADE_TAU_S);
+    node.start(time, offset);
+    const voice = { node, time, offset, range, faders, seam, fade, nextSeam: time + end - offset };
+    node.onended = () => this.voice === voice && this.ended();
     this.voice = voice;
     if (this.looping) {
       this.scheduleSeams(voice, end - start);
@@ -154,13 +164,28 @@ class Engine extends EventTarget {
     }
   }
 
+  // Split the buffer's channels into sources again, each through a gain of its own.
+  connectSources(node, output) {
+    const channels = this.buffer.numberOfChannels / this.gains.length;
+    const splitter = this.context.createChannelSplitter(this.buffer.numberOfChannels);
+    node.connect(splitter);
+    return this.gains.map((_, source) => {
+      const merger = this.context.createChannelMerger(channels);
+      for (let channel = 0; channel < channels; channel++) {
+        splitter.connect(merger, source * channels + channel, channel);
+      }
+      const fader = new GainNode(this.context, { gain: this.level(source) });
+      merger.connect(fader).connect(output);
+      return fader;
+    });
+  }
+
   // The jump from the end of a loop to its start would click: dip there, a few seconds ahead.
   scheduleSeams(voice, period) {
     const { gain } = voice.seam;
     while (voice.nextSeam < this.context.currentTime + 3) {
-      gain.setValueAtTime(1, voice.nextSeam - SEAM_S);
-      gain.linearRampToValueAtTime(0, voice.nextSeam);
-      gain.linearRampToValueAtTime(1, voice.nextSeam + SEAM_S);
+      gain.setTargetAtTime(0, voice.nextSeam - 7 * SEAM_TAU_S, SEAM_TAU_S);
+      gain.setTargetAtTime(1, voice.nextSeam, SEAM_TAU_S);
       voice.nextSeam += period;
     }
   }
@@ -170,8 +195,8 @@ class Engine extends EventTarget {
     const { voice } = this;
     this.voice = null;
     clearInterval(voice.timer);
-    voice.fade.gain.setTargetAtTime(0, time, FADE_S / 4);
-    voice.faders.forEach((fader) => fader.node.stop(time + 3 * FADE_S));
+    voice.fade.gain.setTargetAtTime(0, time, FADE_TAU_S);
+    voice.node.stop(time + 10 * FADE_TAU_S);
     setTimeout(() => voice.fade.disconnect(), 500);
   }
 
@@ -193,6 +218,6 @@ class Engine extends EventTarget {
 
   dispose() {
     this.pause();
-    this.buffers = null;
+    this.buffer = null;
   }
 }

@@ -86,19 +86,19 @@ function describe(spec) {
 
 function reportFailure(root, engine) {
   engine.addEventListener("failure", (event) => {
-    const where = location.protocol === "file:" ? " Open the page through a web server." : "";
-    const text = `The audio could not be loaded (${event.detail.message}).${where}`;
+    const text = `The audio could not be loaded (${event.detail.message}).`;
     root.querySelector(".el-error")?.remove();
     root.append(element("p", { class: "el-error", role: "alert" }, text));
   });
 }
 
-function makeEngine(spec) {
+function makeEngine(spec, choices) {
   return new Engine({
     sampleRate: spec.sampleRate,
     seconds: spec.seconds,
     gainsDb: spec.sources.map((source) => source.gainDb),
     load: loader(spec),
+    choices,
   });
 }
 

@@ -207,7 +207,7 @@ function bindKeys(root, engine, extra = {}) {
     Escape: () => engine.setLoop(engine.looping, null),
     ...extra,
   };
-  for (let source = 0; source < Math.min(9, engine.gains.length); source++) {
+  for (let source = 0; source < Math.min(9, engine.choices.length); source++) {
     keys[String(source + 1)] = () => engine.select(source);
   }
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab: keys pressed here are not its shortcuts
