@@ -1,0 +1,299 @@
+"""Enhance audio files: any format, rate, channel count and length, at constant memory.
+
+A file is read, enhanced and written block by block. Where its rate is not the model's, only the
+*correction* (enhanced minus input) is resampled back and added to the input, so that what the model
+does not touch, all above its own band included, stays as it was.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from enhancelib.audio import (
+    WRITABLE_SUFFIXES,
+    PathLike,
+    Wave,
+    blocks,
+    display_name,
+    info,
+    resample_blocks,
+    writer,
+)
+from enhancelib.backends import Backend
+from enhancelib.errors import InputError
+from enhancelib.frames import FrameEngine
+from enhancelib.modelfiles import open_stream
+from enhancelib.tags import copy_tags
+from enhancelib.worker import Timeline
+
+_SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "AIFF": ".aiff"} | {
+    "W64": ".w64",
+    "CAF": ".caf",
+    "AU": ".au",
+}
+_SAME = {".wave": ".wav", ".aif": ".aiff"}
+_LOSSLESS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+_LOSSLESS_CODECS = ("alac", "ape", "flac", "tta", "wavpack", "pcm_")
+_LOSSY_SUFFIXES = (".ogg", ".opus", ".mp3")
+_FLAC_CHANNELS = 8
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """What became of one file.
+
+    Attributes:
+        path: the file written.
+        seconds: its length.
+        true_peak_dbtp: largest true peak before quantisation (ITU-R BS.1770-4, annex 2).
+        gain_db: gain applied to keep that peak at full scale; 0 unless asked to limit.
+        notes: what the user should know, one line each.
+    """
+
+    path: Path
+    seconds: float
+    true_peak_dbtp: float
+    gain_db: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def enhance_file(
+    input_path: PathLike,
+    output_path: PathLike,
+    *,
+    model: Backend | PathLike | None = None,
+    model_type: str | None = None,
+    format: str | None = None,
+    limit: bool = False,
+    overwrite: bool = False,
+    threads: int = 1,
+    progress: bool = False,
+) -> Enhanced:
+    """Enhance one file; rate, channels, length and tags stay.
+
+    Args:
+        input_path: any audio file.
+        output_path: file to write, its suffix picks the format; or an existing folder, then name
+            and format stay, but a lossy input becomes FLAC, since coding it again would undo the
+            work.
+        model: a model file that can stream, or an opened backend; ``None`` takes the default.
+        model_type: as in :func:`enhancelib.modelfiles.open_model`.
+        format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input.
+        limit: whether to apply one gain, in a second pass, if the true peak exceeds 0 dBTP.
+        overwrite: whether an existing file may be replaced.
+        threads: of the model's runtime.
+        progress: whether to show a progress bar.
+
+    Raises:
+        InputError: the input cannot be read, or the output exists or cannot be written.
+        ModelError: the model cannot be opened.
+    """
+    source, notes = Path(input_path), []
+    target, subtype = target_of(source, Path(output_path), format=format, notes=notes)
+    if target.exists() and not overwrite:
+        raise InputError(f"{display_name(target)}: exists; pass overwrite or choose another name")
+    if target.exists() and target.samefile(source):
+        raise InputError(f"{display_name(target)}: is the input itself; choose another name")
+    backend = (
+        model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
+    )
+    hidden = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
+    write = partial(_write, source, hidden, backend, subtype=subtype, progress=progress)
+    try:
+        try:
+            result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
+        except _TooLoudError as error:
+            result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
+        if not copy_tags(source, hidden):
+            notes.append(f"{display_name(target)}: not all tags could be kept")
+        os.replace(hidden, target)
+    except InputError as error:  # name the file the user asked for
+        message = str(error).replace(display_name(hidden), display_name(target))
+        raise InputError(message) from None
+    finally:
+        hidden.unlink(missing_ok=True)
+    if result.true_peak_dbtp > 0.05:
+        notes.append(
+            f"{display_name(target)}: true peak {result.true_peak_dbtp:+.1f} dBTP may clip when "
+            "played; pass limit to lower it"
+        )
+    return replace(result, path=target, notes=tuple(notes))
+
+
+def target_of(
+    source: Path, output: Path, *, format: str | None, notes: list[str]
+) -> tuple[Path, str | None]:
+    """Decide the name and the libsndfile subtype of what is written for ``source``.
+
+    Args:
+        source: the input file.
+        output: a folder that exists, or the file wanted.
+        format: suffix to write in a folder; ``None`` keeps the input's if it is lossless.
+        notes: a line is added where the input's coding is not kept.
+
+    Raises:
+        InputError: the input cannot be read or the format cannot be written.
+    """
+    facts = info(source)
+    lossless = facts.subtype in _LOSSLESS or facts.subtype.lower().startswith(_LOSSLESS_CODECS)
+    own = source.suffix.lower()
+    if facts.subtype not in _LOSSLESS or facts.format not in _SUFFIX:
+        own = ".flac" if facts.channels <= _FLAC_CHANNELS else ".wav"
+    elif _SAME.get(own, own) != _SUFFIX[facts.format]:
+        own = _SUFFIX[facts.format]
+    suffix = f".{format.lower().lstrip('.')}" if format else own
+    target = output / f"{source.stem}{suffix}" if output.is_dir() else output
+    name, suffix = display_name(target), target.suffix.lower()
+    if suffix not in WRITABLE_SUFFIXES:
+        raise InputError(f"{name}: cannot write this format; use {', '.join(WRITABLE_SUFFIXES)}")
+    if suffix in _LOSSY_SUFFIXES:
+        notes.append(f"{name}: coding to {suffix} undoes part of the enhancement; prefer .flac")
+        return target, None
+    if not lossless and output.is_dir() and not format:
+        notes.append(f"{name}: written as {suffix}, since coding to {facts.subtype} would undo it")
+    container = next(key for key, value in _SUFFIX.items() if value == _SAME.get(suffix, suffix))
+    keep = facts.subtype in _LOSSLESS and soundfile.check_format(container, facts.subtype)
+    return target, facts.subtype if keep else None
+
+
+def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int) -> Iterator[Wave]:
+    """Enhance waves that follow each other, at constant memory and at any rate.
+
+    Args:
+        stream: waves (channels, samples) of one recording.
+        backend: a model that can stream.
+        sample_rate: of the waves in Hz.
+
+    Yields:
+        Waves that, joined, have the length of the input and are aligned with it.
+    """
+    rate = backend.metadata.sample_rate
+    if rate == sample_rate:
+        yield from _run(stream, backend)
+        return
+    source = _Remembered(stream)
+    down = _Remembered(resample_blocks(source, from_rate=sample_rate, to_rate=rate))
+    corrections = (enhanced - down.next(enhanced.shape[1]) for enhanced in _run(down, backend))
+    for correction in resample_blocks(corrections, from_rate=rate, to_rate=sample_rate):
+        block = source.next(correction.shape[1])
+        yield block + correction[:, : block.shape[1]]
+    rest = source.next(source.left)
+    if rest.shape[1]:
+        yield rest
+
+
+def _run(stream: Iterable[Wave], backend: Backend) -> Iterator[Wave]:
+    engine = None
+    for block in stream:
+        engine = engine or FrameEngine(backend, block.shape[0])
+        final = engine.push(block)
+        if final.shape[1]:
+            yield final
+    if engine:
+        yield engine.finish()
+
+
+class _Remembered:
+    """An iterator over blocks whose samples can be asked for again, in order."""
+
+    def __init__(self, stream: Iterable[Wave]):
+        self._stream = stream
+        self._blocks: Timeline | None = None
+        self._given = self._seen = 0
+
+    @property
+    def left(self) -> int:
+        """Samples seen and not asked for yet."""
+        return self._seen - self._given
+
+    def __iter__(self) -> Iterator[Wave]:
+        for block in self._stream:
+            self._blocks = self._blocks or Timeline(block.shape[0])
+            self._blocks.append(self._seen, block)
+            self._seen += block.shape[1]
+            yield block
+
+    def next(self, samples: int) -> Wave:
+        """Return the next samples, fewer where there are no more."""
+        samples = min(samples, self.left)
+        self._given += samples
+        return self._blocks.take(self._given - samples, samples)
+
+
+class _TooLoudError(Exception):
+    """The true peak exceeds the ceiling; nothing was written."""
+
+    def __init__(self, true_peak_dbtp: float):
+        super().__init__(true_peak_dbtp)
+        self.true_peak_dbtp = true_peak_dbtp
+
+
+def _write(
+    source: Path,
+    hidden: Path,
+    backend: Backend,
+    *,
+    subtype: str | None,
+    progress: bool,
+    gain_db: float,
+    ceiling_dbtp: float,
+) -> Enhanced:
+    """Enhance ``source`` into ``hidden``, unless its true peak turns out above the ceiling."""
+    facts = info(source)
+    meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
+    gain, samples = np.float32(10 ** (gain_db / 20)), 0
+    file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
+    bar = tqdm(total=round(facts.seconds), unit="s", desc=source.name, disable=not progress)
+    with bar, file as out:
+        stream = enhance_blocks(blocks(source), backend, sample_rate=facts.sample_rate)
+        for block in stream:
+            block = block * gain
+            out.write(block)
+            meter.add(block)
+            samples += block.shape[1]
+            bar.update(samples // facts.sample_rate - bar.n)
+        peak = meter.finish()
+        if peak > ceiling_dbtp:
+            raise _TooLoudError(peak)
+    return Enhanced(hidden, samples / facts.sample_rate, peak, gain_db)
+
+
+class TruePeakMeter:
+    """Largest true peak of a stream: ITU-R BS.1770-4, annex 2, four-fold oversampling.
+
+    Args:
+        sample_rate: in Hz; above 96 kHz less oversampling reaches the same resolution.
+        channels: number of channels.
+    """
+
+    def __init__(self, *, sample_rate: int, channels: int):
+        factor = 4 if sample_rate < 96000 else 2
+        self._channels = channels
+        self._stream = soxr.ResampleStream(
+            sample_rate, factor * sample_rate, channels, "float32", "HQ"
+        )
+        self._peak = 0.0
+
+    def add(self, wave: Wave) -> None:
+        """Take the next (channels, samples)."""
+        self._measure(self._stream.resample_chunk(np.ascontiguousarray(wave.T)), wave)
+
+    def finish(self) -> float:
+        """End the stream and return the peak in dBTP, minus infinity for silence."""
+        nothing = np.zeros((0, self._channels), np.float32)
+        self._measure(self._stream.resample_chunk(nothing, last=True))
+        return 20 * math.log10(self._peak) if self._peak else -math.inf
+
+    def _measure(self, *waves: Wave) -> None:
+        self._peak = max([self._peak, *(float(np.abs(wave).max()) for wave in waves if wave.size)])

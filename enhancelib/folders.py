@@ -1,0 +1,158 @@
+"""Enhance a folder of audio files: in parallel, resumable, bad files skipped and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+from enhancelib import parallel
+from enhancelib.audio import PathLike, find_audio
+from enhancelib.errors import ConfigError, EnhanceError, InputError
+from enhancelib.files import Enhanced, enhance_file, target_of
+from enhancelib.modelfiles import open_stream
+
+MANIFEST = "enhanced.json"
+"""In an output folder: the settings of the run that made it."""
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What became of a folder.
+
+    Attributes:
+        done: files enhanced in this run.
+        resumed: files that an earlier run with the same settings had written.
+        skipped: files that could not be enhanced, with the reason.
+    """
+
+    done: tuple[Enhanced, ...]
+    resumed: tuple[Path, ...]
+    skipped: tuple[tuple[Path, str], ...]
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: Path
+    target: Path
+    notes: tuple[str, ...]
+
+
+def enhance_folder(
+    input_dir: PathLike,
+    output_dir: PathLike,
+    *,
+    model: PathLike | None = None,
+    model_type: str | None = None,
+    format: str | None = None,
+    limit: bool = False,
+    overwrite: bool = False,
+    n_jobs: int | None = None,
+    scheduler: str | None = None,
+) -> FolderReport:
+    """Enhance every audio file under a folder into the same places of another one.
+
+    A file that cannot be read is skipped and reported. A run that was stopped is resumed by the
+    same call; the settings are kept in the output folder, and others are refused there.
+
+    Args:
+        input_dir: folder of audio files, searched recursively.
+        output_dir: folder to write to, outside ``input_dir``.
+        model: a model file that can stream; ``None`` takes the default.
+        model_type: as in :func:`enhancelib.modelfiles.open_model`.
+        format: suffix to write, whatever the input; ``None`` as in :func:`enhance_file`.
+        limit: whether to lower files whose true peak exceeds 0 dBTP.
+        overwrite: whether to begin anew and replace existing files.
+        n_jobs: as in :func:`enhancelib.parallel.map`.
+        scheduler: as in :func:`enhancelib.parallel.map`.
+
+    Raises:
+        InputError: no audio file, or every one failed.
+        ConfigError: ``output_dir`` was made with other settings or lies inside ``input_dir``.
+        ModelError: the model cannot be opened.
+    """
+    source, goal = Path(input_dir), Path(output_dir)
+    if not source.is_dir():
+        raise InputError(f"{source}: is no folder; use enhance_file for one file")
+    if goal.resolve().is_relative_to(source.resolve()):
+        raise ConfigError(f"{goal}: lies in {source}; choose a folder outside it")
+    backend = open_stream(model, model_type)
+    settings = {
+        "model_sha256": hashlib.sha256(backend.path.read_bytes()).hexdigest(),
+        "format": format or "",
+        "limit": limit,
+    }
+    files = find_audio(source)
+    tasks = _tasks(files, source, goal, format)
+    _claim(goal, settings, [task.target for task in tasks], overwrite=overwrite)
+    job = partial(_enhance_one, model=backend.path, limit=limit, overwrite=overwrite)
+    outcomes = list(
+        parallel.map(job, tasks, n_jobs=n_jobs, scheduler=scheduler, description="Enhance")
+    )
+    report = FolderReport(
+        done=tuple(outcome for outcome in outcomes if isinstance(outcome, Enhanced)),
+        resumed=tuple(outcome for outcome in outcomes if isinstance(outcome, Path)),
+        skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, tuple)),
+    )
+    if len(report.skipped) == len(files):
+        reason = report.skipped[0][1]
+        raise InputError(f"{source}: none of {len(files)} files could be enhanced ({reason})")
+    return report
+
+
+def _tasks(files: list[Path], source: Path, goal: Path, format: str | None) -> list[_Task]:
+    """Give every input its output; ``a.mp3`` and ``a.m4a`` must not meet in one ``a.flac``."""
+    tasks = []
+    for file in files:
+        notes: list[str] = []
+        try:
+            name = target_of(file, file.parent, format=format, notes=notes)[0].name
+        except EnhanceError:
+            name = file.name  # reported when its turn comes
+        tasks.append(_Task(file, goal / file.relative_to(source).with_name(name), tuple(notes)))
+    taken = Counter(task.target for task in tasks)
+    return [
+        task
+        if taken[task.target] == 1
+        else replace(task, target=task.target.with_name(task.source.name + task.target.suffix))
+        for task in tasks
+    ]
+
+
+def _claim(goal: Path, settings: dict, targets: list[Path], *, overwrite: bool) -> None:
+    """Mark the output folder as the product of these settings, or refuse it."""
+    manifest = goal / MANIFEST
+    if manifest.is_file() and not overwrite:
+        if json.loads(manifest.read_text(encoding="utf-8")) != settings:
+            raise ConfigError(
+                f"{goal}: was made with other settings; pass overwrite or choose another folder"
+            )
+        return
+    present = [target for target in targets if target.exists()]
+    if present and not overwrite:
+        raise InputError(f"{present[0]}: exists; pass overwrite or choose another folder")
+    goal.mkdir(parents=True, exist_ok=True)
+    partial_manifest = manifest.with_suffix(".partial")
+    partial_manifest.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    partial_manifest.replace(manifest)
+
+
+_opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
+
+
+def _enhance_one(
+    task: _Task, *, model: Path, limit: bool, overwrite: bool
+) -> Enhanced | Path | tuple[Path, str]:
+    """Enhance one file: what was written, the path if it was there, or the path and the reason."""
+    if task.target.exists() and not overwrite:
+        return task.target
+    try:
+        result = enhance_file(
+            task.source, task.target, model=_opened(model), limit=limit, overwrite=overwrite
+        )
+    except EnhanceError as error:
+        return task.source, str(error)
+    return replace(result, notes=(*task.notes, *result.notes))

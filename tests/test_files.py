@@ -1,0 +1,314 @@
+"""Whole files and folders: what stays, what is refused, and that memory does not grow."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import soundfile
+from mutagen import File as open_tags
+from mutagen.flac import FLAC, Picture
+from mutagen.id3 import APIC, COMM, TIT2, TPE1, TXXX
+
+from enhancelib.audio import load, resample, save
+from enhancelib.backends import Backend
+from enhancelib.errors import ConfigError, InputError
+from enhancelib.files import TruePeakMeter, enhance_blocks, enhance_file
+from enhancelib.folders import MANIFEST, enhance_folder
+from enhancelib.modelfiles import open_stream
+from enhancelib.streaming import enhance_wave
+from enhancelib.tags import copy_tags, read_tags
+
+RATE = 22050
+
+
+@pytest.fixture(scope="module")
+def model_path(small_exports):
+    return small_exports[0] / "small.stream.onnx"
+
+
+@pytest.fixture(scope="module")
+def model(model_path):
+    return open_stream(model_path)
+
+
+class Gain(Backend):
+    """Scales every spectrum: the enhancement is known exactly."""
+
+    clip, stream, path, model_type = False, True, None, "gain"
+
+    def __init__(self, like: Backend, gain: float):
+        self.metadata, self.gain = like.metadata, np.float32(gain)
+
+    def initial_state(self, channels=1):
+        return []
+
+    def step(self, spectrum, states):
+        return spectrum * self.gain, []
+
+
+def music(samples: int, channels: int = 2, rate: int = RATE) -> np.ndarray:
+    time_s = np.arange(samples) / rate
+    noise = np.random.default_rng(0).standard_normal((channels, samples))
+    return (0.2 * np.sin(2 * np.pi * 440 * time_s) + 0.02 * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "rate", "channels", "samples"),
+    [
+        (".wav", "PCM_16", 22050, 2, 30000),
+        (".wav", "FLOAT", 22050, 1, 1),
+        (".wav", "PCM_24", 44100, 6, 3000),
+        (".flac", "PCM_16", 48000, 2, 50001),
+        (".flac", "PCM_24", 8000, 1, 1),
+        (".aiff", "PCM_16", 96000, 2, 40000),
+        (".w64", "DOUBLE", 11025, 3, 2),
+    ],
+)
+def test_rate_channels_length_and_coding_stay(
+    model, tmp_path, suffix, subtype, rate, channels, samples
+):
+    source = save(
+        tmp_path / f"in{suffix}", music(samples, channels, rate), sample_rate=rate, subtype=subtype
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    result = enhance_file(source, out, model=model)
+    assert result.path == out / f"in{suffix}"
+    assert result.notes == ()
+    before, after = soundfile.info(source), soundfile.info(result.path)
+    for name in ("samplerate", "channels", "frames", "format", "subtype"):
+        assert getattr(after, name) == getattr(before, name)
+    assert result.seconds == pytest.approx(samples / rate)
+
+
+def test_same_rate_equals_the_array_call(model, tmp_path):
+    wave = music(200_000)
+    source = save(tmp_path / "a.wav", wave, sample_rate=RATE, subtype="FLOAT")
+    result = enhance_file(source, tmp_path / "b.wav", model=model)
+    got, _ = load(result.path)
+    engine_wide = np.concatenate(list(enhance_blocks([wave], model, sample_rate=RATE)), axis=1)
+    np.testing.assert_array_equal(got, engine_wide)
+    checkpoint = model.path.with_name("small.safetensors")
+    np.testing.assert_allclose(got, enhance_wave(wave, checkpoint, sample_rate=RATE), atol=2e-6)
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 48000, 96000])
+def test_other_rates_keep_what_the_model_does_not_touch(model, rate):
+    """Identity in, identity out, to the last bit; a gain of 1/2 acts on the model's band alone."""
+    wave = music(40_000, 2, rate)
+    cut = [wave[:, at : at + 7001] for at in range(0, 40_000, 7001)]
+    same = np.concatenate(list(enhance_blocks(cut, Gain(model, 1.0), sample_rate=rate)), axis=1)
+    assert same.shape == wave.shape
+    np.testing.assert_allclose(same, wave, atol=3e-7)
+    half = np.concatenate(list(enhance_blocks(cut, Gain(model, 0.5), sample_rate=rate)), axis=1)
+    band = resample(resample(wave, from_rate=rate, to_rate=RATE), from_rate=RATE, to_rate=rate)[
+        :, : wave.shape[1]
+    ]
+    np.testing.assert_allclose(half[:, : band.shape[1]], (wave - band / 2), atol=2e-4)
+
+
+def test_block_size_does_not_matter(model):
+    wave = music(30_000, 2, 48000)
+    whole = np.concatenate(list(enhance_blocks([wave], model, sample_rate=48000)), axis=1)
+    cut = [wave[:, at : at + 997] for at in range(0, 30_000, 997)]
+    parts = np.concatenate(list(enhance_blocks(cut, model, sample_rate=48000)), axis=1)
+    np.testing.assert_allclose(parts, whole, atol=2e-6)
+
+
+def test_silence_stays_silent(model, tmp_path):
+    source = save(tmp_path / "s.wav", np.zeros((2, 5000), np.float32), sample_rate=48000)
+    result = enhance_file(source, tmp_path / "t.wav", model=Gain(model, 2.0))
+    assert not load(result.path)[0].any()
+    assert result.true_peak_dbtp == -np.inf
+
+
+def test_lossy_input_becomes_flac_unless_asked_otherwise(model, tmp_path):
+    source = save(tmp_path / "song.mp3", music(44100, 2, 44100), sample_rate=44100)
+    out = tmp_path / "out"
+    out.mkdir()
+    result = enhance_file(source, out, model=model)
+    assert result.path.name == "song.flac"
+    assert len(result.notes) == 1
+    assert "MPEG_LAYER_III" in result.notes[0]
+    assert enhance_file(source, out, model=model, format="wav").notes == ()
+    asked = enhance_file(source, tmp_path / "again.mp3", model=model)
+    assert soundfile.info(asked.path).format == "MP3"
+    assert "undoes" in asked.notes[0]
+
+
+def test_existing_output_input_itself_and_unknown_format_are_refused(model, tmp_path):
+    source = save(tmp_path / "a.wav", music(500), sample_rate=RATE)
+    other = save(tmp_path / "b.wav", music(10), sample_rate=RATE)
+    content = other.read_bytes()
+    with pytest.raises(InputError, match=r"b\.wav: exists"):
+        enhance_file(source, other, model=model)
+    assert other.read_bytes() == content
+    with pytest.raises(InputError, match="input itself"):
+        enhance_file(source, source, model=model, overwrite=True)
+    with pytest.raises(InputError, match=r"b\.xyz"):
+        enhance_file(source, tmp_path / "b.xyz", model=model)
+    enhance_file(source, other, model=model, overwrite=True)
+    assert soundfile.info(other).frames == 500
+
+
+def test_a_truncated_input_leaves_nothing_behind(model, tmp_path):
+    source = save(tmp_path / "a.flac", music(200_000), sample_rate=RATE)
+    source.write_bytes(source.read_bytes()[:-50_000])
+    with pytest.raises(InputError, match=r"a\.flac"):
+        enhance_file(source, tmp_path / "b.flac", model=model)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.flac"]
+
+
+def test_true_peak_between_samples():
+    """A sine at a quarter of the rate, sampled at 45 degrees, peaks 3.01 dB above its samples."""
+    wave = np.sin(np.pi / 2 * np.arange(20_000) + np.pi / 4)[None].astype(np.float32)
+    assert np.abs(wave).max() == pytest.approx(np.sqrt(0.5), abs=1e-6)
+    meter = TruePeakMeter(sample_rate=48000, channels=1)
+    fade = np.minimum(1, np.minimum(np.arange(20_000), np.arange(20_000)[::-1]) / 2000)
+    for at in range(0, 20_000, 777):
+        meter.add((wave * fade)[:, at : at + 777].astype(np.float32))
+    assert meter.finish() == pytest.approx(0.0, abs=0.05)
+
+
+def test_too_loud_is_reported_and_limit_applies_one_gain(model, tmp_path):
+    source = save(tmp_path / "a.wav", music(30_000), sample_rate=RATE, subtype="FLOAT")
+    loud = Gain(model, 8.0)
+    plain = enhance_file(source, tmp_path / "plain.wav", model=loud)
+    assert plain.true_peak_dbtp > 3
+    assert "true peak +" in plain.notes[0]
+    limited = enhance_file(source, tmp_path / "limited.wav", model=loud, limit=True)
+    assert limited.true_peak_dbtp == pytest.approx(0, abs=0.01)
+    assert limited.gain_db == pytest.approx(-plain.true_peak_dbtp, abs=1e-6)
+    assert limited.notes == ()
+    ratio = load(limited.path)[0] / load(plain.path)[0]
+    np.testing.assert_allclose(ratio, 10 ** (limited.gain_db / 20), rtol=1e-4)
+
+
+def test_tags_travel_with_the_file(model, tmp_path):
+    source = save(tmp_path / "a.flac", music(500), sample_rate=RATE)
+    tags = FLAC(source)
+    tags["title"], tags["artist"], tags["mood"] = "Tide", ["A", "B"], "calm"
+    cover = Picture()
+    cover.data, cover.mime, cover.type = b"\x89PNG picture", "image/png", 3
+    tags.add_picture(cover)
+    tags.save()
+    same = FLAC(enhance_file(source, tmp_path / "b.flac", model=model).path)
+    assert (same["title"], same["artist"], same["mood"]) == (["Tide"], ["A", "B"], ["calm"])
+    assert same.pictures[0].data == cover.data
+    for name in ("c.wav", "d.aiff", "e.ogg", "f.mp3"):
+        back = read_tags(enhance_file(source, tmp_path / name, model=model).path)
+        assert back.text["title"] == ["Tide"]
+        assert back.text["artist"] == ["A", "B"]
+        assert back.text["mood"] == ["calm"]
+        assert back.pictures[0].data == cover.data
+
+
+def test_id3_and_riff_tags_reach_flac(tmp_path):
+    mp3 = save(tmp_path / "a.mp3", music(44100, 2, 44100), sample_rate=44100)
+    tags = open_tags(mp3)
+    tags.add_tags()
+    for frame in (
+        TIT2(encoding=3, text="Tide"),
+        TPE1(encoding=3, text=["A", "B"]),
+        COMM(encoding=3, lang="eng", desc="", text="live"),
+        TXXX(encoding=3, desc="MOOD", text="calm"),
+        APIC(encoding=3, mime="image/jpeg", type=3, desc="", data=b"jpeg"),
+    ):
+        tags.tags.add(frame)
+    tags.save()
+    flac = save(tmp_path / "a.flac", music(500), sample_rate=RATE)
+    assert copy_tags(mp3, flac)
+    back = FLAC(flac)
+    assert {name: back[name] for name in ("title", "artist", "comment", "mood")} == {
+        "title": ["Tide"],
+        "artist": ["A", "B"],
+        "comment": ["live"],
+        "mood": ["calm"],
+    }
+    assert back.pictures[0].data == b"jpeg"
+    with soundfile.SoundFile(tmp_path / "b.wav", "w", RATE, 1) as file:
+        file.title, file.artist = "Ebb", "C"
+        file.write(np.zeros(10))
+    assert read_tags(tmp_path / "b.wav").text == {"title": ["Ebb"], "artist": ["C"]}
+
+
+def test_folder_skips_counts_and_resumes(model_path, tmp_path):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", music(3000), sample_rate=RATE)
+    save(source / "deep" / "b.flac", music(2000), sample_rate=RATE)
+    save(source / "c.flac", music(3000), sample_rate=RATE)
+    save(source / "c.mp3", music(30000), sample_rate=RATE)
+    (source / "bad.wav").write_bytes(b"RIFF nothing")
+    run = {"model": model_path, "n_jobs": 1}
+    report = enhance_folder(source, goal, **run)
+    assert sorted(str(done.path.relative_to(goal)) for done in report.done) == [
+        "a.wav",
+        "c.flac.flac",
+        "c.mp3.flac",
+        "deep/b.flac",
+    ]
+    assert [path.name for path, _ in report.skipped] == ["bad.wav"]
+    assert "bad.wav" in report.skipped[0][1]
+    (lossy,) = [done for done in report.done if done.notes]
+    assert lossy.path.name == "c.mp3.flac"
+    (goal / "a.wav").unlink()
+    again = enhance_folder(source, goal, **run)
+    assert [done.path.name for done in again.done] == ["a.wav"]
+    assert len(again.resumed) == 3
+    with pytest.raises(ConfigError, match="other settings"):
+        enhance_folder(source, goal, limit=True, **run)
+    with pytest.raises(ConfigError, match="outside"):
+        enhance_folder(source, source / "out", **run)
+    assert set(json.loads((goal / MANIFEST).read_text())) == {"model_sha256", "format", "limit"}
+
+
+def test_folder_without_our_manifest_is_not_overwritten(model_path, tmp_path):
+    source = tmp_path / "in"
+    save(source / "a.wav", music(300), sample_rate=RATE)
+    kept = save(tmp_path / "out" / "a.wav", music(10), sample_rate=RATE)
+    with pytest.raises(InputError, match=r"a\.wav: exists"):
+        enhance_folder(source, tmp_path / "out", model=model_path, n_jobs=1)
+    assert soundfile.info(kept).frames == 10
+
+
+def test_folder_of_bad_files_only_is_an_error(model_path, tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(InputError, match="no audio"):
+        enhance_folder(tmp_path / "in", tmp_path / "out", model=model_path, n_jobs=1)
+    (tmp_path / "in" / "bad.wav").write_bytes(b"RIFF nothing")
+    with pytest.raises(InputError, match="none of 1 files"):
+        enhance_folder(tmp_path / "in", tmp_path / "out", model=model_path, n_jobs=1)
+
+
+LONG = """
+    import sys
+    from enhancelib.files import enhance_file
+    import resource
+    def peak():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    enhance_file(sys.argv[2], sys.argv[4], model=sys.argv[1])
+    before = peak()
+    enhance_file(sys.argv[3], sys.argv[5], model=sys.argv[1])
+    print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="reads the peak memory through getrusage")
+def test_memory_does_not_grow_with_length(model_path, tmp_path):
+    """Four minutes of stereo need no more than ten seconds do (85 MB more if held at once)."""
+    ten_seconds = music(10 * 44100, 2, 44100)
+    short = save(tmp_path / "short.wav", ten_seconds, sample_rate=44100)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 44100, 2, "PCM_16") as file:
+        for _ in range(24):
+            file.write(ten_seconds.T)
+    files = [short, tmp_path / "long.wav", tmp_path / "a.wav", tmp_path / "b.wav"]
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LONG), model_path, *files],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert float(done.stdout) < 15
