@@ -19,8 +19,7 @@ RUN := data/runs/$(PROFILE)
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.py))))
 EXECUTED := $(CHAPTERS:%=$(RUN)/notebooks/%.ipynb)
 # What a chapter's result may depend on: the library without its command line, and the audio.
-CODE := $(filter-out enhancelib/cli.py enhancelib/train.py,$(wildcard enhancelib/*.py)) \
-	$(shell find enhancelib/static enhancelib/pretrained -type f 2>/dev/null)
+CODE := $(filter-out %/cli.py %/train.py %/__main__.py,$(shell find enhancelib -type f -not -name '*.pyc'))
 EXCERPTS := $(wildcard data/excerpts/*)
 
 # The directory that receives html/; the tests build their smoke book elsewhere.
@@ -28,7 +27,7 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve format lint test lock clean
+.PHONY: help environment browser notebooks chapters book serve corpus format lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -41,6 +40,8 @@ environment: $(ENVIRONMENT)  ## .venv with everything pinned in requirements.loc
 $(ENVIRONMENT):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "error: Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@# A set-up that was cut short may have left damaged caches of compiled code.
+	@ls $(VENV)/.made-from-lock-* >/dev/null 2>&1 || find $(VENV) -name '*.nb[ic]' -delete 2>/dev/null || true
 	@rm -f $(VENV)/.made-from-lock-*
 	@# Debian's python3 has no ensurepip without python3-venv: then let the outer pip do it.
 	test -x "$(BIN)/python" || $(PYTHON) -m venv --without-pip $(VENV)
@@ -53,7 +54,6 @@ $(ENVIRONMENT):
 	"$(BIN)/python" -m pip install -c requirements.lock $(TORCH) $(TORCH_INDEX:%=--extra-index-url %)
 	PYTHONPATH= "$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@# librosa compiles on first use; done once here, since parallel first runs damage its cache.
-	find $(VENV) \( -name '*.nbi' -o -name '*.nbc' \) -delete
 	"$(BIN)/python" tools/warm_up.py
 	@touch $@
 
@@ -102,6 +102,9 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 	ruff format .
 	ruff check --fix .
 	"$(BIN)/python" tools/pair.py
+
+corpus: $(ENVIRONMENT)  ## The free training corpus, 9 hours of music, in data/corpus
+	"$(BIN)/python" tools/corpus.py data/corpus
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .

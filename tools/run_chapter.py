@@ -11,6 +11,7 @@ import argparse
 import logging
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import jupytext
@@ -60,15 +61,16 @@ def run_chapter(source: Path, output: Path, given: dict) -> None:
     }
     nbformat.write(notebook, unfinished)
     check_parameters(unfinished, source.stem, given)
-    executed = papermill.execute_notebook(
-        unfinished,
-        unfinished,
-        given,
-        cwd=ROOT,
-        log_output=True,
-        progress_bar=True,
-        config=Config(KernelManager={"transport": "ipc"}),  # no open ports, nor the warning of them
-    )
+    with tempfile.TemporaryDirectory() as sockets:
+        # Sockets in a private folder: no open port, nor the kernel's warning about one.
+        private = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})
+        executed = papermill.execute_notebook(
+            *(unfinished, unfinished, given),
+            cwd=ROOT,
+            log_output=True,
+            progress_bar=True,
+            config=private,
+        )
     for noise in ("widgets", "papermill"):  # widget state would ship all audio twice; machine paths
         executed.metadata.pop(noise, None)
     nbformat.write(executed, output)

@@ -27,9 +27,11 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def set_theme_options(app: Sphinx, config: Config) -> None:
-    """Put the title beside the logo; show source and launch links if the repository is named."""
+    """Title, search, light and dark; source and launch links only if the repository is named."""
     options = config.html_theme_options
     options["logo"] = {"text": config.html_title}
+    options["navbar_persistent"] = []  # the search field stands in the sidebar
+    config.html_context.setdefault("default_mode", "auto")  # light or dark as the reader's system
     if options.get("repository_url"):
         options["use_repository_button"] = True
         options["launch_buttons"]["binderhub_url"] = "https://mybinder.org"
