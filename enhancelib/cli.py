@@ -1,0 +1,235 @@
+"""The command line: ``enhancelib prepare | train | enhance | export | benchmark``.
+
+Every command parses its flags, calls one library function and prints what came of it. Nothing heavy
+is imported until a command runs, so ``--help`` answers at once.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer.core import TyperGroup
+
+import enhancelib as el
+from enhancelib.errors import EnhanceError
+
+ModelType = StrEnum("ModelType", {n: n for n in ("pytorch", "onnx", "tflite", "torchscript")})
+ExportType = StrEnum("ExportType", {n: n for n in ("onnx", "tflite", "torchscript")})
+
+ModelPath = Annotated[
+    Path | None, typer.Option("--model_path", help="Model file [default: the published model].")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+
+
+class _OneLineErrors(TyperGroup):
+    """Prints an :class:`EnhanceError` as ``error: <message>`` and exits with 1, no traceback."""
+
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except EnhanceError as error:
+            message = str(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            message = f"{error.filename}: {error.strerror}"
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(1)
+
+
+app = typer.Typer(
+    cls=_OneLineErrors,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    # One rule gives every flag its second spelling: --input-dir is --input_dir.
+    context_settings={"token_normalize_func": lambda token: token.replace("-", "_")},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"enhancelib {el.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _enhancelib(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    r"""Enhance lossy audio (MP3, AAC, Bluetooth's SBC …) towards the lossless original.
+
+    \b
+    Examples:
+      enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav
+      enhancelib enhance --input_path album --output_path album_enhanced
+      enhancelib train --input_dir my_music --output_dir processed_data
+
+    Every flag may be written with hyphens too: --input-path.
+    """
+
+
+@app.command()
+def prepare(
+    input_dir: Annotated[Path, typer.Option("--input_dir", help="Folder of lossless music.")],
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder for the pairs.")],
+    sample_rate: Annotated[int, typer.Option("--sample_rate", help="Of the pairs, in Hz.")] = 44100,
+    duration: Annotated[float, typer.Option("--duration", help="Of a segment, in s.")] = 3.0,
+    max_files: Annotated[
+        int | None, typer.Option("--max_files", help="Take at most so many files.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option("--condition", help="Degrade like this (repeatable), e.g. sbc-20, mp3-64."),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the noise in noisy conditions.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Cut music into segments and degrade them through real codecs: pairs to train on.
+
+    An interrupted run goes on where it was. Files that cannot be used are skipped and listed.
+
+    \b
+    Example:
+      enhancelib prepare --input_dir my_music --output_dir processed_data --max_files 100
+    """
+    manifest = el.prepare(
+        input_dir,
+        output_dir,
+        sample_rate=sample_rate,
+        duration_s=duration,
+        max_files=max_files,
+        conditions=condition,
+        seed=seed,
+        overwrite=overwrite,
+    )
+    typer.echo(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
+
+
+@app.command()
+def train(
+    input_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--input_dir", help="Folder of lossless music [default: the pairs already prepared]."
+        ),
+    ] = None,
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder of the pairs.")] = Path(
+        "processed_data"
+    ),
+    checkpoint_dir: Annotated[
+        Path, typer.Option("--checkpoint_dir", help="Folder for checkpoints and log.")
+    ] = Path("checkpoints"),
+    config: Annotated[
+        Path | None, typer.Option("--config", help="JSON file of settings [default: none].")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Prepare pairs where that is still to do, and train on them.
+
+    Writes checkpoint_epoch_N_best.pth. A run that was stopped goes on where it was.
+
+    \b
+    Keys of the config file, all optional:
+      base_channels, depth, dropout, batch_size, epochs, learning_rate, use_wandb …
+
+    \b
+    Example:
+      enhancelib train --input_dir my_music --output_dir processed_data --config config.json
+    """
+    from enhancelib.train import main as run
+
+    result = run(input_dir, output_dir, checkpoint_dir, config, overwrite=overwrite)
+    typer.echo(
+        f"{result.checkpoint}: validation loss {result.best_loss:.4f}, "
+        f"untreated {result.untreated_loss:.4f}"
+    )
+
+
+@app.command()
+def enhance(
+    input_path: Annotated[Path, typer.Option("--input_path", help="Audio file or folder.")],
+    output_path: Annotated[
+        Path, typer.Option("--output_path", help="File to write, or folder for a folder.")
+    ],
+    model_path: ModelPath = None,
+    model_type: Annotated[
+        ModelType | None, typer.Option("--model_type", help="Runtime [default: by its suffix].")
+    ] = None,
+    limit: Annotated[
+        bool, typer.Option("--limit", help="Turn down what would exceed full scale.")
+    ] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Enhance a file, or every audio file of a folder.
+
+    Names, sample rate, channels and length stay. In a folder, lossy files become FLAC, what cannot
+    be read is skipped and reported, and an interrupted run goes on where it was.
+
+    \b
+    Examples:
+      enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav
+      enhancelib enhance --input_path album --output_path album_enhanced
+    """
+    from enhancelib.files import enhance_file
+    from enhancelib.folders import enhance_folder
+
+    options = {"model": model_path, "model_type": model_type, "limit": limit}
+    if input_path.is_dir():
+        report = enhance_folder(input_path, output_path, **options, overwrite=overwrite)
+        notes = [note for file in report.done for note in file.notes]
+        notes += [f"skipped: {reason}" for _, reason in report.skipped]
+        summary = (
+            f"{output_path}: {len(report.done)} enhanced, {len(report.resumed)} done earlier, "
+            f"{len(report.skipped)} skipped"
+        )
+    else:
+        file = enhance_file(input_path, output_path, **options, overwrite=overwrite)
+        notes, summary = file.notes, f"{file.path}: {file.seconds:.1f} s enhanced"
+    for note in notes:
+        typer.echo(note, err=True)
+    typer.echo(summary)
+
+
+@app.command()
+def export(
+    output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder for the files.")],
+    model_path: ModelPath = None,
+    model_type: Annotated[
+        list[ExportType] | None,
+        typer.Option("--model_type", help="Which to write (repeatable) [default: all]."),
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Write a checkpoint as ONNX, TensorFlow Lite and TorchScript, each checked against PyTorch.
+
+    Of each there are two files: NAME.onnx takes a whole clip, NAME.stream.onnx one frame.
+
+    \b
+    Example:
+      enhancelib export --model_path checkpoints/checkpoint_epoch_0_best.pth --output_dir exports
+    """
+    from enhancelib.model import checkpoint_sha256, read_checkpoint
+    from enhancelib.modelfiles import default_model
+
+    checkpoint = model_path or default_model("pytorch")
+    facts, _ = read_checkpoint(checkpoint)
+    results = el.export_model(
+        el.AudioUNet.load(checkpoint),
+        output_dir,
+        preset=facts.get("preset", checkpoint.stem),
+        formats=model_type or tuple(ExportType),
+        checkpoint_sha256=checkpoint_sha256(checkpoint),
+        licence=facts.get("licence", "MIT"),
+        overwrite=overwrite,
+    )
+    for file in results:
+        typer.echo(f"{file.path}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
