@@ -48,6 +48,8 @@ def map(
     """
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or None for one per core")
+    if not items:
+        return
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(
             tqdm(total=len(items), desc=description, unit=unit, dynamic_ncols=True)
