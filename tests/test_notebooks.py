@@ -27,6 +27,7 @@ n: int = 3  # a number
 # %%
 import os
 assert n > 0, "n must be positive"
+print("half", end="\\r", flush=True)
 print(n, os.getcwd())
 """
 

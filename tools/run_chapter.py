@@ -18,6 +18,7 @@ import jupytext
 import nbformat
 import papermill
 import yaml
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -71,6 +72,7 @@ def run_chapter(source: Path, output: Path, given: dict) -> None:
             progress_bar=True,
             config=private,
         )
+    CoalesceStreamsPreprocessor().preprocess(executed, {})  # of a progress bar, its last state
     for noise in ("widgets", "papermill"):  # widget state would ship all audio twice; machine paths
         executed.metadata.pop(noise, None)
     nbformat.write(executed, output)
