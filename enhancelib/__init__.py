@@ -26,7 +26,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "model": ["AudioUNet"],
         "provenance": ["provenance", "write_results"],
         "streaming": ["RealTimeAudioEnhancer", "enhance_wave"],
-        "training": ["TrainingConfig", "held_out_loss", "train_model"],
+        "restoration": ["TrainingConfig"],
+        "training": ["held_out_loss", "train_model"],
         "verdicts": ["does_good", "does_no_harm", "paired_deltas", "seed_claims", "summarise"],
     },
 )

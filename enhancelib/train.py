@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from enhancelib.data import PairSettings, prepare
-from enhancelib.training import TrainingConfig, TrainingResult, train_model
+from enhancelib.restoration import TrainingConfig
+from enhancelib.training import TrainingResult, train_model
 
 KEPT = {"sample_rate", "duration_s", "max_files", "conditions", "seed"}
 """Arguments of :func:`enhancelib.prepare` that existing pairs answer."""

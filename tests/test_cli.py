@@ -13,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 import enhancelib as el
-from enhancelib import cli, export, modelfiles, training
+from enhancelib import cli, export, modelfiles, restoration
 
 COMMANDS = typer.main.get_command(cli.app).commands
 OPTIONS = [
@@ -151,7 +151,7 @@ def test_version_and_module_call():
 def test_choices_and_config_keys_are_those_of_the_library():
     assert {str(kind) for kind in cli.ModelType} == set(modelfiles.SUFFIXES)
     assert tuple(cli.ExportType) == tuple(export.FORMATS)
-    assert set(training.TrainingConfig.model_fields) >= SEED_CONFIG_KEYS
+    assert set(restoration.TrainingConfig.model_fields) >= SEED_CONFIG_KEYS
     text = run("train", "--help").output
     assert all(key in text for key in SEED_CONFIG_KEYS)
 

@@ -10,16 +10,12 @@ import soundfile
 import torch
 from scipy.signal import butter, sosfilt
 
+from enhancelib.augmentation import Augmentation, augment, change_speed
 from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.model import AudioUNet, read_checkpoint
-from enhancelib.training import (
-    TrainingConfig,
-    augment,
-    change_speed,
-    held_out_loss,
-    train_model,
-)
+from enhancelib.restoration import TrainingConfig
+from enhancelib.training import held_out_loss, train_model
 
 TINY = TrainingConfig(
     base_channels=8, depth=2, dropout=0.0, batch_size=4, epochs=3, learning_rate=3e-3
@@ -219,8 +215,8 @@ def test_a_pair_stays_a_pair_under_augmentation():
     """The lossy side is a fixed filter of the lossless: after augmentation it still is."""
     torch.manual_seed(0)
     reference = 0.1 * torch.randn(4, 1, 44_100)
-    config = TINY.model_copy(update={"noise_probability": 0.0, "stretch": 0.1})
-    untreated, original = augment(0.5 * reference, reference, config, crop_samples=20_000)
+    settings = Augmentation(noise_probability=0.0, stretch=0.1)
+    untreated, original = augment(0.5 * reference, reference, settings, crop_samples=20_000)
     torch.testing.assert_close(untreated, 0.5 * original, atol=1e-6, rtol=1e-4)
     assert 20_000 / 1.1 - 1 <= original.shape[-1] <= 20_000 / 0.9 + 1
     levels = (original.square().mean(dim=2) / reference.square().mean(dim=2)).sqrt()
@@ -229,8 +225,8 @@ def test_a_pair_stays_a_pair_under_augmentation():
 
 def test_augmentation_noise_has_the_stated_level():
     reference = 0.1 * torch.randn(64, 1, 8000)
-    config = TINY.model_copy(update={"noise_probability": 1.0, "stretch": 0.0, "gain_db": 0.0})
-    untreated, original = augment(reference, reference, config, crop_samples=8000)
+    settings = Augmentation(noise_probability=1.0, stretch=0.0, gain_db=0.0)
+    untreated, original = augment(reference, reference, settings, crop_samples=8000)
     snr = 10 * torch.log10(
         original.square().mean(dim=2) / (untreated - original).square().mean(dim=2)
     )

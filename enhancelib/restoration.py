@@ -1,0 +1,167 @@
+"""The training task: its settings, one step, one validation round, one schedule."""
+
+import json
+import math
+from pathlib import Path
+from typing import Self
+
+import lightning
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import Tensor
+
+from enhancelib.augmentation import Augmentation, augment
+from enhancelib.errors import ConfigError
+from enhancelib.losses import CombinedLoss, LossWeights
+from enhancelib.model import PRESETS, AudioUNet, ModelConfig
+
+
+class TrainingConfig(BaseModel):
+    """Settings of one training run; the first seven are the keys of the seed's config.json.
+
+    Attributes:
+        base_channels, depth, dropout: see :class:`enhancelib.model.ModelConfig`.
+        batch_size: segments per step.
+        epochs: passes over the training pairs.
+        learning_rate: peak of the schedule, for AdamW (Loshchilov & Hutter, arXiv:1711.05101).
+        use_wandb: also log to Weights & Biases (``WANDB_MODE=offline`` keeps it local).
+        warmup: share of the steps over which the rate rises; it then falls along a cosine.
+        weight_decay: of AdamW.
+        gradient_clip: largest norm of the gradient.
+        crop_seconds: length cut at random from each pair, in seconds.
+        augmentation: how far the pairs are varied.
+        loss: weights of the loss terms.
+        seed: of weights, order, crops and augmentation.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base_channels: int = Field(32, ge=4, le=256)
+    depth: int = Field(4, ge=2, le=6)
+    dropout: float = Field(0.1, ge=0.0, lt=1.0)
+    batch_size: int = Field(16, ge=1)
+    epochs: int = Field(100, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    use_wandb: bool = False
+    warmup: float = Field(0.05, ge=0, le=1)
+    weight_decay: float = Field(1e-2, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    crop_seconds: float = Field(1.0, gt=0)
+    augmentation: Augmentation = Augmentation()
+    loss: LossWeights = LossWeights()
+    seed: int = 0
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> Self:
+        """Read a config.json.
+
+        Raises:
+            ConfigError: not JSON, an unknown key or an impossible value; the file, the key and
+                what is allowed are named.
+        """
+        path = Path(path)
+        try:
+            return cls.model_validate(json.loads(path.read_text()))
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; name an existing config file") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            hint = ""
+            if problem["type"] == "extra_forbidden":
+                hint = f"; known keys: {', '.join(cls.model_fields)}"
+            raise ConfigError(f"{path}: {key}: {problem['msg']}{hint}") from None
+        except ValueError as error:
+            raise ConfigError(f"{path}: not valid JSON ({error})") from None
+
+    def for_rate(self, sample_rate: int) -> ModelConfig:
+        """The network of this run for audio at ``sample_rate``: the geometry of the nearest preset.
+
+        Raises:
+            ConfigError: the combination is impossible.
+        """
+        nearest = min(
+            PRESETS.values(), key=lambda preset: abs(math.log(preset.sample_rate / sample_rate))
+        )
+        chosen = self.model_dump(include={"base_channels", "depth", "dropout"})
+        return AudioUNet(**{**nearest.model_dump(), "sample_rate": sample_rate, **chosen}).config
+
+
+class Restorer(lightning.LightningModule):
+    """The training task: batches of (lossy, lossless) pairs, a schedule, a validation table."""
+
+    def __init__(self, model: AudioUNet, config: TrainingConfig, conditions: list[str]):
+        super().__init__()
+        self.model = model
+        self.config = config
+        self.conditions = conditions
+        self.loss = CombinedLoss(config.loss)
+        self.sums: dict[str, list[float]] = {}
+        self.training_losses: list[float] = []
+
+    def on_train_batch_start(self, batch: object, index: int) -> None:
+        """Draw each step's crops, augmentation and dropout from a seed of its own.
+
+        So a resumed run draws what an uninterrupted one would have drawn.
+        """
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+
+    def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
+        """Loss of one batch after augmentation."""
+        crop = round(self.config.crop_seconds * self.model.config.sample_rate)
+        untreated, reference = augment(
+            batch[0], batch[1], self.config.augmentation, crop_samples=crop
+        )
+        loss = self.loss(self.model(untreated), reference, untreated)
+        self.training_losses.append(loss.item())
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the sums of the last round."""
+        self.sums = {name: [0.0, 0.0, 0.0] for name in self.conditions}
+
+    def validation_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> None:
+        """Add every item's loss, enhanced and untreated, to its condition's sum."""
+        untreated, reference, condition = batch
+        enhanced = self.model(untreated)
+        for item, which in enumerate(condition.tolist()):
+            one = slice(item, item + 1)
+            sums = self.sums[self.conditions[which]]
+            sums[0] += self.loss(enhanced[one], reference[one], untreated[one]).item()
+            sums[1] += self.loss(untreated[one], reference[one], untreated[one]).item()
+            sums[2] += 1
+
+    def on_validation_epoch_end(self) -> None:
+        """Publish the mean over conditions, by which the best epoch is chosen."""
+        table = self.validation_table()
+        self.log("validation_loss", sum(loss for loss, _ in table.values()) / len(table))
+
+    def validation_table(self) -> dict[str, tuple[float, float]]:
+        """Condition → (loss, untreated loss) of the last validation round."""
+        return {
+            name: (loss / count, untreated / count)
+            for name, (loss, untreated, count) in self.sums.items()
+            if count
+        }
+
+    def configure_optimizers(self) -> dict:
+        """AdamW; linear warm-up, then a cosine down to zero (arXiv:1608.03983)."""
+        optimizer = torch.optim.AdamW(
+            self.model.parameters(),
+            lr=self.config.learning_rate,
+            weight_decay=self.config.weight_decay,
+        )
+        total = int(self.trainer.estimated_stepping_batches)
+        rising = max(1, round(self.config.warmup * total))
+
+        def factor(step: int) -> float:
+            if step < rising:
+                return (step + 1) / rising
+            return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
