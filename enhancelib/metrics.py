@@ -38,7 +38,9 @@ METRICS: dict[str, Metric] = {
     "magnitude_distance": Metric(spectral.magnitude_distance, "1", "lower", "Magnitude distance"),
     "phase_distance": Metric(spectral.phase_distance, "rad", "lower", "Phase distance"),
     "lsd": Metric(spectral.log_spectral_distance, "bel", "lower", "Log-spectral distance"),
-    "lsd_rel": Metric(spectral.log_spectral_distance_relative, "bel", "lower", "LSD, floor relative to the peak"),
+    "lsd_rel": Metric(
+        spectral.log_spectral_distance_relative, "bel", "lower", "LSD, floor relative to the peak"
+    ),
     "lsd_hf": Metric(spectral.log_spectral_distance_hf, "bel", "lower", "LSD above 8 kHz"),
     "lsd_lf": Metric(spectral.log_spectral_distance_lf, "bel", "lower", "LSD under 8 kHz"),
     "spectral_convergence": Metric(
