@@ -21,7 +21,7 @@ import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import ValidationError
 
@@ -87,6 +87,8 @@ def prepare(
             padded with zeros.
         max_files: Take at most so many files, spread over splits and sources.
         conditions: Names of conditions; None means :data:`~enhancelib.pairing.DEFAULT_CONDITIONS`.
+            ``random-1``, ``random-2`` … draw one for each segment (``draw_condition`` of
+            :mod:`enhancelib.pairing`); the manifest says which.
         seed: Of the noise in conditions that have any.
         n_jobs: Processes; None means one per core.
         scheduler: Address of a Dask scheduler that does the work instead.
@@ -188,14 +190,17 @@ class PairDataset:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        row = self.rows[index]
-        return self._read(row["lossy"]), self._read(row["lossless"])
-
-    def _read(self, name: str) -> torch.Tensor:
         import torch  # only here, so that the workers that make pairs start quickly
 
-        wave, _ = audio.load(self.root / name)
-        return torch.from_numpy(wave.mean(axis=0, keepdims=True))
+        return (
+            torch.from_numpy(self.read(index, "lossy")),
+            torch.from_numpy(self.read(index, "lossless")),
+        )
+
+    def read(self, index: int, side: Literal["lossy", "lossless"]) -> audio.Wave:
+        """One side of a pair, mono: float32 (1, samples)."""
+        wave, _ = audio.load(self.root / self.rows[index][side])
+        return wave.mean(axis=0, keepdims=True)
 
 
 def _relative(input_dir: Path, output_dir: Path) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ DEFAULT_CONDITIONS = (
 #: Prefix of everything unfinished; whoever finds it later may delete it.
 PARTIAL = ".partial-"
 _MIN_CODING_RATE = 44100
+_DRAW = "random-"
+_AROUND_S = 0.5
 _PIECE_FILE = "piece.json"
 
 
@@ -59,7 +62,9 @@ class PairSettings(BaseModel):
     @field_validator("conditions")
     @classmethod
     def _known_conditions(cls, conditions: tuple[str, ...]) -> tuple[str, ...]:
-        conditions = tuple(codecs.parse_condition(name).name for name in conditions)
+        conditions = tuple(
+            name if _is_draw(name) else codecs.parse_condition(name).name for name in conditions
+        )
         if len(set(conditions)) != len(conditions):
             raise ConfigError(f"a condition is named twice in {', '.join(conditions)}")
         return conditions
@@ -91,7 +96,7 @@ def _probe(settings: PairSettings) -> dict[str, float]:
     burst = (0.3 * rng.standard_normal((2, len(time_s))) * np.exp(-20 * time_s)).astype(np.float32)
     ratios = {}
     for condition in settings.conditions:
-        if condition != "lossless":
+        if condition != "lossless" and not _is_draw(condition):
             wave = codecs.degrade(burst, condition, sample_rate=rate, seed=settings.seed)
             error = float(np.sum((wave - burst).astype(np.float64) ** 2))
             signal = float(np.sum(burst.astype(np.float64) ** 2))
@@ -143,7 +148,9 @@ class PieceJob:
                 yield common | {
                     "lossless": f"{self.piece.folder}/{_file_name(index, 'lossless')}",
                     "lossy": f"{self.piece.folder}/{_file_name(index, condition)}",
-                    "condition": condition,
+                    "condition": made.get("drawn", {})
+                    .get(condition, {})
+                    .get(str(index), condition),
                     "start_s": round(index * self.settings.duration_s, 6),
                     "seconds": seconds,
                 }
@@ -178,8 +185,8 @@ def _write_piece(job: PieceJob, folder: Path) -> None:
     """
     settings = job.settings
     fingerprint = job.fingerprint
-    peak = 0.0
-    for condition, wave in _versions(job):
+    peak, drawn = 0.0, {}
+    for condition, wave in _versions(job, drawn):
         peak = max(peak, float(np.abs(wave).max()))
         np.save(folder / f"{condition}.npy", wave)
     gain = 1.0 if peak <= 1.0 else (1.0 - 2.0**-23) / peak
@@ -194,6 +201,7 @@ def _write_piece(job: PieceJob, folder: Path) -> None:
         "fingerprint": fingerprint,
         "channels": wave.shape[0],
         "gain_db": round(20 * math.log10(gain), 4),
+        "drawn": drawn,
         "seconds": [
             round(min(settings.duration_s, total_s - index * settings.duration_s), 6)
             for index in range(count)
@@ -202,16 +210,73 @@ def _write_piece(job: PieceJob, folder: Path) -> None:
     (folder / _PIECE_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _versions(job: PieceJob) -> Iterator[tuple[str, audio.Wave]]:
-    """The whole piece as it was and under each condition, at the rate of the pairs."""
+def _versions(job: PieceJob, drawn: dict[str, dict[int, str]]) -> Iterator[tuple[str, audio.Wave]]:
+    """The whole piece as it was and under each condition, at the rate of the pairs.
+
+    What was drawn for each segment is noted in ``drawn``.
+    """
     settings = job.settings
     original, rate = audio.load(job.piece.path, sample_rate=settings.coding_rate)
     original = original[:2]  # of surround sound, the front pair: the codecs are stereo
     digest = hashlib.sha256(os.fsencode(f"{settings.seed}:{job.piece.name}")).digest()
     seed = int.from_bytes(digest[:4], "big")
     for condition in dict.fromkeys(("lossless", *settings.conditions)):
-        wave = codecs.degrade(original, condition, sample_rate=rate, seed=seed)
+        if _is_draw(condition):
+            rng = np.random.default_rng([seed, int(condition.removeprefix(_DRAW))])
+            wave, drawn[condition] = _degrade_by_segment(original, rate, settings.duration_s, rng)
+        else:
+            wave = codecs.degrade(original, condition, sample_rate=rate, seed=seed)
         yield condition, audio.resample(wave, from_rate=rate, to_rate=settings.sample_rate)
+
+
+def _degrade_by_segment(
+    wave: audio.Wave, rate: int, duration_s: float, rng: np.random.Generator
+) -> tuple[audio.Wave, dict[int, str]]:
+    """Each segment under a condition of its own, coded with half a second around it."""
+    degraded, names = np.empty_like(wave), {}
+    around = round(_AROUND_S * rate)
+    for index in range(math.ceil(wave.shape[1] / (duration_s * rate))):
+        start, stop = round(index * duration_s * rate), round((index + 1) * duration_s * rate)
+        first = max(0, start - around)
+        names[index] = draw_condition(rng)
+        part = codecs.degrade(
+            wave[:, first : stop + around],
+            names[index],
+            sample_rate=rate,
+            seed=int(rng.integers(1 << 31)),
+        )
+        degraded[:, start:stop] = part[:, start - first :][:, : stop - start]
+    return degraded, names
+
+
+def draw_condition(rng: np.random.Generator) -> str:
+    """A condition at random: clean, codecs at any rate, both in a row, band limits, noise.
+
+    One in eight leaves the original, so that a network also learns to do nothing.
+    """
+
+    def within(low: float, high: float) -> int:
+        return round(low * (high / low) ** rng.random())
+
+    stream = [
+        f"mp3-{rng.choice([48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320])}",
+        f"aac-{within(32, 320)}",
+        f"opus-{within(24, 256)}",
+    ][rng.integers(3)]
+    link = "aptx" if rng.random() < 0.1 else f"sbc-{within(10, 53)}"
+    colour = rng.choice(["white", "pink", "brown", "blue", "hum"])
+    choices = {
+        "lossless": 0.125,
+        stream: 0.3,
+        link: 0.2,
+        f"{stream}+{link}": 0.125,
+        f"down-{rng.choice([8000, 11025, 16000, 22050, 24000, 32000])}hz": 0.08,
+        f"noise-{colour}-{rng.integers(5, 41)}db": 0.12,
+        f"clip-{rng.integers(1, 11)}db": 0.02,
+        "old-recording": 0.01,
+        f"sbc-{rng.integers(28, 54)}-loss-{rng.integers(1, 9)}pct": 0.02,
+    }
+    return codecs.parse_condition(str(rng.choice(list(choices), p=list(choices.values())))).name
 
 
 def _write_segments(wave: audio.Wave, folder: Path, condition: str, settings: PairSettings) -> None:
@@ -221,6 +286,10 @@ def _write_segments(wave: audio.Wave, folder: Path, condition: str, settings: Pa
     ):
         path = folder / _file_name(index, condition)
         audio.save(path, cut, sample_rate=rate, subtype="PCM_24")
+
+
+def _is_draw(condition: str) -> bool:
+    return re.fullmatch(rf"{_DRAW}\d+", condition) is not None
 
 
 def _file_name(index: int, condition: str) -> str:

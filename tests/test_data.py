@@ -17,7 +17,7 @@ import pytest
 import soundfile
 from scipy.signal import correlate
 
-from enhancelib import audio, codecs, data
+from enhancelib import audio, codecs, data, pairing
 from enhancelib.errors import ConfigError, InputError
 
 RATE = 44100
@@ -187,6 +187,43 @@ def test_noise_differs_between_pieces_and_seeds_but_not_between_runs(tmp_path):
     assert abs(np.corrcoef(first[:, 0], second[:, 0])[0, 1]) < 0.05
     assert np.array_equal(noises("two")[0], first)
     assert abs(np.corrcoef(noises("three", seed=1)[0][:, 0], first[:, 0])[0, 1]) < 0.05
+
+
+def test_random_conditions_are_drawn_for_each_segment_and_named(tmp_path):
+    write(tmp_path / "music" / "long.wav", music(6.0))
+    options = {"conditions": ["random-1", "random-2"], "duration_s": 0.5}
+    manifest = prepare(tmp_path / "music", tmp_path / "pairs", **options)
+    table = data.read_manifest(manifest)
+    assert len(table) == 24
+    assert not [name for name in table["condition"] if name.startswith("random")]
+    assert table["condition"].nunique() > 6
+    assert [codecs.parse_condition(name).name for name in table["condition"]] == list(
+        table["condition"]
+    )
+    again = data.read_manifest(prepare(tmp_path / "music", tmp_path / "again", **options))
+    assert list(again["condition"]) == list(table["condition"])
+    assert contents(manifest.parent).keys() == contents(tmp_path / "again").keys()
+    original = soundfile.read(tmp_path / "music" / "long.wav", dtype="float32")[0].T
+    for row in table[~table["condition"].str.contains("noise|loss|old")].itertuples():
+        start = round(row.start_s * RATE)
+        first, stop = max(0, start - RATE // 2), start + RATE
+        part = codecs.degrade(original[:, first:stop], row.condition, sample_rate=RATE)
+        expected = part[:, start - first :][:, : RATE // 2]
+        lossy = soundfile.read(row.lossy)[0].T / 10 ** (row.gain_db / 20)
+        assert np.abs(lossy - expected).max() < 1e-5, row.condition
+
+
+def test_draws_cover_the_kinds_in_their_shares():
+    rng = np.random.default_rng(0)
+    names = [pairing.draw_condition(rng) for _ in range(2000)]
+    shares = {
+        kind: np.mean([name.startswith(kind) and "+" not in name for name in names])
+        for kind in ("lossless", "noise", "down", "sbc", "mp3")
+    }
+    assert shares["lossless"] == pytest.approx(0.125, abs=0.03)
+    assert shares["noise"] == pytest.approx(0.12, abs=0.03)
+    assert shares["sbc"] == pytest.approx(0.2, abs=0.03)
+    assert np.mean(["+" in name for name in names]) == pytest.approx(0.125, abs=0.03)
 
 
 # ---------------------------------------------------------------- the data set
