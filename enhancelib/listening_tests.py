@@ -1,10 +1,10 @@
-"""What a blind listening test shows: exact p-values and the difference it could have detected."""
+"""What blind listening tests show: exact p-values, detectable differences, mean ratings."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,15 +83,19 @@ def read_abx(path: str | Path) -> list[bool]:
     Raises:
         InputError: The file cannot be read, or lacks the columns ``x`` and ``answer``.
     """
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as an ABX CSV ({error})") from error
+    rows = _read_csv(path)
     for number, row in enumerate(rows, start=2):
         if row.get("x") not in ("A", "B") or row.get("answer") not in ("A", "B"):
             raise InputError(f"{path}: line {number} lacks A or B under 'x' or 'answer'")
     return [row["x"] == row["answer"] for row in rows]
+
+
+def _read_csv(path: str | Path) -> list[dict[str, str]]:
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: cannot be read as a listening test's CSV ({error})") from error
 
 
 def _d_prime(share: float) -> float:
@@ -110,3 +114,84 @@ def _detectable(needed: int, trials: int) -> float:
 
     share = float(betaincinv(needed, trials - needed + 1, POWER))  # P(hits >= needed) = POWER
     return _d_prime(share)
+
+
+@dataclass(frozen=True)
+class MUSHRAResult:
+    """Outcome of a MUSHRA test over listeners and pieces.
+
+    Attributes:
+        scores: System to mean score with its 95 % interval (mean, low, high), best first; from
+            Student's t over the ratings, 0 to 100 where there is only one.
+        ratings: Ratings counted for each system.
+        excluded: Sessions left out: the hidden reference rated under 90 in more than 15 % of the
+            pieces (ITU-R BS.1534-3, section 4.1.2).
+    """
+
+    scores: dict[str, tuple[float, float, float]]
+    ratings: int
+    excluded: tuple[str, ...]
+
+
+def mushra_result(answers: Iterable[str | Path | Mapping[str, object]]) -> MUSHRAResult:
+    """Evaluate MUSHRA ratings of any number of listeners and pieces.
+
+    Args:
+        answers: CSV files that the MUSHRA page saves, or rows as in them, or both.
+
+    Raises:
+        InputError: No rating, a rating outside 0 to 100, a file that is not such a CSV, systems
+            that not every piece has, or no listener left.
+    """
+    rows = [row for answer in answers for row in _mushra_rows(answer)]
+    if not rows:
+        raise InputError("a MUSHRA result needs at least one rating")
+    sessions: dict[str, dict[str, dict[str, float]]] = {}
+    for session, piece, system, score in rows:
+        sessions.setdefault(session, {}).setdefault(piece, {})[system] = score
+    excluded = [name for name, pieces in sessions.items() if _misses_reference(pieces.values())]
+    kept = [
+        piece
+        for name, pieces in sessions.items()
+        if name not in excluded
+        for piece in pieces.values()
+    ]
+    if not kept:
+        raise InputError("no listener found the hidden reference: nothing is left to evaluate")
+    if any(set(piece) != set(kept[0]) for piece in kept):
+        raise InputError("every piece must have been rated with the same systems")
+    scores = {system: _mean_interval([piece[system] for piece in kept]) for system in kept[0]}
+    best_first = dict(sorted(scores.items(), key=lambda item: -item[1][0]))
+    return MUSHRAResult(scores=best_first, ratings=len(kept), excluded=tuple(excluded))
+
+
+def _mushra_rows(answer: str | Path | Mapping[str, object]) -> list[tuple[str, str, str, float]]:
+    rows = [answer]
+    name = "a row"
+    if isinstance(answer, str | Path):
+        name, rows = str(answer), _read_csv(answer)
+    try:
+        found = [
+            (str(row["session"]), str(row["title"]), str(row["system"]), float(row["score"]))
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: lacks session, title, system or score ({error})") from error
+    if not all(0 <= score <= 100 for *_, score in found):
+        raise InputError(f"{name}: scores must lie between 0 and 100")
+    return found
+
+
+def _misses_reference(pieces: Collection[Mapping[str, float]]) -> bool:
+    return sum(piece.get("reference", 0) < 90 for piece in pieces) > 0.15 * len(pieces)
+
+
+def _mean_interval(scores: list[float]) -> tuple[float, float, float]:
+    from scipy.stats import t
+
+    mean = sum(scores) / len(scores)
+    if len(scores) == 1:
+        return mean, 0.0, 100.0
+    spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
+    half = float(t.ppf(0.975, len(scores) - 1)) * spread / math.sqrt(len(scores))
+    return mean, mean - half, mean + half

@@ -14,6 +14,7 @@ import soundfile
 
 import enhancelib as el
 from enhancelib.errors import InputError
+from enhancelib.listening import low_anchor
 from enhancelib.listening_tests import abx_share
 from enhancelib.loudness import loudness_lufs, matched_gains_db, safe_gains_db, true_peak_db
 
@@ -235,3 +236,72 @@ def test_abx_csv_is_read_and_foreign_files_are_refused(tmp_path):
         el.abx_result(tmp_path / "none.csv")
     with pytest.raises(InputError, match="at least one"):
         el.abx_result([])
+
+
+# Ratings
+
+
+def test_low_anchor_meets_the_mask_of_bs_1534_and_has_no_delay():
+    impulse = np.zeros((1, RATE), np.float32)
+    impulse[0, RATE // 2] = 1
+    anchor = low_anchor(impulse, sample_rate=RATE)
+    assert np.argmax(np.abs(anchor)) == RATE // 2
+    gain_db = 20 * np.log10(np.abs(np.fft.rfft(anchor[0])) + 1e-12)  # one bin is one Hz
+    assert np.abs(gain_db[:3500]).max() < 0.1
+    assert gain_db[4000:].max() < -25
+    assert gain_db[4500:].max() < -50
+    with pytest.raises(InputError, match="9000 Hz"):
+        low_anchor(impulse, sample_rate=8000)
+
+
+def test_mushra_page_holds_reference_systems_and_anchor():
+    wave = noise(seconds=0.5)
+    page = el.MUSHRA({"aac": wave / 2, "enhanced": wave}, wave, sample_rate=RATE, title="Piece")
+    names = [source["name"] for source in spec_of(page.html())["sources"]]
+    assert names == ["reference", "aac", "enhanced", "low anchor"]
+    with pytest.raises(InputError, match="'low anchor' itself"):
+        el.MUSHRA({"low anchor": wave}, wave, sample_rate=RATE)
+    with pytest.raises(InputError, match="'aac' is"):
+        el.MUSHRA({"aac": wave[:, 1:]}, wave, sample_rate=RATE)
+
+
+def rating(session, title, system, score):
+    return {"session": session, "title": title, "system": system, "score": score}
+
+
+def test_mushra_means_and_intervals_agree_with_scipy_on_simulated_listeners():
+    random = np.random.default_rng(2)
+    truth = {"low anchor": 20, "aac": 55, "enhanced": 75, "reference": 98}
+    rows = [
+        rating(f"s{listener}", piece, system, float(np.clip(random.normal(mean, 2), 0, 100)))
+        for listener in range(6)
+        for piece in ("one", "two")
+        for system, mean in truth.items()
+    ]
+    careless = [rating("x", "one", system, 50.0) for system in truth]
+    result = el.mushra_result(rows + careless)
+    assert result.excluded == ("x",)
+    assert result.ratings == 12
+    assert list(result.scores) == ["reference", "enhanced", "aac", "low anchor"]
+    scores = [row["score"] for row in rows if row["system"] == "aac"]
+    interval = scipy.stats.t.interval(0.95, 11, np.mean(scores), scipy.stats.sem(scores))
+    assert result.scores["aac"] == pytest.approx((np.mean(scores), *interval))
+
+
+def test_mushra_single_rating_has_no_interval_and_bad_ratings_are_refused(tmp_path):
+    rows = [rating("s", "one", "reference", 100), rating("s", "one", "aac", 40)]
+    assert el.mushra_result(rows).scores["aac"] == (40, 0, 100)
+    path = tmp_path / "m.csv"
+    path.write_text("session,title,system,score\ns,one,reference,95\ns,one,aac,30\n")
+    assert el.mushra_result([path]).scores["aac"][0] == 30
+    cases = {
+        "at least one": [],
+        "no listener": [rating("s", "one", "reference", 20)],
+        "between 0 and 100": [rating("s", "one", "aac", 101)],
+        "lacks": [{"session": "s"}],
+        "same systems": [*rows, rating("s", "two", "reference", 100)],
+        r"none\.csv": [tmp_path / "none.csv"],
+    }
+    for message, answers in cases.items():
+        with pytest.raises(InputError, match=message):
+            el.mushra_result(answers)

@@ -144,10 +144,19 @@ def position(root) -> float:
 
 
 def record(root, action, *, milliseconds: int = 300) -> np.ndarray:
-    """What is heard while and after an action, as samples."""
+    """What is heard while an action is done, and so long after it, as samples."""
     root.evaluate("(root) => { root.heard = []; }")
     action()
-    root.page.wait_for_timeout(milliseconds)
+    if root.get_attribute("data-state") == "playing":  # by the audio clock: the machine may be busy
+        wanted = root.evaluate("(root) => root.heard.length") + milliseconds * RATE // 1000
+        root.evaluate(
+            """async (root, wanted) => {
+              while (root.heard.length < wanted) await new Promise((go) => setTimeout(go, 20));
+            }""",
+            wanted,
+        )
+    else:
+        root.page.wait_for_timeout(milliseconds)
     return np.array(root.evaluate("(root) => root.heard"), dtype=np.float32)
 
 
@@ -328,7 +337,10 @@ def axe_violations(page) -> list[str]:
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_accessible_in_both_themes(visit, theme):
     page = visit(
-        tones_player(), el.ABX(tone(500), tone(600), sample_rate=RATE, trials=2), theme=theme
+        tones_player(),
+        el.ABX(tone(500), tone(600), sample_rate=RATE, trials=2),
+        el.MUSHRA({"a": tone(600)}, tone(500), sample_rate=RATE),
+        theme=theme,
     )
     shown = page.locator(".el-root").first
     assert shown.get_attribute("data-el-theme") == theme
@@ -344,6 +356,7 @@ def test_phone_width_needs_no_sideways_scrolling(visit, width):
     page = visit(
         el.Player(long, sample_rate=RATE, title="A title that is far too long for a telephone"),
         el.ABX(tone(500), tone(600), sample_rate=RATE, names=tuple(long)[:2]),
+        el.MUSHRA(long, tone(600), sample_rate=RATE),
         width=width,
     )
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -452,6 +465,37 @@ def test_abx_with_a_listener_who_always_says_a(visit, tmp_path):
     assert f"{hits} of 24 right" in root.inner_text()
     assert el.abx_result(tmp_path / "abx.csv").hits == hits
     assert len(markup) == 1  # nothing in the page tells what X is
+
+
+def test_mushra_ratings_follow_the_versions_they_were_given_to(visit, tmp_path):
+    """A listener who rates by pitch, with buttons, keys and sliders; the order is the browser's."""
+    systems = {"mid": tone(TONES_HZ[1]), "high": tone(TONES_HZ[2])}
+    test = el.MUSHRA(systems, tone(TONES_HZ[0]), sample_rate=RATE, title="Pitch")
+    root = visit(test).locator(".el-mushra")
+    start_recording(root)
+    root.locator("[data-action=loop]").click()
+    assert strongest_hz(record(root, lambda: root.press("0"))) == pytest.approx(441, abs=12)
+    finish = root.locator("[data-action=finish]")
+    expected = {}
+    for version in range(1, 5):
+        heard = strongest_hz(record(root, lambda key=str(version): root.press(key)))
+        expected[version] = {441: 97, 1323: 60, 3969: 30}[
+            min(TONES_HZ, key=lambda hz: abs(hz - heard))
+        ]
+        assert finish.is_disabled()
+        slider = root.locator("input[type=range]").nth(version - 1)
+        slider.fill(str(expected[version]))
+        slider.press("ArrowRight")
+        expected[version] += 1
+        assert root.get_attribute("data-active") == str(version)
+    assert "reference, " not in root.inner_text()
+    finish.click()
+    rows = saved_answers(root, tmp_path / "mushra.csv")
+    assert {int(row["version"]): int(row["score"]) for row in rows} == expected
+    scores = {row["system"]: int(row["score"]) for row in rows}
+    # The anchor of a pure tone under 3.5 kHz is the tone itself.
+    assert scores == {"reference": 98, "low anchor": 98, "mid": 61, "high": 31}
+    assert el.mushra_result([tmp_path / "mushra.csv"]).scores["mid"] == (61, 0, 100)
 
 
 LAB_TOKEN = secrets.token_hex(16)

@@ -1,6 +1,6 @@
 // Doors into the module: a notebook widget (anywidget) or the comparisons found in a static page.
 
-const MOUNTS = { player: mountPlayer, abx: mountAbx };
+const MOUNTS = { player: mountPlayer, abx: mountAbx, mushra: mountMushra };
 
 function mount(root, spec, report = () => {}) {
   root.className = `el-root el-${spec.kind}`;

@@ -51,19 +51,21 @@ function frequencyAxis(sampleRate) {
   return axis;
 }
 
+function sourceButton(engine, index, name, key, detail = "") {
+  const button = element("button", { type: "button", "data-source": String(index) });
+  if (key) button.append(element("kbd", { "aria-hidden": "true" }, key));
+  button.append(element("span", {}, name));
+  if (detail) button.append(element("small", {}, detail));
+  button.addEventListener("click", () => engine.select(index));
+  engine.addEventListener("change", () =>
+    button.setAttribute("aria-pressed", String(index === engine.active)));
+  return button;
+}
+
 function sourceButtons(engine, names, details = []) {
-  const buttons = names.map((name, index) => {
-    const button = element("button", { type: "button", "data-source": String(index) });
-    button.append(element("kbd", { "aria-hidden": "true" }, String(index + 1)), element("span", {}, name));
-    if (details[index]) button.append(element("small", {}, details[index]));
-    button.addEventListener("click", () => engine.select(index));
-    return button;
-  });
-  engine.addEventListener("change", () => {
-    buttons.forEach((button, index) =>
-      button.setAttribute("aria-pressed", String(index === engine.active)));
-  });
-  return element("div", { class: "el-sources", role: "group", "aria-label": "Source" }, ...buttons);
+  return element("div", { class: "el-sources", role: "group", "aria-label": "Source" },
+    ...names.map((name, index) =>
+      sourceButton(engine, index, name, index < 9 ? String(index + 1) : "", details[index])));
 }
 
 function heading(spec, about) {

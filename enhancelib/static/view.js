@@ -205,14 +205,15 @@ function bindKeys(root, engine, extra = {}) {
     "[": () => markLoop(engine, 0),
     "]": () => markLoop(engine, 1),
     Escape: () => engine.setLoop(engine.looping, null),
-    ...extra,
   };
   for (let source = 0; source < Math.min(9, engine.choices.length); source++) {
     keys[String(source + 1)] = () => engine.select(source);
   }
+  Object.assign(keys, extra);
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab: keys pressed here are not its shortcuts
   root.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, a")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("a")) return;
+    if (event.target.matches("input") && /^(Arrow|Home|End)/.test(event.key)) return; // its own keys
     const pressed = event.target.closest("button");
     const idle = !pressed || pressed.matches("[data-source][aria-pressed=true]");
     const action = event.key === " " && idle ? () => engine.toggle()
