@@ -9,12 +9,14 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from dask_cluster import dask_cluster
 from scipy.signal import correlate
 
 from enhancelib import audio, codecs, data, pairing
@@ -334,6 +336,32 @@ def test_killed_at_any_moment_it_leaves_no_half_piece_and_resumes(tmp_path, n_jo
     assert not list(output.glob(".partial-*"))
     finished = {path: at for path, at in times.items() if ".partial-" not in str(path)}
     assert finished.items() <= changed_at(output).items()
+
+
+def test_a_dask_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path):
+    for index in range(10):
+        write(tmp_path / "music" / f"{index}.wav", music(2.0, seed=index))
+    options = {"conditions": ["sbc-20", "mp3-64"]}
+    whole = prepare(tmp_path / "music", tmp_path / "whole", n_jobs=2, **options).parent
+    output = tmp_path / "pairs"
+
+    def kill_one(worker):
+        while len(list(output.glob("*/piece.json"))) < 3:
+            time.sleep(0.005)
+        worker.kill()
+
+    with dask_cluster(tmp_path) as (address, workers):
+        killer = threading.Thread(target=kill_one, args=[workers[0]])
+        killer.start()
+        prepare(tmp_path / "music", output, scheduler=address, **options)
+        killer.join()
+        assert workers[0].wait(timeout=10) == -signal.SIGKILL
+        assert workers[1].poll() is None
+    left_by_the_dead = {name for name in contents(output) if name.startswith(".partial-")}
+    made = contents(output)
+    assert {name: made[name] for name in made.keys() - left_by_the_dead} == contents(whole)
+    prepare(tmp_path / "music", output, **options)
+    assert contents(output) == contents(whole)
 
 
 def test_other_settings_are_refused_and_named(folder, tmp_path):

@@ -3,13 +3,11 @@
 import os
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
+from dask_cluster import dask_cluster
 
 from enhancelib import parallel
 from enhancelib.errors import ConfigError, EnhanceError
@@ -97,61 +95,15 @@ def test_a_scheduler_that_does_not_answer_is_refused():
         list(parallel.map(square, [1], scheduler="tcp://127.0.0.1:9"))
 
 
-@pytest.fixture
-def dask_cluster(tmp_path):
-    """A real scheduler and two worker processes; yields its address and the workers."""
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parent),  # workers import this module's functions
-        "OMP_NUM_THREADS": "1",
-        "DASK_DISTRIBUTED__ADMIN__LOG_LENGTH": "100",
-    }
-    processes = []
-
-    def start(*arguments):
-        log = open(tmp_path / f"{len(processes)}.log", "w")  # noqa: SIM115
-        process = subprocess.Popen(
-            [sys.executable, "-m", "distributed.cli." + arguments[0], *arguments[1:]],
-            cwd=tmp_path,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        processes.append(process)
-        return process
-
-    address_file = tmp_path / "scheduler.json"
-    start(
-        "dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-        "--no-jupyter", "--scheduler-file", str(address_file),
-    )  # fmt: skip
-    worker = (
-        "dask_worker", "--scheduler-file", str(address_file), "--nthreads", "1", "--no-nanny",
-        "--no-dashboard", "--local-directory", str(tmp_path),
-    )  # fmt: skip
-    workers = [start(*worker), start(*worker)]
-    deadline = time.monotonic() + 40
-    while not address_file.exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    address = re.search(r"tcp://[\d.]+:\d+", address_file.read_text()).group()
-    yield address, workers
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def test_dask_finishes_when_a_worker_is_killed_midway(dask_cluster):
-    from distributed import Client
-
-    address, workers = dask_cluster
-    with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(2, timeout=40)
+def test_dask_finishes_when_a_worker_is_killed_midway(tmp_path):
     numbers = list(range(60))
-    results = parallel.map(process_and_number, numbers, scheduler=address)
-    seen = [next(results) for _ in range(5)]
-    killer = threading.Thread(target=workers[0].kill)
-    killer.start()
-    seen += list(results)
-    killer.join()
-    assert workers[0].wait(timeout=10) == -signal.SIGKILL
+    with dask_cluster(tmp_path) as (address, workers):
+        results = parallel.map(process_and_number, numbers, scheduler=address)
+        seen = [next(results) for _ in range(5)]
+        killer = threading.Thread(target=workers[0].kill)
+        killer.start()
+        seen += list(results)
+        killer.join()
+        assert workers[0].wait(timeout=10) == -signal.SIGKILL
     assert [number for _, number in seen] == numbers
     assert workers[1].pid in {pid for pid, _ in seen}
