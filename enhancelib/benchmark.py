@@ -1,0 +1,415 @@
+"""Measure model files: latency, real-time factor, memory, start-up and energy.
+
+A fresh process per file keeps memory honest and start-up real. On a machine that does other things
+too, milliseconds on the clock cannot be compared between files. So CPU time is given beside them,
+and between the repeats a fixed matrix product (the *kernel*) is timed: files are compared by their
+CPU time in units of the kernel.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enhancelib.audio import PathLike
+from enhancelib.backends import Backend
+from enhancelib.errors import ConfigError, EnhanceError, InputError, ModelError
+from enhancelib.frames import FrameEngine
+from enhancelib.modelfiles import SUFFIXES, open_model
+
+if TYPE_CHECKING:
+    import pandas
+
+UNITS = {
+    "latency_ms": "ms",
+    "latency_p10_ms": "ms",
+    "latency_p90_ms": "ms",
+    "latency_p99_ms": "ms",
+    "cpu_ms": "ms",
+    "kernel_ms": "ms",
+    "rtf": "1",
+    "cpu_rtf": "1",
+    "kernels_per_s": "1",
+    "startup_s": "s",
+    "resident_mb": "MB",
+    "peak_mb": "MB",
+    "file_mb": "MB",
+    "energy_j_per_s": "J/s",
+}
+"""What is measured, and its unit; the columns of a row beside those that say what was run."""
+
+RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
+"""Energy counter of the processor package, where the system lets us read it."""
+
+_BUDGET_S = 5.0  # a slow file gets fewer repeats
+_FEWEST = 5
+
+
+def benchmark_file(
+    path: PathLike,
+    *,
+    kind: str | None = None,
+    seconds: float = 3.0,
+    threads: int = 1,
+    repeats: int = 30,
+    device: str = "cpu",
+) -> dict[str, str | float]:
+    """Measure one model file in a process of its own.
+
+    Args:
+        path: a model file of any type.
+        kind: ``"clip"``: one call with the whole clip; ``"stream"``: one call per hop, the engine's
+            transforms included. ``None`` goes by the name; a checkpoint is run as a clip.
+        seconds: length of the clip.
+        threads: of the runtime.
+        repeats: how often the clip is run.
+        device: ``"cpu"`` or ``"cuda"`` (checkpoints only).
+
+    Returns:
+        ``file``, ``format``, ``kind``, ``preset``, ``runtime``, ``threads``, ``status`` (empty if
+        all went well), the measures of :data:`UNITS`, ``checkpoint_sha256`` and the columns of
+        :func:`enhancelib.provenance.provenance`. ``latency_ms`` is the median of one call;
+        ``rtf`` that per second of audio; ``cpu_rtf`` the CPU time of all threads per second of
+        audio, and ``kernels_per_s`` the same in units of the kernel; NaN: not measured.
+
+    Raises:
+        ModelError: the file cannot be opened.
+        ConfigError: an argument is impossible.
+    """
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device: {device!r} is neither cpu nor cuda")
+    if kind not in (None, "clip", "stream"):
+        raise ConfigError(f"kind: {kind!r} is neither clip nor stream")
+    if not (seconds > 0 and threads >= 1 and repeats >= 1):
+        raise ConfigError("benchmark: seconds, threads and repeats must be positive")
+    path = Path(path)
+    task = {
+        "path": str(path),
+        "kind": kind or ("stream" if ".stream." in path.name else "clip"),
+        "seconds": seconds,
+        "threads": threads,
+        "repeats": repeats,
+        "device": device,
+        "began": time.time(),
+    }
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    done = subprocess.run(
+        [sys.executable, "-m", "enhancelib.benchmark", json.dumps(task)],
+        env=os.environ | dict.fromkeys(names, str(threads)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        row = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        reason = (done.stderr.strip().splitlines() or [f"exit {done.returncode}"])[-1]
+        raise ModelError(f"{path}: its process died ({reason})") from None
+    if "error" in row:
+        raise ModelError(row["error"])
+    from enhancelib.provenance import provenance
+
+    shown = path.name if path.is_absolute() else path.as_posix()
+    return row | provenance(f"enhancelib benchmark --model_path {shown} --threads {threads}")
+
+
+def benchmark_files(
+    paths: Sequence[PathLike],
+    *,
+    reference: str | None = None,
+    seconds: float = 3.0,
+    threads: Sequence[int] = (1,),
+    repeats: int = 30,
+    device: str = "cpu",
+    progress: bool = True,
+) -> pandas.DataFrame:
+    """Measure model files, one process each.
+
+    Args:
+        paths: model files, or folders of them; checkpoints are run as clip and as stream.
+        reference: file name that the others are compared with; ``None`` takes the first.
+        seconds: length of the clip.
+        threads: thread counts to try.
+        repeats: how often each clip is run.
+        device: ``"cpu"`` or ``"cuda"``.
+        progress: whether to show a bar.
+
+    Returns:
+        A table of the rows of :func:`benchmark_file`, and ``ratio``: CPU
+        time per second of audio, in units of the kernel, relative to the reference's of the same
+        kind and thread count. A file that cannot be measured has its reason in ``status``.
+
+    Raises:
+        InputError: no model file there, or none called ``reference``.
+        ConfigError: an argument is impossible.
+    """
+    import pandas
+    from tqdm import tqdm
+
+    found = [entry for path in paths for entry in _model_files(Path(path))]
+    shown = ", ".join(str(path) for path in paths)
+    if not found:
+        raise InputError(f"{shown}: no model files; export some first")
+    if reference is not None and reference not in {path.name for path, _ in found}:
+        raise InputError(f"{shown}: no model file is called {reference!r}")
+    tasks = [(path, kind, count) for path, kind in found for count in threads]
+    rows = []
+    for path, kind, count in tqdm(tasks, desc="Benchmark", unit="file", disable=not progress):
+        options = {"kind": kind, "threads": count}
+        try:
+            row = benchmark_file(path, seconds=seconds, repeats=repeats, device=device, **options)
+        except ModelError as error:
+            row = {"file": path.name, **options, "status": str(error)}
+        rows.append(row)
+    table = pandas.DataFrame(rows)
+    table["ratio"] = _ratios(table, reference)
+    return table
+
+
+def tidy(table: pandas.DataFrame) -> pandas.DataFrame:
+    """One row per measured value, in the columns of :data:`enhancelib.provenance.RESULT_COLUMNS`.
+
+    The system is the file's name; the condition says how it was run (``stream, 1 thread``).
+    """
+    import pandas
+
+    from enhancelib.provenance import RESULT_COLUMNS
+
+    shared = ("preset", "commit", "checkpoint_sha256", "device", "load", "command", "utc")
+    rows = [
+        {
+            "piece": "",
+            "condition": f"{row['kind']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
+            "system": row["file"],
+            "metric": metric,
+            "value": row[metric],
+            "unit": unit,
+            "seed": 0,
+            **{name: row[name] for name in shared},
+        }
+        for row in table[table["status"] == ""].to_dict("records")
+        for metric, unit in UNITS.items()
+        if not math.isnan(row[metric])
+    ]
+    return pandas.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def _model_files(path: Path) -> Iterator[tuple[Path, str]]:
+    """Model files under ``path``, each with the kinds that it can be run as."""
+    if path.is_dir():
+        for entry in sorted(path.iterdir()):
+            if entry.is_file() and not entry.name.startswith("."):
+                yield from _model_files(entry)
+    elif path.suffix in SUFFIXES["pytorch"]:
+        yield from ((path, "clip"), (path, "stream"))
+    elif any(path.suffix in suffixes for suffixes in SUFFIXES.values()):
+        yield path, "stream" if ".stream." in path.name else "clip"
+
+
+def _ratios(table: pandas.DataFrame, reference: str | None) -> list[float]:
+    """CPU time per second of audio, in kernels, relative to the reference's."""
+    if "kernels_per_s" not in table:
+        return [math.nan] * len(table)
+    stem = Path(reference or table["file"][0]).name.replace(".stream.", ".")
+    of_reference = table[table["file"].str.replace(".stream.", ".", regex=False) == stem]
+    base = {
+        (row["kind"], row["threads"]): row["kernels_per_s"]
+        for row in of_reference.to_dict("records")
+    }
+    return [
+        row["kernels_per_s"] / base.get((row["kind"], row["threads"]), math.nan)
+        for row in table.to_dict("records")
+    ]
+
+
+# ---------------------------------------------------------------- in the process of one file
+
+
+def _measure(task: dict) -> dict[str, str | float]:
+    """Open the file, run it, and return its row."""
+    path, kind = Path(task["path"]), task["kind"]
+    row = {
+        "file": path.name,
+        "format": "",
+        "kind": kind,
+        "preset": "",
+        "runtime": "",
+        "threads": task["threads"],
+        "checkpoint_sha256": "",
+        "status": "",
+        **dict.fromkeys(UNITS, math.nan),
+        "file_mb": path.stat().st_size / 1e6 if path.is_file() else math.nan,
+    }
+    if task["device"] == "cuda":
+        return row | _measure_cuda(path, task)
+    backend = open_model(path, threads=task["threads"])
+    facts = backend.metadata
+    samples = round(task["seconds"] * facts.sample_rate)
+    if kind == "clip" and backend.clip_samples is not None:
+        samples = backend.clip_samples
+    wave = _test_signal(samples, facts.sample_rate)
+    if kind == "clip":
+        call, audio_s, calls = _clip_call(backend, wave), samples / facts.sample_rate, 1
+    else:
+        call, audio_s = _stream_call(backend, wave), facts.hop_length / facts.sample_rate
+        calls = samples // facts.hop_length
+    call()
+    startup_s = time.time() - task["began"]
+    measures = _time(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
+    return row | {
+        "format": backend.model_type,
+        "preset": facts.preset,
+        "runtime": _runtime(backend.model_type),
+        "checkpoint_sha256": facts.checkpoint_sha256,
+        "startup_s": startup_s,
+        **measures,
+        **_memory(),
+    }
+
+
+def _test_signal(samples: int, sample_rate: int) -> np.ndarray:
+    """A chord with noise, (1, samples): what it is does not change the time it takes."""
+    time_s = np.arange(samples) / sample_rate
+    noise = np.random.default_rng(0).standard_normal(samples)
+    return (0.2 * np.sin(2 * np.pi * 440 * time_s) + 0.02 * noise).astype(np.float32)[None]
+
+
+def _clip_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
+    if not backend.clip:
+        raise ModelError(f"{backend.path}: cannot be run as a clip; it holds the streaming step")
+    return lambda: backend.run_clip(wave)
+
+
+def _stream_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
+    """The next hop through the engine, over and over."""
+    if not backend.stream:
+        raise ModelError(f"{backend.path}: cannot be run as a stream; it takes whole clips")
+    engine, hop = FrameEngine(backend, 1), backend.metadata.hop_length
+    hops = [wave[:, at : at + hop] for at in range(0, wave.shape[1] - hop + 1, hop)]
+    turn = iter(range(sys.maxsize))
+    return lambda: engine.push(hops[next(turn) % len(hops)])
+
+
+def _time(
+    call: Callable[[], object], *, audio_s: float, repeats: int, between: int
+) -> dict[str, float]:
+    """Time ``call``, and the kernel after every ``between`` calls, within the budget."""
+    kernel = _kernel()
+    wall, cpu, kernels = [], [], []
+    energy, began = _energy_j(), time.perf_counter()
+    for turn in range(repeats):
+        wall_before, cpu_before = time.perf_counter(), time.process_time()
+        call()
+        cpu.append(time.process_time() - cpu_before)
+        wall.append(time.perf_counter() - wall_before)
+        if turn % between == 0:
+            kernels.append(kernel())
+        if turn >= _FEWEST and time.perf_counter() - began > _BUDGET_S:
+            break
+    energy = _energy_j() - energy
+    median, low, high, top = np.percentile(wall, [50, 10, 90, 99])
+    cpu_s, kernel_s = float(np.mean(cpu)), float(np.median(kernels))
+    return {
+        "latency_ms": 1e3 * float(median),
+        "latency_p10_ms": 1e3 * float(low),
+        "latency_p90_ms": 1e3 * float(high),
+        "latency_p99_ms": 1e3 * float(top),
+        "cpu_ms": 1e3 * cpu_s,
+        "kernel_ms": 1e3 * kernel_s,
+        "rtf": float(median) / audio_s,
+        "cpu_rtf": cpu_s / audio_s,
+        "kernels_per_s": cpu_s / audio_s / kernel_s,
+        "energy_j_per_s": energy / (len(wall) * audio_s),
+    }
+
+
+def _kernel() -> Callable[[], float]:
+    """Return a function that times one fixed matrix product (34 million multiplications), in s."""
+    left = np.random.default_rng(0).standard_normal((324, 324)).astype(np.float32)
+    left @ left
+
+    def run() -> float:
+        began = time.perf_counter()
+        left @ left
+        return time.perf_counter() - began
+
+    return run
+
+
+def _energy_j() -> float:
+    """Energy counter in joules; NaN where there is none or it is not ours to read."""
+    try:
+        return int(RAPL.read_text()) / 1e6
+    except (OSError, ValueError):
+        return math.nan
+
+
+def _memory() -> dict[str, float]:
+    """Resident memory of this process, now and at its peak, in MB (10^6 bytes)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
+        return {"resident_mb": kib["VmRSS"] * 1.024e-3, "peak_mb": kib["VmHWM"] * 1.024e-3}
+    except (OSError, KeyError):  # not Linux
+        import psutil
+
+        info = psutil.Process().memory_info()
+        peak = getattr(info, "peak_wset", math.nan)
+        return {"resident_mb": info.rss / 1e6, "peak_mb": peak / 1e6}
+
+
+def _runtime(model_type: str) -> str:
+    """Name and version of the runtime."""
+    from importlib.metadata import version
+
+    names = {"onnx": "onnxruntime", "tflite": "ai-edge-litert"}
+    name = names.get(model_type, "torch")
+    return f"{name} {version(name)}"
+
+
+def _measure_cuda(path: Path, task: dict) -> dict[str, str | float]:
+    """Run a checkpoint on the first CUDA device, or say why not."""
+    if path.suffix not in SUFFIXES["pytorch"] or task["kind"] != "clip":
+        return {"status": "not measured: on a GPU only checkpoints are run, as clips"}
+    import torch
+
+    if not torch.cuda.is_available():
+        return {"status": "not measured: no CUDA device here"}
+    from enhancelib.model import AudioUNet
+
+    model = AudioUNet.load(path).to("cuda")
+    rate = model.config.sample_rate
+    wave = torch.from_numpy(_test_signal(round(task["seconds"] * rate), rate))[None].to("cuda")
+
+    def call() -> None:
+        with torch.inference_mode():
+            model(wave)
+        torch.cuda.synchronize()
+
+    call()
+    startup_s = time.time() - task["began"]
+    measures = _time(call, audio_s=task["seconds"], repeats=task["repeats"], between=1)
+    name = torch.cuda.get_device_name()
+    return {
+        "format": "pytorch",
+        "runtime": f"{_runtime('pytorch')} on {name}",
+        "startup_s": startup_s,
+        "peak_mb": torch.cuda.max_memory_allocated() / 1e6,
+        **measures,
+    }
+
+
+if __name__ == "__main__":
+    try:
+        print(json.dumps(_measure(json.loads(sys.argv[1]))))
+    except EnhanceError as error:
+        print(json.dumps({"error": str(error)}))
