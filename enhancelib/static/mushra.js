@@ -30,7 +30,7 @@ function ratingRow(engine, index, onRate) {
   slider.addEventListener("focus", () => engine.select(index));
   slider.addEventListener("input", show);
   slider.addEventListener("click", show); // the middle is a rating too, once it is meant
-  return element("div", { class: "el-rating" }, listen, slider, score);
+  return element("div", { class: "el-rating" }, listen, score, slider);
 }
 
 function mountMushra(root, spec, report) {
