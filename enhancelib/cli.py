@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 import enhancelib as el
-from enhancelib.errors import EnhanceError
+from enhancelib.errors import EnhanceError, InputError, ModelError
 
 ModelType = StrEnum("ModelType", {n: n for n in ("pytorch", "onnx", "tflite", "torchscript")})
 ExportType = StrEnum("ExportType", {n: n for n in ("onnx", "tflite", "torchscript")})
@@ -179,12 +179,9 @@ def enhance(
       enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav
       enhancelib enhance --input_path album --output_path album_enhanced
     """
-    from enhancelib.files import enhance_file
-    from enhancelib.folders import enhance_folder
-
     options = {"model": model_path, "model_type": model_type, "limit": limit}
     if input_path.is_dir():
-        report = enhance_folder(input_path, output_path, **options, overwrite=overwrite)
+        report = el.enhance_folder(input_path, output_path, **options, overwrite=overwrite)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]
         summary = (
@@ -192,7 +189,7 @@ def enhance(
             f"{len(report.skipped)} skipped"
         )
     else:
-        file = enhance_file(input_path, output_path, **options, overwrite=overwrite)
+        file = el.enhance_file(input_path, output_path, **options, overwrite=overwrite)
         notes, summary = file.notes, f"{file.path}: {file.seconds:.1f} s enhanced"
     for note in notes:
         typer.echo(note, err=True)
@@ -233,3 +230,48 @@ def export(
     )
     for file in results:
         typer.echo(f"{file.path}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
+
+
+@app.command()
+def benchmark(
+    model_path: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--model_path",
+            help="Model file or folder of them (repeatable) [default: the published model].",
+        ),
+    ] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option("--threads", help="Of the runtime (repeatable) [default: 1]."),
+    ] = None,
+    seconds: Annotated[float, typer.Option("--seconds", help="Length of the clip.")] = 3.0,
+    output_path: Annotated[
+        Path | None, typer.Option("--output_path", help="CSV for the results [default: none].")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    r"""Measure latency, real-time factor and memory of model files, each in its own process.
+
+    The ratio compares CPU times with the first file's; unlike milliseconds it bears a busy machine.
+
+    \b
+    Example:
+      enhancelib benchmark --model_path exports --threads 1 --threads 2
+    """
+    from enhancelib.benchmark import benchmark_results
+    from enhancelib.modelfiles import default_model
+
+    if output_path and output_path.exists() and not overwrite:
+        raise InputError(f"{output_path}: exists; pass --overwrite or choose another name")
+    paths = model_path or [default_model()]
+    table = el.benchmark_files(paths, seconds=seconds, threads=threads or [1])
+    for row in table[table["status"] != ""].itertuples():
+        typer.echo(f"skipped: {row.status}", err=True)
+    measured = table[table["status"] == ""]
+    if measured.empty:
+        raise ModelError(f"none of {len(table)} runs could be measured; name a file of ours")
+    columns = ["file", "kind", "threads", "latency_ms", "rtf", "ratio", "peak_mb", "file_mb"]
+    typer.echo(measured[columns].to_string(index=False, float_format="{:.3g}".format))
+    if output_path:
+        el.write_results(benchmark_results(table), output_path)

@@ -104,6 +104,7 @@ def train_model(
         "training_config": config.model_dump_json(),
         "manifest_sha256": checkpoint_sha256(manifest),
     }
+    loaders = [_loader(manifest, split, config, conditions) for split in ("train", "validation")]
     _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
     with _quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
@@ -121,8 +122,7 @@ def train_model(
         last = folder / "last.ckpt"
         trainer.fit(
             task,
-            _loader(manifest, "train", config, conditions),
-            _loader(manifest, "validation", config, conditions),
+            *loaders,
             ckpt_path=last if last.exists() else None,
             weights_only=True,
         )

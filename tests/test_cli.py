@@ -7,6 +7,7 @@ import sys
 import time
 
 import numpy as np
+import pandas
 import pytest
 import soundfile
 import typer
@@ -463,17 +464,34 @@ def test_train_needs_music(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-# ---------------------------------------------------------------- export
+def test_train_needs_three_pieces_and_leaves_no_trace(song, tmp_path):
+    pairs, checkpoints = tmp_path / "pairs", tmp_path / "checkpoints"
+    arguments = ("--input_dir", song.parent, "--output_dir", pairs, "--condition", "lossless")
+    assert run("prepare", *arguments).exit_code == 0
+    line = refused("train", "--output_dir", pairs, "--checkpoint_dir", checkpoints)
+    assert "three files" in line
+    assert not checkpoints.exists()
+
+
+# ---------------------------------------------------------------- export and benchmark
 
 
 def test_export_writes_what_is_asked_for(model, small_exports, tmp_path):
-    arguments = ("export", "--model_path", model, "--output_dir", tmp_path, "--model_type", "onnx")
+    arguments = (
+        "export",
+        "--model_path",
+        model,
+        "--output_dir",
+        tmp_path,
+        "--model_type",
+        "torchscript",
+    )
     result = run(*arguments)
     assert result.exit_code == 0, result.output
-    assert {p.name for p in tmp_path.iterdir()} == {"small.onnx", "small.stream.onnx"}
+    assert {p.name for p in tmp_path.iterdir()} == {"small.pt", "small.stream.pt"}
     assert len(result.stdout.splitlines()) == 2
-    facts = modelfiles.open_model(tmp_path / "small.onnx").metadata
-    wanted = modelfiles.open_model(small_exports[0] / "small.onnx").metadata
+    facts = modelfiles.open_model(tmp_path / "small.pt").metadata
+    wanted = modelfiles.open_model(small_exports[0] / "small.pt").metadata
     assert facts == wanted
     before = snapshot(tmp_path)
     assert "overwrite" in refused(*arguments)
@@ -482,3 +500,24 @@ def test_export_writes_what_is_asked_for(model, small_exports, tmp_path):
         "export", "--model_path", tmp_path / "gone.pth", "--output_dir", tmp_path / "new"
     )
     assert not (tmp_path / "new").exists()
+
+
+def test_benchmark_measures_skips_and_writes_results(small_exports, tmp_path):
+    good, bad = small_exports[0] / "small.stream.onnx", tmp_path / "bad.onnx"
+    bad.write_bytes(b"no protobuf")
+    csv = tmp_path / "results.csv"
+    arguments = ("--seconds", "0.2", "--output_path", csv)
+    line = refused("benchmark", "--model_path", bad, *arguments)
+    assert "none of 1" in line
+    assert not csv.exists()
+    result = run("benchmark", "--model_path", good, "--model_path", bad, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "skipped: " in result.stderr
+    assert "bad.onnx" in result.stderr
+    (row,) = [line for line in result.stdout.splitlines() if "small.stream.onnx" in line]
+    table = pandas.read_csv(csv).set_index("metric")["value"]
+    shown = dict(zip(result.stdout.split("\n")[0].split(), row.split(), strict=True))
+    assert float(shown["latency_ms"]) == pytest.approx(table["latency_ms"], rel=0.01)
+    assert float(shown["file_mb"]) == pytest.approx(good.stat().st_size / 1e6, rel=0.01)
+    assert "overwrite" in refused("benchmark", "--model_path", good, *arguments)
+    assert "no model files" in refused("benchmark", "--model_path", tmp_path / "gone")
