@@ -106,7 +106,7 @@ def train_model(
     }
     loaders = [_loader(manifest, split, config, conditions) for split in ("train", "validation")]
     _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
-    with _quiet_lightning(), _interruptible():
+    with quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         if start_from is None:
             model = AudioUNet(**model_config.model_dump())
@@ -152,7 +152,7 @@ def held_out_loss(
     config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
     conditions = sorted(read_manifest(manifest)["condition"].unique())
     task = Restorer(AudioUNet.load(weights), config, conditions)
-    with _quiet_lightning():
+    with quiet_lightning():
         _trainer(config).validate(task, _loader(manifest, split, config, conditions), verbose=False)
     rows = [(name, *pair) for name, pair in task.validation_table().items()]
     return pandas.DataFrame(rows, columns=["condition", "loss", "untreated"])
@@ -209,7 +209,7 @@ def _trainer(
 
 
 @contextmanager
-def _quiet_lightning() -> Iterator[None]:
+def quiet_lightning() -> Iterator[None]:
     """Without Lightning's hardware banner and advice that does not apply.
 
     Loaders need no workers, since pairs are read from memory; the folder is checked by us; the
