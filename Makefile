@@ -27,7 +27,7 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve corpus format lint test lock clean
+.PHONY: help environment browser notebooks chapters book serve corpus soak format lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -103,8 +103,11 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 	ruff check --fix .
 	"$(BIN)/python" tools/pair.py
 
-corpus: $(ENVIRONMENT)  ## The free training corpus, 9 hours of music, in data/corpus
+corpus: $(ENVIRONMENT)  ## The free training corpus, 8 hours of music, in data/corpus
 	"$(BIN)/python" tools/corpus.py data/corpus
+
+soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
+	"$(BIN)/python" tools/soak.py
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
