@@ -50,13 +50,24 @@ app = typer.Typer(
 )
 
 
+def _examples(*commands: str) -> str:
+    """The end of a help text; the first character keeps the lines as they are."""
+    return "\n  ".join(["\b\nExamples:", *commands])
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"enhancelib {el.__version__}")
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(
+    epilog=_examples(
+        "enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav",
+        "enhancelib enhance --input_path album --output_path album_enhanced",
+        "enhancelib train --input_dir my_music --output_dir processed_data",
+    )
+)
 def _enhancelib(
     version: Annotated[
         bool,
@@ -65,19 +76,17 @@ def _enhancelib(
         ),
     ] = False,
 ) -> None:
-    r"""Enhance lossy audio (MP3, AAC, Bluetooth's SBC …) towards the lossless original.
-
-    \b
-    Examples:
-      enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav
-      enhancelib enhance --input_path album --output_path album_enhanced
-      enhancelib train --input_dir my_music --output_dir processed_data
+    """Enhance lossy audio (MP3, AAC, Bluetooth's SBC …) towards the lossless original.
 
     Every flag may be written with hyphens too: --input-path.
     """
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "enhancelib prepare --input_dir my_music --output_dir processed_data --max_files 100"
+    )
+)
 def prepare(
     input_dir: Annotated[Path, typer.Option("--input_dir", help="Folder of lossless music.")],
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder for the pairs.")],
@@ -93,13 +102,10 @@ def prepare(
     seed: Annotated[int, typer.Option("--seed", help="Of the noise in noisy conditions.")] = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    r"""Cut music into segments and degrade them through real codecs: pairs to train on.
+    """Make pairs of lossless and lossy audio to train on.
 
-    An interrupted run goes on where it was. Files that cannot be used are skipped and listed.
-
-    \b
-    Example:
-      enhancelib prepare --input_dir my_music --output_dir processed_data --max_files 100
+    Music is cut into segments and sent through real codecs and other conditions. An interrupted run
+    goes on where it was. Files that cannot be used are skipped and listed.
     """
     manifest = el.prepare(
         input_dir,
@@ -114,7 +120,11 @@ def prepare(
     typer.echo(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "enhancelib train --input_dir my_music --output_dir processed_data --config config.json"
+    )
+)
 def train(
     input_dir: Annotated[
         Path | None,
@@ -133,17 +143,10 @@ def train(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    r"""Prepare pairs where that is still to do, and train on them.
+    """Prepare pairs where that is to do, and train on them.
 
-    Writes checkpoint_epoch_N_best.pth. A run that was stopped goes on where it was.
-
-    \b
-    Keys of the config file, all optional:
-      base_channels, depth, dropout, batch_size, epochs, learning_rate, use_wandb …
-
-    \b
-    Example:
-      enhancelib train --input_dir my_music --output_dir processed_data --config config.json
+    Writes checkpoint_epoch_N_best.pth. A run that was stopped goes on where it was. The config file
+    may set base_channels, depth, dropout, batch_size, epochs, learning_rate, use_wandb and more.
     """
     from enhancelib.train import main as run
 
@@ -154,7 +157,12 @@ def train(
     )
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav",
+        "enhancelib enhance --input_path album --output_path album_enhanced",
+    )
+)
 def enhance(
     input_path: Annotated[Path, typer.Option("--input_path", help="Audio file or folder.")],
     output_path: Annotated[
@@ -169,15 +177,10 @@ def enhance(
     ] = False,
     overwrite: Overwrite = False,
 ) -> None:
-    r"""Enhance a file, or every audio file of a folder.
+    """Enhance a file, or every audio file of a folder.
 
     Names, sample rate, channels and length stay. In a folder, lossy files become FLAC, what cannot
     be read is skipped and reported, and an interrupted run goes on where it was.
-
-    \b
-    Examples:
-      enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav
-      enhancelib enhance --input_path album --output_path album_enhanced
     """
     options = {"model": model_path, "model_type": model_type, "limit": limit}
     if input_path.is_dir():
@@ -196,7 +199,12 @@ def enhance(
     typer.echo(summary)
 
 
-@app.command()
+@app.command(
+    epilog=_examples(
+        "enhancelib export --output_dir exports",
+        "enhancelib export --model_path my.pth --output_dir exports --model_type onnx",
+    )
+)
 def export(
     output_dir: Annotated[Path, typer.Option("--output_dir", help="Folder for the files.")],
     model_path: ModelPath = None,
@@ -206,13 +214,10 @@ def export(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    r"""Write a checkpoint as ONNX, TensorFlow Lite and TorchScript, each checked against PyTorch.
+    """Write a checkpoint as ONNX, TFLite and TorchScript.
 
-    Of each there are two files: NAME.onnx takes a whole clip, NAME.stream.onnx one frame.
-
-    \b
-    Example:
-      enhancelib export --model_path checkpoints/checkpoint_epoch_0_best.pth --output_dir exports
+    Each file is compared with PyTorch before it is kept. Of each format there are two files:
+    NAME.onnx takes a whole clip, NAME.stream.onnx one frame.
     """
     from enhancelib.model import checkpoint_sha256, read_checkpoint
     from enhancelib.modelfiles import default_model
@@ -232,7 +237,7 @@ def export(
         typer.echo(f"{file.path}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
 
 
-@app.command()
+@app.command(epilog=_examples("enhancelib benchmark --model_path exports --threads 1 --threads 2"))
 def benchmark(
     model_path: Annotated[
         list[Path] | None,
@@ -251,13 +256,10 @@ def benchmark(
     ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    r"""Measure latency, real-time factor and memory of model files, each in its own process.
+    """Measure latency, speed and memory of model files.
 
-    The ratio compares CPU times with the first file's; unlike milliseconds it bears a busy machine.
-
-    \b
-    Example:
-      enhancelib benchmark --model_path exports --threads 1 --threads 2
+    Each runs in a process of its own. rtf is the time taken per second of audio. The ratio compares
+    CPU times with the first file's; unlike milliseconds it bears a busy machine.
     """
     from enhancelib.benchmark import benchmark_results
     from enhancelib.modelfiles import default_model
