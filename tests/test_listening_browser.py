@@ -32,6 +32,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--host-resolver-rules=MAP book.test 127.0.0.1",
 ]
 RATE = 44100
 TONES_HZ = (441, 1323, 3969)  # whole periods in 0.1 s: no jump at the seam of a loop
@@ -381,6 +382,18 @@ def test_linked_audio_is_fetched_once_and_only_on_play(visit, site):
     root.locator("[data-action=play]").click()
     wait_for_state(root, "playing")
     assert [url.rsplit(".", 1)[-1] for url in visit.requests].count("flac") == 3
+
+
+def test_plays_over_plain_http_as_on_a_phone_in_the_same_network(site, chromium):
+    """Browsers withhold some of their functions from pages that come without encryption."""
+    folder, address = site
+    (folder / "index.html").write_text(page_html(tones_player(audio_dir=folder / "audio")))
+    page = chromium.new_page()
+    page.goto(address.replace("127.0.0.1", "book.test"))
+    assert not page.evaluate("isSecureContext")
+    page.locator("[data-action=play]").click()
+    wait_for_state(page.locator(".el-player"), "playing")
+    page.close()
 
 
 def test_page_opened_from_disk_offers_the_clips_one_by_one(tmp_path, chromium):

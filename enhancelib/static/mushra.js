@@ -2,7 +2,8 @@
 // against an open reference. The order is drawn by the browser.
 
 const GRADES = ["bad", "poor", "fair", "good", "excellent"]; // each a fifth of 0 to 100
-const SESSION = crypto.randomUUID().slice(0, 8); // one listener's answers in this page
+// One listener's answers in this page. (crypto.randomUUID is for https only, this is not.)
+const SESSION = crypto.getRandomValues(new Uint32Array(1))[0].toString(36);
 
 function shuffled(items) {
   const drawn = [...items];
