@@ -297,7 +297,7 @@ def _grooves() -> list[Recipe]:
         names = re.findall(r"^\s*DefGroove\s+(\S+)", text, flags=re.MULTILINE | re.IGNORECASE)
         new = [name for name in names if name.lower() not in seen]
         seen |= {name.lower() for name in new}
-        if new:
+        if new and path.stem != "none":  # MMA's groove of silence
             name = f"{path.parent.name}_{path.stem}"
             licence = "GPL-2+ x MIT (MuseScore_General)"
             made.append(GrooveRecipe(name, "mma", licence, f"mma/{name}", "train", tuple(new)))
