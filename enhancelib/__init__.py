@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
         "bandwidth": ["bandwidth_hz"],
-        "benchmark": ["benchmark_file", "benchmark_files"],
+        "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results"],
         "codecs": ["degrade", "encode", "standard_conditions"],
         "compression": ["compress"],
         "data": ["PairDataset", "prepare", "read_manifest"],

@@ -175,7 +175,7 @@ def benchmark_files(
     return table
 
 
-def tidy(table: pandas.DataFrame) -> pandas.DataFrame:
+def benchmark_results(table: pandas.DataFrame) -> pandas.DataFrame:
     """One row per measured value, in the columns of :data:`enhancelib.provenance.RESULT_COLUMNS`.
 
     The system is the file's name; the condition says how it was run (``stream, 1 thread``).

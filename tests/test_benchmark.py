@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from enhancelib import benchmark
-from enhancelib.benchmark import UNITS, benchmark_file, benchmark_files, tidy
+from enhancelib.benchmark import UNITS, benchmark_file, benchmark_files, benchmark_results
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.provenance import RESULT_COLUMNS, write_results
 
@@ -61,8 +61,8 @@ def test_ratios_compare_with_the_reference_of_the_same_kind(table):
         assert rows.loc[name, "ratio"] == pytest.approx(wanted)
 
 
-def test_tidy_has_the_columns_of_results(table, tmp_path):
-    results = tidy(table)
+def test_results_have_the_columns_of_results(table, tmp_path):
+    results = benchmark_results(table)
     assert list(results.columns) == list(RESULT_COLUMNS)
     assert set(results["condition"]) == {"clip, 1 thread", "stream, 1 thread"}
     value = results.query("system == 'small.onnx' and metric == 'latency_ms'")["value"]
@@ -135,7 +135,7 @@ def test_bad_files_and_arguments(small_exports, tmp_path):
     bad.write_bytes(b"no model")
     table = benchmark_files([bad], progress=False)
     assert "bad.onnx" in table["status"][0]
-    assert tidy(table).empty
+    assert benchmark_results(table).empty
 
 
 def test_the_process_of_one_file_prints_one_row(small_exports):
