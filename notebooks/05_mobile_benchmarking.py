@@ -109,7 +109,7 @@ shown.sort_index().style.format(precision=3)
 first = measured.iloc[0]
 worst = measured["load"].max()
 Markdown(
-    f"Measured on {first['device']}, commit `{first['commit']}`, at most {worst:.1f} processes running"
+    f"Measured on {first['device']}, commit `{first['commit']}`, at a load of up to {worst:.1f}"
     + (": busy, so read the CPU columns. " if worst > 1.5 else ". ")
     + f"All {len(results)} values are in `{file}`."
 )
