@@ -80,12 +80,13 @@ chapters: $(EXECUTED)
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md enhancelib/cli.py enhancelib/train.py
+$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
-	mkdir -p $(RUN)/book/notebooks
+	mkdir -p $(RUN)/book/notebooks $(RUN)/book/reference
 	cp $(EXECUTED) $(RUN)/book/notebooks
+	"$(BIN)/python" tools/api_page.py > $(RUN)/book/reference/api.md
 	jupyter-book build $(RUN)/book --path-output $(dir $(SITE)) --all -W --keep-going --quiet
 	@# What the players load: the files that these notebooks name, and no older ones.
 	mkdir -p $(SITE)/html/listen
