@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -331,21 +331,27 @@ class PyTorchBackend(Backend):
         return enhanced.contiguous().numpy(), [state.contiguous().numpy() for state in kept]
 
 
+_STANDARD_ERROR = threading.Lock()
+
+
 @contextlib.contextmanager
 def quiet_runtime() -> Iterator[None]:
     """Drop what native code prints on standard error: LiteRT announces its delegate there.
 
-    Errors are not lost: they arrive as exceptions.
+    Errors are not lost: they arrive as exceptions. One thread at a time, since the descriptor is
+    that of the process.
     """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    try:
+    with _STANDARD_ERROR, contextlib.ExitStack() as stack:
+        try:
+            kept = os.dup(2)
+        except OSError:  # a program without standard error
+            yield
+            return
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
         yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def describe(model, *, preset: str, checkpoint_sha256: str = "", licence: str = "MIT") -> Metadata:

@@ -77,7 +77,7 @@ def enhance_file(
     format: str | None = None,
     limit: bool = False,
     overwrite: bool = False,
-    threads: int = 1,
+    threads: int | None = None,
     progress: bool = False,
 ) -> Enhanced:
     """Enhance one file; rate, channels, length and tags stay.

@@ -7,6 +7,7 @@ and does both.
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def as_backend(model: Backend | PathLike | None) -> Backend:
 
 
 def open_model(
-    path: PathLike | None = None, model_type: str | None = None, *, threads: int | None = 1
+    path: PathLike | None = None, model_type: str | None = None, *, threads: int | None = None
 ) -> Backend:
     """Open a model file in its runtime.
 
@@ -67,8 +68,8 @@ def open_model(
             (LiteRT), ``.pt`` (TorchScript); ``None`` takes :func:`default_model`.
         model_type: ``"pytorch"``, ``"onnx"``, ``"tflite"`` or ``"torchscript"``; ``None`` goes by
             the suffix.
-        threads: for the runtime; PyTorch's count is that of the whole process and ``None`` leaves
-            it alone.
+        threads: of the runtime; ``None``: one, but PyTorch, whose count is that of the whole
+            process, is left alone.
 
     Raises:
         ModelError: the file is missing, damaged, foreign or of another type, or its runtime is not
@@ -91,7 +92,7 @@ def open_model(
 
 
 def open_stream(
-    path: PathLike | None = None, model_type: str | None = None, *, threads: int | None = 1
+    path: PathLike | None = None, model_type: str | None = None, *, threads: int | None = None
 ) -> Backend:
     """Open a model that can stream: the file itself, or its ``.stream`` sibling.
 
@@ -119,9 +120,9 @@ def default_model(model_type: str | None = None, *, preset: str = DEFAULT_PRESET
     kinds = DEFAULT_ORDER if model_type is None else (_known(model_type),)
     for folder in _MODEL_FOLDERS:
         for kind in kinds:
-            stream = "" if kind == "pytorch" else ".stream"
-            for suffix in SUFFIXES[kind]:
-                path = folder / f"{preset}{stream}{suffix}"
+            middles = ("",) if kind == "pytorch" else (".stream", ".int8.stream")
+            for middle, suffix in itertools.product(middles, SUFFIXES[kind]):
+                path = folder / f"{preset}{middle}{suffix}"
                 if path.is_file():
                     return path
     wanted = f" of type {model_type}" if model_type else ""

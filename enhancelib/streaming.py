@@ -10,6 +10,7 @@ Nothing here imports PyTorch, TensorFlow or librosa; with an ONNX or a TFLite fi
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import dataclass
@@ -39,14 +40,16 @@ def enhance_wave(wave: Wave, model: Backend | PathLike | None = None, *, sample_
         Wave of the same shape, aligned with the input.
 
     Raises:
-        InputError: the wave is none, its rate is not the model's, or it is longer than a clip graph
-            of fixed length takes.
-        ModelError: as :func:`enhancelib.modelfiles.open_model`.
+        InputError: the wave is none, or its rate is not the model's.
+        ModelError: as :func:`enhancelib.modelfiles.open_model`, or the wave is longer than the clip
+            file takes and its ``.stream`` sibling is not there.
     """
     wave, backend = check_wave(wave), as_backend(model)
     _check_model_rate(sample_rate, backend)
-    if backend.clip:
+    if backend.clip and wave.shape[1] <= (backend.clip_samples or math.inf):
         return backend.run_clip(wave)
+    if not backend.stream:
+        backend = open_stream(backend.path)
     engine = FrameEngine(backend, wave.shape[0])
     return np.concatenate([engine.push(wave), engine.finish()], axis=1)
 
@@ -94,7 +97,7 @@ class RealTimeAudioEnhancer:
         queue_samples: most samples that may wait for the worker.
         max_wait_s: longest that a threaded call waits for the worker; ``None``: as long as its
             chunk lasts; 0 for an audio callback.
-        threads: of the model's runtime.
+        threads: of the model's runtime; ``None`` as in :func:`enhancelib.modelfiles.open_model`.
 
     Raises:
         ModelError: the model cannot be opened or cannot stream.
@@ -112,7 +115,7 @@ class RealTimeAudioEnhancer:
         queue_delay_samples: int = 1024,
         queue_samples: int = 44100,
         max_wait_s: float | None = None,
-        threads: int | None = 1,
+        threads: int | None = None,
     ):
         if model_path is None or isinstance(model_path, str | os.PathLike):
             self._backend = open_stream(model_path, model_type, threads=threads)
@@ -166,8 +169,9 @@ class RealTimeAudioEnhancer:
             return
         self.reset()
         self._threaded = True
-        bins = self._backend.metadata.hop_length + 1  # a runtime's first call is its slowest
-        self._backend.step(np.zeros((1, bins, 2), np.float32), self._backend.initial_state())
+        bins, states = self._backend.metadata.hop_length + 1, self._backend.initial_state()
+        for _ in range(3):  # a runtime's first calls are its slowest: it plans, it compiles
+            self._backend.step(np.zeros((1, bins, 2), np.float32), states)
 
     def stop_processing(self) -> None:
         """End the worker thread; :meth:`flush` still returns the rest of its stream."""

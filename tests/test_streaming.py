@@ -5,12 +5,14 @@ import sys
 import textwrap
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from enhancelib import modelfiles
 from enhancelib.backends import Backend
 from enhancelib.errors import InputError, ModelError
 from enhancelib.modelfiles import default_model, open_model, open_stream
@@ -37,7 +39,7 @@ def music(samples: int, channels: int = 2, seed: int = 0) -> np.ndarray:
 @pytest.fixture(scope="module")
 def backends(small_exports):
     folder, _ = small_exports
-    return {kind: open_stream(folder / name, kind) for kind, name in FILES.items()}
+    return {kind: open_stream(folder / name, kind, threads=1) for kind, name in FILES.items()}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +85,7 @@ def test_chunks_of_one_sample_and_of_a_minute(backends, offline, kind):
     enhancer = RealTimeAudioEnhancer(backends[kind])
     out = play(enhancer, wave, [1])
     np.testing.assert_allclose(out[:, 127:], offline(wave), atol=ROUNDING)
-    seconds = 60 if kind in ("onnx", "tflite") else 5  # PyTorch is slow frame by frame
+    seconds = 60 if kind in ("onnx", "tflite") else 2  # PyTorch is slow frame by frame
     minute = music(seconds * RATE, 1)[0]
     out = play(enhancer, minute, [len(minute)])
     np.testing.assert_allclose(out[127:], offline(minute[None])[0], atol=ROUNDING)
@@ -326,6 +328,32 @@ def test_a_clip_file_opens_its_stream_sibling(small_exports, tmp_path, suffix):
     assert "\n" not in str(caught.value)
 
 
+def test_a_clip_file_of_fixed_length_streams_longer_waves(small_exports, offline, tmp_path):
+    path = small_exports[0] / "small.tflite"
+    wave = music(70_000)
+    np.testing.assert_allclose(
+        enhance_wave(wave, path, sample_rate=RATE), offline(wave), atol=ROUNDING
+    )
+    alone = tmp_path / path.name
+    alone.write_bytes(path.read_bytes())
+    with pytest.raises(ModelError, match=r"small\.stream\.tflite"):
+        enhance_wave(wave, alone, sample_rate=RATE)
+
+
+def test_opening_a_checkpoint_leaves_pytorchs_threads_alone(small_exports):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        RealTimeAudioEnhancer(small_exports[0] / "small.safetensors")
+        assert torch.get_num_threads() == 3
+        RealTimeAudioEnhancer(small_exports[0] / "small.safetensors", threads=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("kind", FILES)
 @pytest.mark.parametrize("keep", [0.0, 0.3, 0.999])
 def test_truncated_files(small_exports, tmp_path, kind, keep):
@@ -377,6 +405,8 @@ def test_default_model_is_the_published_one_or_named_in_the_error(tmp_path, monk
     assert default_model().name == "fullband-44k.stream.tflite"
     with pytest.raises(ModelError, match="onnx"):
         default_model("onnx")
+    (tmp_path / "fullband-44k.int8.stream.onnx").touch()
+    assert default_model("onnx").name == "fullband-44k.int8.stream.onnx"
 
 
 def test_timeline_holes():
@@ -432,12 +462,13 @@ def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
 
 @pytest.fixture(scope="module")
 def full_size_exports(tmp_path_factory):
-    import torch
-
+    """The published files, or ones of the same size where none are published."""
+    published = Path(modelfiles.__file__).parent / "pretrained"
+    if all((published / f"fullband-44k.stream.{s}").exists() for s in ("onnx", "tflite")):
+        return published
     from enhancelib.export import export_model
     from enhancelib.model import AudioUNet
 
-    torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("full")
     model = AudioUNet.from_preset("fullband-44k")
     formats = ("onnx", "tflite")
