@@ -6,13 +6,12 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["plotting"],
+    submodules=["compression", "plotting", "provenance"],
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
         "bandwidth": ["bandwidth_hz"],
         "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results"],
         "codecs": ["degrade", "encode", "standard_conditions"],
-        "compression": ["compress"],
         "data": ["PairDataset", "prepare", "read_manifest"],
         "errors": ["EnhanceError"],
         "evaluation": ["evaluate", "oracle_mask"],

@@ -146,6 +146,9 @@ axes = el.plotting.bars(
 )
 el.plotting.save_figure(axes.figure, "02_held_out", figures_dir=figures_dir)
 
+# %% [markdown]
+# Over all conditions, and against what the run promised:
+
 # %%
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
 worst = held_out["loss"].sub(held_out["untreated"]).idxmax()
@@ -195,7 +198,7 @@ run = {
     "validation loss": round(result.best_loss, 4),
     "seed": seed,
 }
-pd.Series(run | el.provenance("make book"), name="run").to_frame()
+pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 
 # %% [markdown]
 # ## Take-away
