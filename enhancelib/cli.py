@@ -34,7 +34,7 @@ class _OneLineErrors(TyperGroup):
         except OSError as error:
             if error.filename is None:
                 raise
-            message = f"{error.filename}: {error.strerror}"
+            message = f"{error.filename}: {error.strerror}; check the path and its permissions"
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(1)
 

@@ -90,7 +90,8 @@ def train_model(
         progress: show a bar.
 
     Raises:
-        ConfigError: the folder holds a run with other settings, or a split is empty.
+        ConfigError: the folder holds a run with other settings, a split is empty, or the training
+            diverged.
     """
     config = config or TrainingConfig()
     folder = Path(checkpoint_dir)
@@ -125,6 +126,11 @@ def train_model(
             *loaders,
             ckpt_path=last if last.exists() else None,
             weights_only=True,
+        )
+    if recorder.best_epoch < 0:
+        raise ConfigError(
+            f"{folder}: the loss is no number in any epoch; lower learning_rate "
+            f"({config.learning_rate}) and pass overwrite to start anew"
         )
     result = TrainingResult(
         checkpoint=recorder.checkpoint,

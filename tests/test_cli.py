@@ -475,6 +475,21 @@ def test_train_needs_three_pieces_and_leaves_no_trace(song, tmp_path):
     assert not checkpoints.exists()
 
 
+def test_a_training_that_diverges_says_so(tmp_path):
+    folder, config = tmp_path / "music", tmp_path / "config.json"
+    folder.mkdir()
+    for seed in range(3):
+        soundfile.write(folder / f"{seed}.wav", music(0.6, seed=seed), 22050)
+    quick = ("--duration", "0.6", "--condition", "noise-white-20db", "--sample_rate", "22050")
+    pairs = ("--output_dir", tmp_path / "pairs")
+    assert run("prepare", "--input_dir", folder, *pairs, *quick).exit_code == 0
+    config.write_text(
+        '{"learning_rate": 1e30, "epochs": 2, "base_channels": 4, "depth": 2, "crop_seconds": 0.5}'
+    )
+    line = refused("train", *pairs, "--checkpoint_dir", tmp_path / "run", "--config", config)
+    assert "learning_rate" in line
+
+
 # ---------------------------------------------------------------- export and benchmark
 
 
