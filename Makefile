@@ -27,7 +27,7 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve corpus soak format lint test lock clean
+.PHONY: help environment browser notebooks chapters book serve corpus soak format lint test corpus soak lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -118,6 +118,12 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 
 test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest
+
+corpus: $(ENVIRONMENT)  ## Render the free training corpus into data/corpus
+	"$(BIN)/python" tools/corpus.py data/corpus
+
+soak: $(ENVIRONMENT)  ## Measure making and reading pairs at scale (a quarter of an hour)
+	"$(BIN)/python" tools/soak.py
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py
