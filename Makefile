@@ -119,12 +119,6 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest
 
-corpus: $(ENVIRONMENT)  ## Render the free training corpus into data/corpus
-	"$(BIN)/python" tools/corpus.py data/corpus
-
-soak: $(ENVIRONMENT)  ## Measure making and reading pairs at scale (a quarter of an hour)
-	"$(BIN)/python" tools/soak.py
-
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py
 
