@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from playwright.sync_api import sync_playwright
 
@@ -194,6 +195,19 @@ def test_pages_fit_a_phone_in_light_and_dark(html, open_page, scheme):
         widths[name] = page.evaluate("document.documentElement.scrollWidth")
         page.context.close()
     assert {name: width for name, width in widths.items() if width > PHONE["width"]} == {}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_barrier_for_readers(html, open_page, scheme):
+    """axe-core finds nothing serious: contrast, names of controls, order of headings, …"""
+    barriers = []
+    for name in pages(html):
+        page = open_page(name, color_scheme=scheme)
+        for violation in Axe().run(page).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                barriers.append((name, violation["id"], violation["nodes"][0]["html"]))
+        page.context.close()
+    assert barriers == []
 
 
 def test_reference_lists_every_public_name(html):
