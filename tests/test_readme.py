@@ -142,11 +142,13 @@ def test_the_first_30_lines_tell_input_and_output_and_two_commands():
 
 
 def test_every_path_is_there(root):
-    named = set(re.findall(r"`([\w./-]+)`", README)) | set(re.findall(r"\]\(([^:)]+)\)", README))
+    named = set(re.findall(r"`([\w./-]+)`|\]\(([^:)]+)\)|src=\"([^\"]+)\"", README))
+    named = {name for names in named for name in names if name}
     paths = {name for name in named if "/" in name or re.search(r"\.\w+$", name)}
     paths -= MADE_LATER | {name for name in paths if name.startswith("enhancer.")}
     paths -= {name for name in paths if name.startswith("enhancelib.")}
     assert len(paths) > 15
+    assert any(path.startswith("figures/0") for path in paths), "no picture"
     assert not {path for path in paths if not (root / path).exists()}
 
 
