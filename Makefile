@@ -53,7 +53,7 @@ $(ENVIRONMENT):
 	@echo "Installing $$(grep -c == requirements.lock) packages (4.5 GB, minutes on a first run)"
 	"$(BIN)/python" -m pip install --progress-bar off --no-deps -r requirements.lock
 	"$(BIN)/python" -m pip install -c requirements.lock $(TORCH) $(TORCH_INDEX:%=--extra-index-url %)
-	PYTHONPATH= "$(BIN)/python" -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONPATH= "$(BIN)/python" -m pip install -qq --no-deps --no-build-isolation --editable .
 	@# librosa compiles on first use; done once here, since parallel first runs damage its cache.
 	"$(BIN)/python" tools/warm_up.py
 	@touch $@
