@@ -1,0 +1,136 @@
+"""Quantise TensorFlow Lite files with ai-edge-quantizer; see :mod:`enhancelib.quantisation`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_quantizer import qtyping, quantizer
+from ai_edge_quantizer.qtyping import TFLOperationName as Operation
+from ai_edge_quantizer.recipe import AlgorithmName
+from ai_edge_quantizer.recipe_manager import RecipeManager
+
+from enhancelib.calibration import LayerRange, Node, spread
+
+_KINDS = {
+    "CONV_2D": "convolution",
+    "DEPTHWISE_CONV_2D": "convolution",
+    "CONCATENATION": "join",
+    "RESHAPE": "copy",
+    "TRANSPOSE": "copy",
+    "PAD": "copy",
+    "SLICE": "copy",
+    "BROADCAST_TO": "copy",
+}
+_CONVOLUTIONS = (Operation.CONV_2D, Operation.DEPTHWISE_CONV_2D)
+_OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if name.isupper()}
+_RELU = schema.ActivationFunctionType.RELU
+
+
+def write_float16(source: Path, target: Path) -> None:
+    """Convolutions' weights in 16 bits, everything computed in float32."""
+    half = qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT)
+    cast = qtyping.OpQuantizationConfig(
+        weight_tensor_config=half,
+        compute_precision=qtyping.ComputePrecision.FLOAT,
+        explicit_dequantize=True,
+    )
+    recipe = RecipeManager()
+    for operation in _CONVOLUTIONS:
+        recipe.add_quantization_config(
+            regex=".*",
+            operation_name=operation,
+            op_config=cast,
+            algorithm_key=AlgorithmName.FLOAT_CASTING,
+        )
+    _apply(recipe, source, target)
+
+
+def write_weights(source: Path, target: Path) -> None:
+    """Convolutions' weights in 8 bits, everything computed in float."""
+    _apply(_weights_recipe(), source, target)
+
+
+def write_dynamic(source: Path, target: Path) -> None:
+    """Dense convolutions of the U-Net in 8 bits with ranges found in use; weights all in 8 bits."""
+    recipe = _weights_recipe()
+    blocks = ".*(CausalBlock|BandScale).*"  # operators are named after PyTorch's modules
+    recipe.add_dynamic_config(regex=blocks, operation_name=Operation.CONV_2D, num_bits=8)
+    _apply(recipe, source, target)
+
+
+def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> None:
+    """Every operator in 8 bits (activations signed) whose tensors all have a known range."""
+    tensors, operators = _graph(source)
+    constants = {name for name, has_data in tensors.items() if has_data}
+    ranges = spread(operators, layers, path=source)
+    known = constants | set(ranges)
+    recipe = _weights_recipe()
+    for node in operators:
+        if {*node.inputs, *node.outputs} <= known and not {*node.outputs} <= constants:
+            recipe.add_static_config(
+                regex=f"^{re.escape(node.outputs[0])};?$",
+                operation_name=Operation.ALL_SUPPORTED,
+                activation_num_bits=8,
+                weight_num_bits=8,
+            )
+    statistics = {
+        name: {"min": np.float32([[[[low]]]]), "max": np.float32([[[[high]]]])}
+        for name, (low, high) in ranges.items()
+    }
+    _apply(recipe, source, target, statistics)
+
+
+def _weights_recipe() -> RecipeManager:
+    recipe = RecipeManager()
+    for operation in _CONVOLUTIONS:
+        recipe.add_weight_only_config(regex=".*", operation_name=operation, num_bits=8)
+    return recipe
+
+
+def _apply(
+    recipe: RecipeManager, source: Path, target: Path, statistics: dict | None = None
+) -> None:
+    tool = quantizer.Quantizer(str(source), recipe.get_quantization_recipe())
+    tool.quantize(statistics, enable_progress_report=False).export_model(str(target))
+    _shorten_names(target)
+
+
+def _shorten_names(path: Path) -> None:
+    """Number the tensors inside the graph: their names tell PyTorch's call stack, 100 kB of it."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    outside = {*graph.inputs, *graph.outputs}
+    for index, tensor in enumerate(graph.tensors):
+        if index not in outside:
+            tensor.name = str(index)
+    builder = flatbuffers.Builder(path.stat().st_size)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.unlink()  # the tool had marked it executable
+    path.write_bytes(builder.Output())
+
+
+def _graph(path: Path) -> tuple[dict[str, bool], list[Node]]:
+    """Tensors by name, each with whether it is a constant, and the operators in order."""
+    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    graph = model.subgraphs[0]
+    names = [tensor.name.decode() for tensor in graph.tensors]
+    filled = [model.buffers[tensor.buffer].data is not None for tensor in graph.tensors]
+    operators = []
+    for each in graph.operators:
+        code = model.operatorCodes[each.opcodeIndex]
+        kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        activation = getattr(each.builtinOptions, "fusedActivationFunction", None)
+        operators.append(
+            Node(
+                _KINDS.get(kind, ""),
+                tuple(names[i] for i in each.inputs if i >= 0),
+                tuple(names[i] for i in each.outputs),
+                relu=activation == _RELU,
+            )
+        )
+    return dict(zip(names, filled, strict=True)), operators
