@@ -22,7 +22,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "listening_tests": ["abx_result", "mushra_result"],
         "masking": ["noise_to_mask"],
         "metrics": ["METRICS", "score"],
-        "model": ["AudioUNet"],
+        "model": ["AudioUNet", "checkpoint_sha256"],
         "provenance": ["write_results"],
         "streaming": ["RealTimeAudioEnhancer", "enhance_wave"],
         "restoration": ["TrainingConfig"],

@@ -4,11 +4,18 @@
 - Fewer bits in an exported file: :func:`to_float16`, :func:`quantize_weights`,
   :func:`quantize_dynamic` and, with ranges from :func:`calibrate`, :func:`quantize_static`.
 - Fewer bits already in training: :func:`quantization_aware_training`.
-- What it comes to: :func:`macs_per_second`, :func:`compressed_bytes`.
+- What it comes to: :func:`measure_files`, :func:`deviation_db`, :func:`macs_per_second`,
+  :func:`compressed_bytes`; :func:`rounding` lets a network compute as if in 8 bits.
 """
 
 from enhancelib.calibration import calibrate
-from enhancelib.pruning import compressed_bytes, macs_per_second, prune, prune_channels
+from enhancelib.footprint import (
+    compressed_bytes,
+    deviation_db,
+    macs_per_second,
+    measure_files,
+)
+from enhancelib.pruning import prune, prune_channels
 from enhancelib.quantisation import (
     quantize_dynamic,
     quantize_pytorch,
@@ -16,13 +23,15 @@ from enhancelib.quantisation import (
     quantize_weights,
     to_float16,
 )
-from enhancelib.retraining import fine_tune, quantization_aware_training
+from enhancelib.retraining import fine_tune, quantization_aware_training, rounding
 
 __all__ = [
     "calibrate",
     "compressed_bytes",
+    "deviation_db",
     "fine_tune",
     "macs_per_second",
+    "measure_files",
     "prune",
     "prune_channels",
     "quantization_aware_training",
@@ -30,5 +39,6 @@ __all__ = [
     "quantize_pytorch",
     "quantize_static",
     "quantize_weights",
+    "rounding",
     "to_float16",
 ]

@@ -10,17 +10,13 @@ arXiv:2301.12900), so what remains is an ordinary, narrower network.
 from __future__ import annotations
 
 import copy
-import gzip
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
-from torch.utils.flop_counter import FlopCounterMode
 
-from enhancelib.audio import PathLike
 from enhancelib.errors import ConfigError
 from enhancelib.model import AudioUNet, ModelConfig
 
@@ -116,21 +112,6 @@ def prune_channels(
         weights[name] = value
     narrow.load_state_dict(weights)
     return narrow.eval()
-
-
-def macs_per_second(model: AudioUNet) -> float:
-    """Multiplications with addition that the network needs for a second of audio, per channel.
-
-    All of it: Fourier transforms and convolutions, as PyTorch counts them.
-    """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 1, model.config.sample_rate))
-    return counter.get_total_flops() / 2
-
-
-def compressed_bytes(path: PathLike) -> int:
-    """Size of a file after gzip: what zeros save on the way to a device, not on it."""
-    return len(gzip.compress(Path(path).read_bytes(), compresslevel=9, mtime=0))
 
 
 def _check(sparsity: float, method: str) -> None:

@@ -28,14 +28,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from enhancelib.audio import PathLike, Wave
-from enhancelib.backends import Backend, quiet_runtime
+from enhancelib.backends import quiet_runtime
 from enhancelib.errors import ModelError
 from enhancelib.export import ExportResult, check_music, partial_file
+from enhancelib.footprint import deviation_db
 from enhancelib.modelfiles import open_model, stream_path
-from enhancelib.streaming import enhance_wave
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,8 +68,9 @@ def quantize_weights(path: PathLike, **options: object) -> list[ExportResult]:
         **options: ``music``, waves (channels, samples) at the model's rate to measure the error on
             (default: :func:`enhancelib.export.check_music`); ``reference``, the whole-clip model
             file that it is measured against (default: ``path``); ``max_error_db``, the largest
-            error, in dB below the signal (default: :data:`MAX_ERROR_DB`); ``overwrite``, whether
-            existing files may be replaced (default: no).
+            error, in dB below the signal (default: :data:`MAX_ERROR_DB`); ``output_dir``, where the
+            new files go (default: beside ``path``); ``overwrite``, whether existing files may be
+            replaced (default: no).
 
     Returns:
         The new files, each with its error.
@@ -139,21 +138,6 @@ def variant_path(path: PathLike, variant: str) -> Path:
     return path.with_name(f"{path.stem.removesuffix('.stream')}.{variant}{stream}{path.suffix}")
 
 
-def deviation_db(estimate: Backend, reference: Backend, music: Sequence[Wave]) -> float:
-    """Power of the difference between two models' outputs, in dB below the second one's."""
-    error = signal = 0.0
-    rate = reference.metadata.sample_rate
-    limit = min(
-        (each.clip_samples for each in (estimate, reference) if each.clip_samples), default=None
-    )
-    for wave in music:
-        wanted = enhance_wave(wave[:, :limit], reference, sample_rate=rate).astype(np.float64)
-        got = enhance_wave(wave[:, :limit], estimate, sample_rate=rate)
-        error += float(np.sum(np.square(got - wanted)))
-        signal += float(np.sum(np.square(wanted)))
-    return 10 * float(np.log10(max(error, 1e-30) / max(signal, 1e-30)))
-
-
 def _writers(name: str, *suffixes: str, **arguments: object) -> dict[str, Writer]:
     """By suffix, the function of this name in the module for the format; imported when called."""
 
@@ -177,6 +161,7 @@ def _derive(
     music: Sequence[Wave] | None = None,
     reference: PathLike | None = None,
     max_error_db: float = MAX_ERROR_DB,
+    output_dir: PathLike | None = None,
     overwrite: bool = False,
 ) -> list[ExportResult]:
     """Write a variant of a clip file and of its streaming sibling; each is checked first."""
@@ -191,7 +176,9 @@ def _derive(
         music, checked_on = check_music(clip.metadata.sample_rate)
     wanted = open_model(reference or path)
     sources = [each for each in (path, stream_path(path)) if each.is_file()]
-    targets = [variant_path(each, variant) for each in sources]
+    folder = path.parent if output_dir is None else Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [folder / variant_path(each, variant).name for each in sources]
     for target in targets:
         if target.exists() and not overwrite:
             raise ModelError(f"{target}: exists already; pass overwrite to replace it")

@@ -102,7 +102,12 @@ def _apply(
 
 def _shorten_names(path: Path) -> None:
     """Number the tensors inside the graph: their names tell PyTorch's call stack, 100 kB of it."""
-    model = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    content = path.read_bytes()
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # the tool keeps large constants behind the flatbuffer
+            data = content[buffer.offset : buffer.offset + buffer.size]
+            buffer.data, buffer.offset, buffer.size = np.frombuffer(data, np.uint8), 0, 0
     graph = model.subgraphs[0]
     outside = {*graph.inputs, *graph.outputs}
     for index, tensor in enumerate(graph.tensors):

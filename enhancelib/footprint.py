@@ -1,0 +1,141 @@
+"""What a model file costs and how far its output strays: size, work, deviation."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from enhancelib.audio import PathLike, Wave
+from enhancelib.backends import Backend
+from enhancelib.errors import InputError
+from enhancelib.model import AudioUNet
+from enhancelib.modelfiles import as_backend
+from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.streaming import enhance_wave
+
+if TYPE_CHECKING:
+    import pandas
+
+UNITS = {
+    "size": "MB",
+    "size_gzip": "MB",
+    "error": "dB",
+    "parameters": "1",
+    "zeros": "1",
+    "macs": "1/s",
+}
+"""What :func:`measure_files` measures, each with its unit; the last three of checkpoints only."""
+
+
+def measure_files(
+    paths: Sequence[PathLike],
+    *,
+    reference: PathLike,
+    music: Sequence[Wave],
+    seed: int = 0,
+    command: str = "enhancelib.compression.measure_files",
+) -> pandas.DataFrame:
+    """Size of model files and how far their output strays from the reference's.
+
+    Args:
+        paths: model files, of any format.
+        reference: the model file they were made from.
+        music: waves (channels, samples) at the model's rate.
+        seed: of whatever was random in making the files, for the column of that name.
+        command: what a reader runs to measure this again.
+
+    Returns:
+        A row per file and measure, with the columns of
+        :data:`enhancelib.provenance.RESULT_COLUMNS`: ``size`` and ``size_gzip`` (10^6 bytes),
+        ``error`` (:func:`deviation_db`), and of checkpoints ``parameters``, ``zeros`` (share of
+        them) and ``macs`` (:func:`macs_per_second`).
+    """
+    import pandas
+
+    wanted = as_backend(reference)
+    rows = []
+    for path in map(Path, paths):
+        backend = as_backend(path)
+        values = {
+            "size": path.stat().st_size / 1e6,
+            "size_gzip": compressed_bytes(path) / 1e6,
+            "error": deviation_db(backend, wanted, music),
+        }
+        if backend.model_type == "pytorch":
+            values |= _of_network(AudioUNet.load(path))
+        shared = {
+            "piece": "all",
+            "condition": "all",
+            "system": path.name,
+            "preset": backend.metadata.preset,
+            "checkpoint_sha256": backend.metadata.checkpoint_sha256,
+            "seed": seed,
+            **provenance(command),
+        }
+        rows += [
+            {**shared, "metric": name, "value": value, "unit": UNITS[name]}
+            for name, value in values.items()
+        ]
+    return pandas.DataFrame(rows, columns=RESULT_COLUMNS)
+
+
+def _of_network(model: AudioUNet) -> dict[str, float]:
+    zeros = sum(int((parameter == 0).sum()) for parameter in model.parameters())
+    return {
+        "parameters": model.num_parameters,
+        "zeros": zeros / model.num_parameters,
+        "macs": macs_per_second(model),
+    }
+
+
+def deviation_db(
+    estimate: Backend | PathLike | AudioUNet,
+    reference: Backend | PathLike | AudioUNet,
+    music: Sequence[Wave],
+) -> float:
+    """Power of the difference between two models' outputs, in dB below the second one's.
+
+    Where one of them takes clips of a fixed length only, longer music is cut to it.
+
+    Args:
+        estimate: a model file, an opened one, or a network.
+        reference: the same.
+        music: waves (channels, samples) at their rate; the powers are summed over all of it.
+
+    Raises:
+        InputError: there is no music.
+    """
+    if not len(music):
+        raise InputError("music: nothing to compare the models on; pass a few seconds of it")
+    models = as_backend(estimate), as_backend(reference)
+    limit = min((each.clip_samples for each in models if each.clip_samples), default=None)
+    error = signal = 0.0
+    for wave in music:
+        got, wanted = (
+            enhance_wave(wave[:, :limit], model, sample_rate=model.metadata.sample_rate)
+            for model in models
+        )
+        error += float(np.sum(np.square(got - wanted.astype(np.float64))))
+        signal += float(np.sum(np.square(wanted, dtype=np.float64)))
+    return 10 * float(np.log10(max(error, 1e-30) / max(signal, 1e-30)))
+
+
+def macs_per_second(model: AudioUNet) -> float:
+    """Multiplications with addition that the network needs for a second of audio, per channel.
+
+    All of it: Fourier transforms and convolutions, as PyTorch counts them.
+    """
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 1, model.config.sample_rate))
+    return counter.get_total_flops() / 2
+
+
+def compressed_bytes(path: PathLike) -> int:
+    """Size of a file after gzip: what zeros save on the way to a device, not on it."""
+    return len(gzip.compress(Path(path).read_bytes(), compresslevel=9, mtime=0))

@@ -1,0 +1,393 @@
+# %% [markdown]
+# # Smaller and faster, at what price?
+#
+# A network that fits a phone is one that was made to fit. This chapter takes the checkpoint that
+# the second chapter trained, writes it in the formats that phones run, and then takes things away:
+# bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured on
+# music the network has never met.
+#
+# **You will hear** a test piece through the full network and through its 8-bit version. **You will
+# see** what every variant weighs, how far its output strays, and which one is worth carrying.
+
+# %% [markdown]
+# Every setting of the chapter stands in the next cell. It reads the pairs and the checkpoint that
+# the first two chapters left in `run_dir`.
+
+# %% tags=["parameters"]
+input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
+run_dir: str = "data/runs/default"  # where this run keeps what it makes
+figures_dir: str = "figures"  # where figures are saved
+preset: str = "fullband-44k"  # whose checkpoint is made smaller
+formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
+calibration_clips: int = 18  # training segments on which activations are measured
+sparsities: str = "0.3,0.5,0.7,0.9"  # shares of weights or channels to remove
+tuned_sparsities: str = "0.5"  # after which of these to fine-tune
+tuning_steps: int = 16  # batches of fine-tuning
+qat_steps: int = 16  # batches of training with 8-bit arithmetic
+batch_size: int = 8  # segments per batch
+conditions: str = "lossless,sbc-20,mp3-64"  # under which quality is measured
+max_pieces: int = 3  # test pieces on which quality is measured; 0 takes all
+excerpt_s: float = 3.0  # from the middle of each piece, in seconds
+seed: int = 0  # of random pruning, order and noise
+
+# %%
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+import enhancelib as el
+
+smaller = el.compression
+run = Path(run_dir)
+manifest, checkpoint = run / "pairs" / "manifest.csv", run / "checkpoint" / f"{preset}.safetensors"
+for file, chapter in ((manifest, "01_data_synthesis"), (checkpoint, "02_training")):
+    if not file.exists():
+        raise el.EnhanceError(f"{file}: not there; run chapter {chapter} with this run_dir first")
+
+# %% [markdown]
+# ## Three formats
+#
+# *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
+# stays in PyTorch's world. Each comes as a whole-clip file and as a *stream* file that takes one
+# frame and hands its memory back. Every file is played through its own runtime on real music and
+# compared with PyTorch before it may appear: the error is given in dB below the signal, and 16-bit
+# audio ends at −98.
+
+# %% tags=["remove-stderr"]
+model = el.AudioUNet.load(checkpoint)
+sample_rate = model.config.sample_rate
+exports = run / "exports"
+written = el.export_model(
+    model,
+    exports,
+    preset=preset,
+    formats=formats.split(","),
+    checkpoint_sha256=el.checkpoint_sha256(checkpoint),
+    overwrite=True,
+)
+
+
+# %%
+def show(results: list) -> pd.DataFrame:
+    rows = [(each.path.name, each.bytes / 1e6, each.error_db) for each in results]
+    table = pd.DataFrame(rows, columns=["file", "size (MB)", "error (dB)"]).set_index("file")
+    return table.round({"size (MB)": 2, "error (dB)": 1})
+
+
+show(written)
+
+# %% [markdown]
+# ## Fewer bits
+#
+# A weight takes 32 bits. Three ways to spend 8 instead, or 16:
+#
+# - **weights only**: 8 bits in the file, float arithmetic. Smaller, no faster.
+# - **dynamic**: dense layers compute in 8 bits too; the range of what goes in is found anew each
+#   time.
+# - **static**: the whole U-Net computes in 8 bits, every range fixed beforehand.
+#
+# PyTorch's own dynamic quantisation is the one most tutorials show. It replaces linear layers, and
+# this network has none.
+
+# %% tags=["remove-stderr"]
+_, layers = smaller.quantize_pytorch(model)
+convolutions = sum(1 for layer in smaller.calibrate(model, [np.zeros((1, sample_rate))]))
+Markdown(
+    f"It took hold of **{layers} layers**; all {convolutions} convolutions, and so the whole "
+    f"network, stay as they are: 0 % smaller."
+)
+
+# %% [markdown]
+# Fixed ranges have to come from somewhere: from music. Eight bits divide a range into 256 steps. If
+# the range is too narrow, loud passages are clipped; if it is too wide, quiet ones fall between two
+# steps. The music is taken from the *training* split, under all conditions, a third of it once more
+# at full scale; the errors below are measured on the *test* split.
+
+# %%
+pairs = el.read_manifest(manifest)
+
+
+def clips(split: str, count: int) -> list[np.ndarray]:
+    chosen = pairs[pairs["split"] == split].sample(frac=1, random_state=seed)
+    turn = chosen.groupby("condition").cumcount()
+    files = chosen.iloc[turn.argsort(kind="stable")]["lossy"].head(count)
+    return [el.load(file)[0].mean(axis=0, keepdims=True) for file in files]
+
+
+def with_full_scale(waves: list[np.ndarray]) -> list[np.ndarray]:
+    return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
+
+
+held_out = clips("test", 9)
+
+# %% [markdown]
+# How much music does that take? The network computes as if in 8 bits, with ranges from ever more
+# clips.
+
+# %%
+errors = {}
+for count in sorted({1, 3, calibration_clips}):
+    for name, prepare in {"as they are": list, "some at full scale": with_full_scale}.items():
+        with smaller.rounding(model, smaller.calibrate(model, prepare(clips("train", count)))):
+            error = smaller.deviation_db(model, checkpoint, held_out)
+        errors[f"{count} clip{'s' * (count > 1)}", name] = error
+pd.Series(errors, name="error (dB)").unstack(sort=False).round(1)
+
+# %% [markdown]
+# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. What stays float
+# in all of them: the Fourier transforms, the arithmetic around the U-Net, and what goes into its
+# first layer and out of its last. Music spans 100 dB there, 8 bits span 48. The static files join
+# the exports, the others go to a folder for comparison.
+
+# %% tags=["remove-stderr"]
+ranges = smaller.calibrate(model, with_full_scale(clips("train", calibration_clips)))
+made = run / "compressed"
+options = {"music": held_out, "overwrite": True}
+quantised = []
+for path in (each.path for each in written if each.kind == "clip"):
+    if path.suffix in (".onnx", ".tflite"):
+        quantised += smaller.quantize_weights(path, output_dir=made, **options)
+        quantised += smaller.quantize_dynamic(path, output_dir=made, **options)
+        quantised += smaller.quantize_static(path, ranges, **options)
+    if path.suffix == ".tflite":
+        quantised += smaller.to_float16(path, **options)
+show(quantised)
+
+# %% [markdown]
+# ## Training with 8 bits in mind
+#
+# Rounding is a disturbance like any other, and a network can learn to live with it: in
+# *quantisation-aware training* every forward pass is rounded as the 8-bit file will round it, while
+# the gradient passes as if nothing had happened. The result is an ordinary checkpoint. Its 8-bit
+# file is compared with the float file it began as, so its error also contains what the extra
+# training changed for the better; the quality table further down tells the two apart.
+
+# %% tags=["remove-stderr"]
+settings = el.TrainingConfig(
+    batch_size=batch_size, crop_seconds=0.6, learning_rate=1e-4, warmup=0.2, seed=seed
+)
+aware = smaller.quantization_aware_training(model, manifest, ranges, settings, steps=qat_steps)
+aware.save(made / f"{preset}.qat.safetensors", overwrite=True)
+el.export_model(aware, made, preset=preset, formats=["onnx"], kinds=["clip"], overwrite=True)
+trained = smaller.quantize_static(
+    made / f"{preset}.onnx",
+    ranges,
+    variant="qat-int8",
+    reference=checkpoint,
+    **options,
+)
+show(trained)
+
+# %% [markdown]
+# ## Fewer weights
+#
+# *Unstructured* pruning sets single weights to zero, the smallest ones of each layer or, to see
+# whether the choice matters, any. *Structured* pruning removes whole channels, level by level. A
+# short fine-tuning lets the rest of the network take over.
+
+# %% tags=["remove-stderr"]
+pruned = {}
+for sparsity in (float(share) for share in sparsities.split(",")):
+    for method in ("magnitude", "random"):
+        pruned["weights", method, sparsity] = smaller.prune(
+            model, sparsity, method=method, seed=seed
+        )
+        pruned["channels", method, sparsity] = smaller.prune_channels(
+            model, sparsity, method=method, seed=seed
+        )
+tuned = {}
+for (kind, method, sparsity), network in pruned.items():
+    if str(sparsity) in tuned_sparsities.split(","):
+        tuned[kind, method, sparsity] = smaller.fine_tune(
+            network, manifest, settings, steps=tuning_steps, keep_zeros=kind == "weights"
+        )
+
+# %% [markdown]
+# The error against the full network, by how much was removed. It says how much the output changed,
+# not whether for the worse.
+
+# %%
+strayed = {}
+for (kind, method, sparsity), network in pruned.items():
+    error = smaller.deviation_db(network, model, held_out)
+    strayed.setdefault(f"{kind}, {method}", ([], []))
+    for axis, value in zip(strayed[f"{kind}, {method}"], (sparsity, error), strict=True):
+        axis.append(value)
+axes = el.plotting.curves(strayed, x_label="Share removed", y_label="Error (dB below the signal)")
+el.plotting.save_figure(axes.figure, "04_sparsity.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# Single weights that became zero are still there. Their file is as large as before and a dense
+# runtime multiplies by them as before; only a compressed download gets smaller. Removed channels
+# are gone for good: from the file, from the memory, from the work.
+
+# %% tags=["remove-stderr"]
+kept = {}
+for state, networks in (("", pruned), ("-tuned", tuned)):
+    for (kind, method, sparsity), network in networks.items():
+        name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
+        kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
+files = [checkpoint, *(each.path for each in (*written, *quantised, *trained)), *kept.values()]
+sizes = smaller.measure_files(
+    files,
+    reference=checkpoint,
+    music=held_out,
+    seed=seed,
+    command="notebooks/04_edge_optimization.py",
+)
+footprint = sizes.pivot(index="system", columns="metric", values="value")
+weights = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parameters", "macs"]]
+weights.assign(parameters=weights["parameters"].map("{:,.0f}".format)).rename(
+    columns={"size": "file (MB)", "size_gzip": "gzipped (MB)", "macs": "multiplications per s"}
+).style.format({"multiplications per s": "{:.3g}"}, precision=2)
+
+# %% [markdown]
+# ## What the promises weigh
+#
+# The README this project started from named four sizes. Beside them ours; a dash where this run
+# made no such file.
+
+# %%
+promised = {
+    "original, float32": (8, checkpoint.name, "size"),
+    "quantised, 8 bits (ONNX)": (2, f"{preset}.int8.onnx", "size"),
+    "quantised, 8 bits (TensorFlow Lite)": (2, f"{preset}.int8.tflite", "size"),
+    "half of the weights zero": (4, f"{preset}.weights-magnitude-0.5.safetensors", "size"),
+    "half of the weights zero, gzipped": (
+        4,
+        f"{preset}.weights-magnitude-0.5.safetensors",
+        "size_gzip",
+    ),
+    "half of the channels gone": (4, f"{preset}.channels-magnitude-0.5.safetensors", "size"),
+    "ONNX, float32": (6, f"{preset}.onnx", "size"),
+}
+ours = [footprint[column].get(name, float("nan")) for _, name, column in promised.values()]
+table = pd.DataFrame({"promised (MB)": [size for size, *_ in promised.values()], "ours (MB)": ours})
+table.set_index(pd.Index(promised, name="file")).style.format(precision=2, na_rep="–")
+
+# %% [markdown]
+# ## What it does to the music
+#
+# An output may stray and still be as good. So the variants go through the evaluation of the third
+# chapter: test pieces, real codecs, compared with the original. What counts is the difference from
+# the full network; for log-spectral distance (LSD) lower is better, for SI-SDR higher.
+
+# %% tags=["remove-stderr"]
+order = pairs[pairs["split"] == "test"].sort_values("piece").drop_duplicates("group")
+chosen = order.iloc[order.groupby("source").cumcount().argsort(kind="stable")]["piece"]
+clip_files = [each.path for each in (*written, *quantised, *trained) if each.kind == "clip"]
+in_doubt = [path for name, path in kept.items() if "tuned" in name or "-0.5" in name]
+systems = {path.name: path for path in (checkpoint, *clip_files, *in_doubt)}
+quality = el.evaluate(
+    {Path(name).stem: Path(input_dir) / name for name in chosen[: max_pieces or None]},
+    conditions.split(","),
+    systems,
+    metrics=["lsd", "si_sdr", "in_band_si_sdr"],
+    sample_rate=sample_rate,
+    excerpt_s=excerpt_s,
+    seed=seed,
+    cache_dir=run / "evaluation",
+    command="notebooks/04_edge_optimization.py",
+)
+results = pd.concat([sizes, quality], ignore_index=True)
+file = el.write_results(results, run / "results" / "04_edge_optimization.csv")
+
+# %% [markdown]
+# One row per variant: mean difference from the full network over pieces and conditions, and the
+# largest loss of *in-band* SI-SDR, which looks only at what the codec had left intact.
+
+# %%
+wide = quality.pivot(index=["metric", "condition", "piece"], columns="system", values="value")
+change = wide.sub(wide[checkpoint.name], axis=0)
+summary = footprint.loc[[*systems], ["size", "error"]].assign(
+    lsd=change.loc["lsd"].mean(),
+    si_sdr=change.loc["si_sdr"].mean(),
+    harm=-change.loc["in_band_si_sdr"].min(),
+)
+units = {
+    "size": "size (MB)",
+    "error": "error (dB)",
+    "lsd": "LSD (bel)",
+    "si_sdr": "SI-SDR (dB)",
+    "harm": "largest in-band loss (dB)",
+}
+summary.sort_values("size").rename(columns=units).style.format(precision=3)
+
+# %% [markdown]
+# Size against error. A variant is worth a look if no other is both smaller and closer: these lie on
+# the line.
+
+# %%
+shown = summary.drop(index=[checkpoint.name, *(n for n in summary.index if "channels" in n)])
+shown = shown[~shown.index.str.contains("weights-")].sort_values(["size", "error"])
+front = shown[shown["error"] < shown["error"].cummin().shift(fill_value=np.inf)]
+labels = {
+    name.removeprefix(f"{preset}."): tuple(row) for name, row in shown[["size", "error"]].iterrows()
+}
+axes = el.plotting.points(labels, x_label="File (MB)", y_label="Error (dB below the signal)")
+axes.plot(front["size"], front["error"], color="#6e6e73", linestyle=":", zorder=0)
+el.plotting.save_figure(axes.figure, "04_pareto.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# The one to carry is chosen by rule: the smallest file that, on every piece and under every
+# condition, loses less than 0.1 dB of in-band SI-SDR; if none is that good, the one that loses
+# least.
+
+# %%
+tolerance_db = 0.1
+candidates = summary.loc[[path.name for path in (*clip_files, *in_doubt)]]
+careful = candidates[candidates["harm"] < tolerance_db]
+best = careful["size"].idxmin() if len(careful) else candidates["harm"].idxmin()
+Markdown(f"That is **`{best}`**, one of {len(careful)} that keep the rule.")
+
+# %% [markdown]
+# ## Hear it
+#
+# The same piece, lossy, through the full network, through 8 bits, and the original.
+
+# %%
+piece = chosen.iloc[0]
+lossless, _ = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=2 * excerpt_s)
+lossy = el.degrade(lossless, conditions.split(",")[-1], sample_rate=sample_rate, seed=seed)
+int8 = exports / f"{preset}.int8.onnx"
+el.Player(
+    {
+        "lossy": lossy,
+        "float32": el.enhance_wave(lossy, model, sample_rate=sample_rate),
+        "int8": el.enhance_wave(lossy, int8, sample_rate=sample_rate),
+        "lossless": lossless,
+    },
+    sample_rate=sample_rate,
+    title=f"{conditions.split(',')[-1]}: {Path(piece).stem}",
+)
+
+# %% [markdown]
+# ## Take-away
+
+
+# %%
+def share(name: str, column: str, of: str) -> str:
+    return f"{100 * footprint[column][name] / footprint[column][of]:.0f} %"
+
+
+full, static = f"{preset}.onnx", f"{preset}.int8.onnx"
+narrow = [
+    name for name in kept if "channels-magnitude" in name and name.endswith("-tuned.safetensors")
+]
+lines = [
+    f"- 8 bits make the ONNX file {share(static, 'size', full)} of its size "
+    f"({footprint['size'][static]:.2f} MB) at an error of {footprint['error'][static]:.0f} dB, "
+    f"and change the SI-SDR by {summary['si_sdr'][static]:+.2f} dB.",
+    f"- By the rule above, the one to carry is `{best}` ({summary['size'][best]:.2f} MB; largest "
+    f"in-band loss {summary['harm'][best]:.2f} dB).",
+    "- Zeros save nothing until a file is compressed; removed channels save everywhere.",
+]
+for name in narrow:
+    lines.append(
+        f"- `{name}` needs {share(name, 'macs', checkpoint.name)} of the multiplications and "
+        f"changes the SI-SDR by {summary['si_sdr'][name]:+.2f} dB after {tuning_steps} batches of "
+        "fine-tuning."
+    )
+Markdown("\n".join([*lines, f"- All figures are kept in `{file}`."]))
