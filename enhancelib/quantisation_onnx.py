@@ -104,7 +104,7 @@ def _save(content: onnx.ModelProto, source: Path, target: Path) -> None:
 
 
 def _shorten_names(graph: onnx.GraphProto) -> None:
-    """Number the nodes and the tensors between them: their names are a fifth of the file."""
+    """Number the nodes and the tensors between them: their names take 60 kB."""
     outside = {value.name for value in (*graph.input, *graph.output)}
     numbers: dict[str, str] = {"": ""} | {name: name for name in outside}
     for tensor in graph.initializer:

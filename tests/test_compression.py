@@ -1,44 +1,22 @@
-"""Smaller networks: the real quantisers, pruning and retraining, on real music."""
+"""Fewer bits: ranges of activations, and the real quantisers on a small network and real music."""
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
-import torch_pruning
 from onnx import numpy_helper
+from small_network import RATE, error_db, network, real_music, run
 
-from enhancelib import audio, compression
+from enhancelib import compression
 from enhancelib.backends import Backend, tflite_metadata
 from enhancelib.calibration import LayerRange, Node, spread
-from enhancelib.codecs import degrade
-from enhancelib.data import PairDataset, prepare
-from enhancelib.errors import ConfigError, InputError, ModelError
+from enhancelib.errors import InputError, ModelError
 from enhancelib.export import export_model
-from enhancelib.losses import CombinedLoss
 from enhancelib.model import AudioUNet
-from enhancelib.modelfiles import as_backend, open_model, stream_path
-from enhancelib.pruning import _wiring, prunable
-from enhancelib.restoration import TrainingConfig
+from enhancelib.modelfiles import open_model, stream_path
 from enhancelib.retraining import rounding
 from enhancelib.streaming import enhance_wave
-
-RATE = 16000
-SMALL = {"base_channels": 8, "depth": 2, "sample_rate": RATE}
-SMALL |= {"frame_length": 256, "hop_length": 128, "bands": 8, "blocks": 1, "dilations": (1, 2)}
-
-
-def network(seed: int = 0, **changes) -> AudioUNet:
-    """A small network that changes the audio: its head is not zero, its norms are not trivial."""
-    torch.manual_seed(seed)
-    model = AudioUNet(**{**SMALL, **changes}).eval()
-    torch.nn.init.normal_(model.core.head.weight, std=0.2)
-    for module in model.modules():
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 2.0)
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +27,7 @@ def model() -> AudioUNet:
 
 @pytest.fixture(scope="module")
 def music(root) -> list[np.ndarray]:
-    """Real music through a real codec, two seconds each, mono."""
-    waves = []
-    for file in audio.find_audio(root / "data/excerpts")[::8]:
-        wave, _ = audio.load(file, sample_rate=RATE, duration_s=2.0)
-        waves.append(degrade(wave[:1], "mp3-64", sample_rate=RATE))
-    return waves
+    return real_music(root)
 
 
 @pytest.fixture(scope="module")
@@ -67,29 +40,6 @@ def exported(model, music, tmp_path_factory):
     folder = tmp_path_factory.mktemp("exports")
     export_model(model, folder, preset="small", formats=("onnx", "tflite"), music=music[:1])
     return folder
-
-
-@pytest.fixture(scope="module")
-def manifest(root, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pairs")
-    return prepare(
-        root / "data/excerpts",
-        folder / "pairs",
-        sample_rate=RATE,
-        duration_s=1.0,
-        max_files=6,
-        conditions=["mp3-64"],
-        n_jobs=1,
-    )
-
-
-def run(model: AudioUNet, wave: np.ndarray) -> np.ndarray:
-    with torch.inference_mode():
-        return model(torch.from_numpy(wave)[:, None])[:, 0].numpy()
-
-
-def error_db(estimate: np.ndarray, reference: np.ndarray) -> float:
-    return 10 * float(np.log10(np.square(estimate - reference).sum() / np.square(reference).sum()))
 
 
 # --- calibration ---
@@ -302,229 +252,6 @@ def test_deviation_of_a_known_error(exported, music):
     assert compression.deviation_db(Louder(), reference, music) == pytest.approx(-20, abs=0.01)
 
 
-# --- pruning ---
-
-
-@pytest.mark.parametrize("method", ["magnitude", "random"])
-@pytest.mark.parametrize("sparsity", [0.1, 0.5, 0.9])
-def test_pruning_zeroes_exactly_the_share(model, method, sparsity):
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    pruned = compression.prune(model, sparsity, method=method, seed=3)
-    for layer, original in zip(prunable(pruned), prunable(model), strict=True):
-        gone = layer.weight == 0
-        assert int(gone.sum()) == round(sparsity * layer.weight.numel())
-        assert torch.equal(layer.weight[~gone], original.weight[~gone])
-        smallest = original.weight[gone].abs().max() <= original.weight[~gone].abs().min()
-        assert bool(smallest) == (method == "magnitude")
-    assert pruned.config == model.config
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name])
-    again = compression.prune(model, sparsity, method=method, seed=3)
-    assert all(
-        torch.equal(a, b) for a, b in zip(again.parameters(), pruned.parameters(), strict=True)
-    )
-
-
-def test_zeros_save_only_when_compressed(model, tmp_path):
-    dense = model.save(tmp_path / "dense.safetensors")
-    sparse = compression.prune(model, 0.9).save(tmp_path / "sparse.safetensors")
-    assert sparse.stat().st_size == dense.stat().st_size
-    assert compression.compressed_bytes(sparse) < 0.5 * compression.compressed_bytes(dense)
-
-
-def without_channels(model: AudioUNet, kept: list[torch.Tensor]) -> AudioUNet:
-    """The network in its full width, the other channels held at zero wherever they are made."""
-    masked = AudioUNet(**model.config.model_dump()).eval()
-    masked.load_state_dict(model.state_dict())
-    core, depth = masked.core, model.config.depth
-    masks = [torch.zeros(width) for width in model.config.channels]
-    for mask, channels in zip(masks, kept, strict=True):
-        mask[channels] = 1
-    norms = [(core.embedding_norm, masks[0].repeat(model.config.bands))]
-    norms += [(down.norm, masks[level + 1]) for level, down in enumerate(core.down)]
-    norms += [(up.norm, masks[depth - 2 - step]) for step, up in enumerate(core.up)]
-    for block in (*core.encoder, *core.bottom, *core.decoder):
-        mask = next(m for m in masks if len(m) == block.pointwise.out_channels)
-        norms.append((block.pointwise_norm, mask))
-    for norm, mask in norms:
-        norm.weight.data *= mask
-        norm.bias.data *= mask
-    # What a removed channel's depthwise filter makes of zeros must not reach the others either.
-    for block in (*core.encoder, *core.bottom, *core.decoder):
-        mask = next(m for m in masks if len(m) == block.pointwise.out_channels)
-        block.pointwise.weight.data *= mask[None, :, None, None]
-    return masked
-
-
-@pytest.mark.parametrize("method", ["magnitude", "random"])
-def test_removing_channels_equals_holding_them_at_zero(method, music):
-    model = network(depth=3)
-    narrow = compression.prune_channels(model, 0.5, method=method, round_to=2, seed=1)
-    assert narrow.config.channels == (8, 12, 16)
-    assert narrow.num_parameters < 0.5 * model.num_parameters
-    kept = []
-    for wide, small in (  # where each level's channels are made, found again by their values
-        (
-            model.core.encoder[0].depthwise_norm.running_var,
-            narrow.core.encoder[0].depthwise_norm.running_var,
-        ),
-        (
-            model.core.encoder[1].depthwise_norm.running_var,
-            narrow.core.encoder[1].depthwise_norm.running_var,
-        ),
-        (
-            model.core.bottom[0].depthwise_norm.running_var,
-            narrow.core.bottom[0].depthwise_norm.running_var,
-        ),
-    ):
-        kept.append(torch.isin(wide, small).nonzero()[:, 0])
-    expected = run(without_channels(model, kept), music[0])
-    np.testing.assert_allclose(run(narrow, music[0]), expected, atol=1e-6)
-    assert error_db(run(model, music[0]), expected) > -60  # it does make a difference
-
-
-def test_a_narrowed_network_is_an_ordinary_one(model, music, tmp_path):
-    narrow = compression.prune_channels(model, 0.4, round_to=4)
-    loaded = AudioUNet.load(narrow.save(tmp_path / "narrow.safetensors"))
-    assert loaded.config == narrow.config
-    wanted = run(narrow, music[0])
-    np.testing.assert_array_equal(run(loaded, music[0]), wanted)
-    streamed = enhance_wave(music[0], frame_by_frame(loaded), sample_rate=RATE)
-    np.testing.assert_allclose(streamed, wanted, atol=2e-6)
-
-
-def frame_by_frame(model: AudioUNet) -> Backend:
-    """Open a network so that it is run frame by frame."""
-    backend = as_backend(model)
-    backend.clip = False
-    return backend
-
-
-def test_channels_with_the_largest_weights_stay(music):
-    """A channel made large wherever it occurs is kept; one made small goes."""
-    model = network()
-    core = model.core
-    for block in (*core.encoder, *core.decoder):
-        for part, axis in ((block.depthwise, 0), (block.pointwise, 0), (block.pointwise, 1)):
-            part.weight.data.select(axis, 3).mul_(10)
-            part.weight.data.select(axis, 5).mul_(0.01)
-        block.depthwise_norm.running_var[[3, 5]] = torch.tensor([1.0, 2.0])
-    narrow = compression.prune_channels(model, 0.25, round_to=1)
-    wide = core.encoder[0].depthwise.weight[:, 0]
-    left = narrow.core.encoder[0].depthwise.weight[:, 0]
-    assert len(left) == 12
-    assert any(torch.equal(row, wide[3]) for row in left)
-    assert not any(torch.equal(row, wide[5]) for row in left)
-
-
-@pytest.mark.filterwarnings("ignore:Maximum recursive depth reached!")  # on the outermost level
-def test_levels_are_wired_as_torch_pruning_finds_them():
-    """An independent trace of which layers share channels, for the levels without a reshape."""
-    model = network(depth=3)
-    graph = torch_pruning.DependencyGraph().build_dependency(
-        model, example_inputs=torch.randn(1, 1, 4000)
-    )
-    for level, start in ((1, model.core.down[0].convolution), (2, model.core.down[1].convolution)):
-        group = graph.get_pruning_group(start, torch_pruning.prune_conv_out_channels, idxs=[0])
-        theirs = {item.dep.target.name.split(" ")[0] for item in group}
-        ours = set()
-        for name, norm, outputs, inputs in _wiring(model.config):
-            if level in (outputs, inputs):
-                ours.add(f"core.{name}")
-            if outputs == level:
-                ours.add(f"core.{norm}")
-        assert {name for name in theirs if name.startswith("core.")} == ours
-
-
-def test_multiplications_counted_by_hand(model):
-    config, frames = model.config, RATE // 128 + 1
-    expected = 0
-    levels = {"embedding": 1, "head": 1}
-    for name, module in model.core.named_modules():
-        if hasattr(module, "groups"):
-            wide = module.weight.shape[0]
-            if name in levels:
-                bands = 1
-            elif name.startswith("up"):
-                bands = config.bands // 2
-            else:
-                bands = config.bands if wide == config.channels[0] else config.bands // 2
-            expected += module.weight.numel() * bands * frames
-    fourier = model.fourier
-    for table, rows in (
-        (fourier.rows_forward, fourier.columns),
-        (fourier.columns_forward, fourier.rows),
-        (fourier.columns_inverse, fourier.rows),
-        (fourier.rows_inverse, fourier.columns),
-    ):
-        expected += table.numel() * rows * frames
-    assert compression.macs_per_second(model) == expected
-
-
-@pytest.mark.parametrize("function", [compression.prune, compression.prune_channels])
-def test_impossible_pruning_is_refused(model, function):
-    for sparsity in (0, 1, -0.1, float("nan")):
-        with pytest.raises(ConfigError, match=r"sparsity: .* is not between 0 and 1"):
-            function(model, sparsity)
-    with pytest.raises(ConfigError, match="method: 'best' is neither"):
-        function(model, 0.5, method="best")
-
-
-def test_impossible_rounding_is_refused(model):
-    with pytest.raises(ConfigError, match="round_to: 0 is less than one"):
-        compression.prune_channels(model, 0.5, round_to=0)
-
-
-# --- retraining ---
-
-FAST = TrainingConfig(batch_size=2, crop_seconds=0.5, learning_rate=1e-3)
-
-
-def test_fine_tuning_keeps_zeros_and_moves_the_rest(model, manifest):
-    pruned = compression.prune(model, 0.5)
-    tuned = compression.fine_tune(pruned, manifest, FAST, steps=2, keep_zeros=True, progress=False)
-    for before, after in zip(prunable(pruned), prunable(tuned), strict=True):
-        assert torch.equal(before.weight == 0, after.weight == 0)
-        assert not torch.equal(before.weight, after.weight)
-    free = compression.fine_tune(pruned, manifest, FAST, steps=2, progress=False)
-    zeros = sum(int((layer.weight == 0).sum()) for layer in prunable(free))
-    assert zeros < 0.05 * sum(layer.weight.numel() for layer in prunable(free))
-
-
-def test_fine_tuning_repairs(manifest):
-    """A network that a random bias has thrown off finds most of the way back."""
-    model = network()
-    torch.nn.init.zeros_(model.core.head.weight)
-    torch.nn.init.normal_(model.core.head.bias, std=0.3)
-    pairs = PairDataset(manifest, "train")
-    untreated, reference = (torch.stack(side) for side in zip(*pairs, strict=True))
-
-    def loss(network: AudioUNet) -> float:
-        with torch.inference_mode():
-            return float(CombinedLoss()(network(untreated), reference, untreated))
-
-    settings = TrainingConfig(batch_size=4, crop_seconds=0.5, learning_rate=1e-2)
-    tuned = compression.fine_tune(model, manifest, settings, steps=25, progress=False)
-    assert loss(tuned) < 0.6 * loss(model)
-
-
-def test_training_in_8_bits_gives_an_ordinary_network(model, manifest, ranges):
-    tuned = compression.quantization_aware_training(
-        model, manifest, ranges, FAST, steps=2, progress=False
-    )
-    assert tuned.state_dict().keys() == model.state_dict().keys()
-    for name, before in model.state_dict().items():
-        after = tuned.state_dict()[name]
-        moves = "running" not in name and "tracked" not in name
-        assert torch.equal(before, after) != moves, name
-    again = compression.quantization_aware_training(
-        model, manifest, ranges, FAST, steps=2, progress=False
-    )
-    assert all(
-        torch.equal(a, b) for a, b in zip(again.parameters(), tuned.parameters(), strict=True)
-    )
-
-
 def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, quantised):
     """It deviates as much as the file does, and is gone afterwards."""
     wanted = [run(model, wave) for wave in music]
@@ -539,14 +266,3 @@ def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, q
     )
     for wave, before in zip(music, wanted, strict=True):
         np.testing.assert_array_equal(run(model, wave), before)
-
-
-def test_ranges_of_another_network_are_refused(model, manifest, music):
-    other = compression.calibrate(network(depth=3), music[:1])
-    with pytest.raises(ModelError, match="ranges: measured on another network"):
-        compression.quantization_aware_training(model, manifest, other, FAST, steps=1)
-
-
-def test_no_steps_are_refused(model, manifest):
-    with pytest.raises(ConfigError, match="steps: 0 is less than one"):
-        compression.fine_tune(model, manifest, steps=0)
