@@ -250,7 +250,7 @@ def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
     names_in, names_out = _names(kind, len(inputs) - 1)
     free = torch.export.Dim.DYNAMIC
     shapes = ({2: free},) if kind == "clip" else ({0: free}, tuple({0: free} for _ in inputs[1:]))
-    with _quiet_exporters():
+    with quiet_exporters():
         program = torch.onnx.export(
             module,
             inputs,
@@ -267,7 +267,7 @@ def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
 def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
     """Convert with litert-torch; shapes are fixed: one channel, :data:`CLIP_SECONDS`."""
     module, inputs = _example(model, kind, channels=1)
-    with _quiet_exporters(), quiet_runtime():
+    with quiet_exporters(), quiet_runtime():
         import litert_torch
         from litert_torch import progress
 
@@ -278,7 +278,7 @@ def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
 def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
     """Trace and freeze; length and channels stay free."""
     module, inputs = _example(model, kind, channels=2)
-    with _quiet_exporters(), torch.inference_mode():
+    with quiet_exporters(), torch.inference_mode():
         traced = torch.jit.trace(module, inputs, check_trace=False)
         torch.jit.save(torch.jit.freeze(traced), str(path))
 
@@ -327,17 +327,19 @@ def _stamp_torchscript(path: Path, metadata: Metadata, model: AudioUNet) -> None
     """Add the metadata, and the shapes of the states, which the archive does not tell."""
     shapes = [list(state.shape) for state in model.initial_state()]
     facts = metadata.as_strings() | {"state_shapes": json.dumps(shapes)}
-    with _quiet_exporters():
+    with quiet_exporters():
         module = torch.jit.load(str(path))
         torch.jit.save(module, str(path), _extra_files={METADATA_NAME: json.dumps(facts)})
 
 
 @contextlib.contextmanager
-def _quiet_exporters() -> Iterator[None]:
+def quiet_exporters() -> Iterator[None]:
     """Silence what the exporters say of themselves; warnings by their exact beginning only."""
-    registration = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registration.level
-    registration.setLevel(logging.ERROR)  # torchvision, not used here, is not installed
+    # torchvision, torchao's GPU kernels and triton, none of them used here, are not installed.
+    names = ("torch.onnx._internal.exporter._registration", "torchao", "torch.utils._pytree")
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         # TorchScript's successor is announced.
         for function in ("trace", "trace_method", "freeze", "save", "load"):
@@ -347,7 +349,8 @@ def _quiet_exporters() -> Iterator[None]:
         try:
             yield
         finally:
-            registration.setLevel(level)
+            for logger, level in levels.items():
+                logger.setLevel(level)
 
 
 _WRITERS = {"onnx": _write_onnx, "tflite": _write_tflite, "torchscript": _write_torchscript}

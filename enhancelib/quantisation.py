@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from enhancelib.audio import PathLike, Wave
 from enhancelib.backends import quiet_runtime
 from enhancelib.errors import ModelError
-from enhancelib.export import ExportResult, check_music, partial_file
+from enhancelib.export import ExportResult, check_music, partial_file, quiet_exporters
 from enhancelib.footprint import deviation_db
 from enhancelib.modelfiles import open_model, stream_path
 
@@ -123,7 +123,8 @@ def quantize_pytorch(model: nn.Module) -> tuple[nn.Module, int]:
     Returns:
         A quantised copy and the number of its quantised layers.
     """
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    with quiet_exporters():
+        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
     quantised = copy.deepcopy(model)
     quantize_(quantised, Int8DynamicActivationInt8WeightConfig())
