@@ -21,7 +21,7 @@ preset: str = "fullband-44k"  # whose checkpoint is evaluated
 max_pieces: int = 6  # measure at most so many test pieces; 0 measures all
 excerpt_s: float = 4.0  # from the middle of each piece, in seconds
 transparent: str = "lossless,sbc-53,aac-256,mp3-320"  # conditions with nothing to repair
-damaged: str = "sbc-35,sbc-20,mp3-64,aac-64,aac-64+sbc-20,down-16000hz,noise-white-20db,old-recording"  # conditions with room  # noqa: E501
+damaged: str = "sbc-35,sbc-20,mp3-64,aac-64,aac-64+sbc-20,down-16000hz,noise-white-20db,old-recording"  # conditions with room
 hearing_pieces: int = 3  # pieces that the slow models of hearing score; 0 leaves them out
 seed: int = 0  # of the noise
 
