@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urljoin
 
+import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
@@ -219,22 +220,45 @@ def test_reference_lists_every_public_name(html):
     assert set(el.__all__) <= listed
 
 
-def test_a_warning_stops_the_build(tmp_path):
-    """The build command of the Makefile is one that fails on a broken link."""
+def build_tiny_book(folder, text, url=""):
+    """Build a book of one page with our settings and the Makefile's options."""
     makefile = (ROOT / "Makefile").read_text()
-    (command,) = re.findall(r"jupyter-book build .* (--all .*)", makefile)
-    book = tmp_path / "book"
-    book.mkdir()
-    shutil.copy(ROOT / "jupyter_book" / "_config.yml", book)
-    for folder in ("_ext", "_static"):
-        shutil.copytree(ROOT / "jupyter_book" / folder, book / folder)
-    (book / "_toc.yml").write_text("format: jb-book\nroot: intro\n")
-    (book / "intro.md").write_text("# Title\n\nSee [nothing](nowhere.md).\n")
-    done = subprocess.run(
-        [Path(sys.executable).with_name("jupyter-book"), "build", book, *command.split()],
+    (options,) = re.findall(r"jupyter-book build .* (--all .*)", makefile)
+    config = (ROOT / "jupyter_book" / "_config.yml").read_text()
+    (folder / "_config.yml").write_text(config.replace('url: ""', f'url: "{url}"'))
+    for name in ("_ext", "_static"):
+        shutil.copytree(ROOT / "jupyter_book" / name, folder / name)
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: index\n")
+    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1 + 1")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata["language_info"] = {"name": "python"}
+    nbformat.write(notebook, folder / "index.ipynb")
+    return subprocess.run(
+        [Path(sys.executable).with_name("jupyter-book"), "build", folder, *options.split()],
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_a_warning_stops_the_build(tmp_path):
+    done = build_tiny_book(tmp_path, "# Title\n\nSee [nothing](nowhere.md).\n")
     assert done.returncode != 0
     assert "nowhere" in done.stderr + done.stdout
+
+
+def test_source_and_launch_links_once_the_repository_has_an_address(tmp_path):
+    done = build_tiny_book(tmp_path, "# Title", url="https://github.com/someone/something")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "_build" / "html" / "index.html").read_text()
+    assert 'href="https://github.com/someone/something"' in text
+    assert "https://mybinder.org/v2/gh/someone/something/main" in text
+
+
+def test_equations_are_mathml_without_a_script(tmp_path):
+    done = build_tiny_book(tmp_path, "# Title\n\n$$\\frac{1}{2}$$ (eq-half)\n\nSee {eq}`eq-half`.")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "_build" / "html" / "index.html").read_text()
+    assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mn>2</mn></mrow></mfrac>" in text
+    assert 'href="#equation-eq-half"' in text
+    assert not re.search(r"<script[^>]*mathjax", text, re.IGNORECASE)
