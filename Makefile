@@ -41,7 +41,7 @@ help:  ## This list
 environment: $(ENVIRONMENT)  ## .venv with everything pinned in requirements.lock
 
 $(ENVIRONMENT):
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "error: Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@# A set-up that was cut short may have left damaged caches of compiled code.
 	@ls $(VENV)/.made-from-lock-* >/dev/null 2>&1 || find $(VENV) -name '*.nb[ic]' -delete 2>/dev/null || true
