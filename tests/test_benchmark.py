@@ -84,7 +84,7 @@ def test_a_checkpoint_runs_both_ways_with_threads(small_exports):
 def test_latency_follows_the_clock():
     """A call that sleeps 20 ms takes 20 ms of the clock, but not of the CPU."""
     measures = benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)
-    assert measures["latency_ms"] == pytest.approx(20, abs=8)
+    assert measures["latency_ms"] >= 19.5  # more on a busy machine
     assert measures["rtf"] == pytest.approx(measures["latency_ms"] / 2000)
     assert measures["cpu_ms"] < 0.8 * measures["latency_ms"]
 
