@@ -58,14 +58,15 @@ def measure_files(
     """
     import pandas
 
-    wanted = as_backend(reference)
+    origin = as_backend(reference)
+    wanted = [enhance_wave(w, origin, sample_rate=origin.metadata.sample_rate) for w in music]
     rows = []
     for path in map(Path, paths):
         backend = as_backend(path)
         values = {
             "size": path.stat().st_size / 1e6,
             "size_gzip": compressed_bytes(path) / 1e6,
-            "error": deviation_db(backend, wanted, music),
+            "error": _error_db(backend, wanted, music),
         }
         if backend.model_type == "pytorch":
             values |= _of_network(AudioUNet.load(path))
@@ -113,16 +114,21 @@ def deviation_db(
     """
     if not len(music):
         raise InputError("music: nothing to compare the models on; pass a few seconds of it")
-    models = as_backend(estimate), as_backend(reference)
-    limit = min((each.clip_samples for each in models if each.clip_samples), default=None)
+    origin = as_backend(reference)
+    cut = [wave[:, : origin.clip_samples] for wave in music]
+    wanted = [enhance_wave(wave, origin, sample_rate=origin.metadata.sample_rate) for wave in cut]
+    return _error_db(as_backend(estimate), wanted, cut)
+
+
+def _error_db(model: Backend, wanted: Sequence[Wave], music: Sequence[Wave]) -> float:
     error = signal = 0.0
-    for wave in music:
-        got, wanted = (
-            enhance_wave(wave[:, :limit], model, sample_rate=model.metadata.sample_rate)
-            for model in models
+    for wave, goal in zip(music, wanted, strict=True):
+        got = enhance_wave(
+            wave[:, : model.clip_samples], model, sample_rate=model.metadata.sample_rate
         )
-        error += float(np.sum(np.square(got - wanted.astype(np.float64))))
-        signal += float(np.sum(np.square(wanted, dtype=np.float64)))
+        goal = goal[:, : got.shape[1]].astype(np.float64)
+        error += float(np.sum(np.square(got - goal)))
+        signal += float(np.sum(np.square(goal)))
     return 10 * float(np.log10(max(error, 1e-30) / max(signal, 1e-30)))
 
 
