@@ -74,6 +74,19 @@ def test_fine_tuning_repairs(manifest):
     assert loss(tuned) < 0.6 * loss(model)
 
 
+def test_a_teacher_is_imitated(manifest, music):
+    """The goal is the teacher's output, here the untreated input, not the original."""
+    teacher, model = AudioUNet(**network().config.model_dump()).eval(), network()
+    torch.nn.init.zeros_(model.core.head.weight)
+    torch.nn.init.normal_(model.core.head.bias, std=0.3)
+    settings = TrainingConfig(batch_size=4, crop_seconds=0.5, learning_rate=1e-2)
+    tuned = compression.fine_tune(
+        model, manifest, settings, steps=25, teacher=teacher, progress=False
+    )
+    before = compression.deviation_db(model, teacher, music)
+    assert compression.deviation_db(tuned, teacher, music) < before - 3
+
+
 def test_training_in_8_bits_gives_an_ordinary_network(model, manifest, ranges):
     tuned = compression.quantization_aware_training(
         model, manifest, ranges, FAST, steps=2, progress=False
