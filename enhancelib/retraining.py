@@ -36,6 +36,7 @@ def fine_tune(
     config: TrainingConfig | None = None,
     *,
     steps: int,
+    teacher: AudioUNet | None = None,
     keep_zeros: bool = False,
     progress: bool = True,
 ) -> AudioUNet:
@@ -47,6 +48,8 @@ def fine_tune(
         config: settings of the training; epochs are not used. Default: those of
             :class:`~enhancelib.restoration.TrainingConfig` with a third of the learning rate.
         steps: batches.
+        teacher: network whose output to come close to, in place of the original music: what was
+            pruned learns to do again what it did before (Hinton et al., arXiv:1503.02531).
         keep_zeros: whether weights that are zero stay so, as after :func:`enhancelib.prune`.
         progress: show a bar.
 
@@ -58,7 +61,8 @@ def fine_tune(
     """
     tuned = copy.deepcopy(model).train()
     callbacks = [_KeepZeros(tuned)] if keep_zeros else []
-    return _fit(tuned, manifest, config, steps, callbacks, "fine-tuning" if progress else "")
+    title = "fine-tuning" if progress else ""
+    return _fit(tuned, manifest, config, steps, callbacks, title, teacher=teacher)
 
 
 def quantization_aware_training(
@@ -72,15 +76,17 @@ def quantization_aware_training(
 ) -> AudioUNet:
     """Train a copy of a network with the rounding of 8-bit arithmetic in the forward pass.
 
-    Weights and activations are rounded as :func:`enhancelib.quantize_static` will round them, with
-    the same ranges; the gradient passes through as if they were not (Jacob et al.,
-    arXiv:1712.05877). Batch norm keeps its statistics, as it does in the exported file.
+    Weights and activations are rounded as :func:`~enhancelib.quantisation.quantize_static` will
+    round them, with the same ranges; the gradient passes through as if they were not (Jacob et al.,
+    arXiv:1712.05877). Batch norm keeps its statistics, as it does in the exported file. The goal is
+    the output of the network as it was, in float (Mishra & Marr, arXiv:1711.05852): nothing else is
+    to change.
 
     Args:
         model: the network; it is not changed.
         manifest: as for :func:`fine_tune`.
         ranges: of this network, from :func:`enhancelib.calibrate`; use them for the result too.
-        config: as for :func:`fine_tune`.
+        config: as for :func:`fine_tune`; default: a hundredth of the usual learning rate.
         steps: batches.
         progress: show a bar.
 
@@ -92,8 +98,10 @@ def quantization_aware_training(
         ModelError: the ranges are those of another network.
     """
     tuned = copy.deepcopy(model).eval()  # no dropout; batch norm keeps its statistics
+    config = config or TrainingConfig(learning_rate=TrainingConfig().learning_rate / 100)
+    title = "8-bit training" if progress else ""
     with rounding(tuned, ranges):
-        return _fit(tuned, manifest, config, steps, [], "8-bit training" if progress else "")
+        return _fit(tuned, manifest, config, steps, [], title, teacher=model)
 
 
 @contextmanager
@@ -184,6 +192,18 @@ class _KeepZeros(Callback):
                 module.weight[zeros.to(module.weight.device)] = 0
 
 
+class _Imitation(nn.Module):
+    """A loss towards a teacher's output in place of the original."""
+
+    def __init__(self, loss: nn.Module, teacher: AudioUNet):
+        super().__init__()
+        self.loss, self.teacher = loss, copy.deepcopy(teacher).eval().requires_grad_(False)
+
+    def forward(self, estimate: Tensor, reference: Tensor, untreated: Tensor) -> Tensor:
+        """As :class:`enhancelib.losses.CombinedLoss`; the reference is not looked at."""
+        return self.loss(estimate, self.teacher(untreated), untreated)
+
+
 class _Bar(Callback):
     """Progress in plain tqdm."""
 
@@ -206,6 +226,8 @@ def _fit(
     steps: int,
     callbacks: list[Callback],
     title: str,
+    *,
+    teacher: AudioUNet | None = None,
 ) -> AudioUNet:
     """Run the training step ``steps`` times on the train split; a title shows a progress bar."""
     if steps < 1:
@@ -217,6 +239,9 @@ def _fit(
     dataset = PairsInMemory(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(dataset, batch_size=config.batch_size, shuffle=True, generator=order)
+    task = Restorer(model, config, conditions)
+    if teacher is not None:
+        task.loss = _Imitation(task.loss, teacher)
     with quiet_lightning(), warnings.catch_warnings():
         # Nothing is validated here; and 8-bit training keeps batch norm in evaluation mode.
         warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
@@ -233,5 +258,5 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
             limit_val_batches=0,
-        ).fit(Restorer(model, config, conditions), loader)
+        ).fit(task, loader)
     return model.eval()
