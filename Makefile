@@ -44,7 +44,7 @@ $(ENVIRONMENT):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 	  || { echo "error: Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@# A set-up that was cut short may have left damaged caches of compiled code.
-	@ls $(VENV)/.made-from-lock-* >/dev/null 2>&1 || find $(VENV) -name '*.nb[ic]' -delete 2>/dev/null || true
+	@test -e $(VENV)/.made-from-lock-* || ! test -d $(VENV) || find $(VENV) -name '*.nb[ic]' -delete
 	@rm -f $(VENV)/.made-from-lock-*
 	@# Debian's python3 has no ensurepip without python3-venv: then let the outer pip do it.
 	test -x "$(BIN)/python" || $(PYTHON) -m venv --without-pip $(VENV)

@@ -84,7 +84,8 @@ def test_a_checkpoint_runs_both_ways_with_threads(small_exports):
 def test_latency_follows_the_clock():
     """A call that sleeps 20 ms takes 20 ms of the clock, but not of the CPU.
 
-    In a process of its own: threads left behind by other runtimes spin, and would be counted.
+    In a process of its own: threads left behind by other runtimes spin, and would be counted, as
+    those of the kernel between two calls must not be.
     """
     code = """
 import json, time
@@ -95,7 +96,7 @@ print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=
     measures = json.loads(done.stdout.splitlines()[-1])
     assert measures["latency_ms"] >= 19.5  # more on a busy machine
     assert measures["rtf"] == pytest.approx(measures["latency_ms"] / 2000)
-    assert measures["cpu_ms"] < 0.8 * measures["latency_ms"]
+    assert measures["cpu_ms"] < 0.25 * measures["latency_ms"]
 
 
 def test_energy_comes_from_the_counter(tmp_path, monkeypatch):

@@ -565,6 +565,8 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
     page = chromium.new_page(viewport={"width": 1200, "height": 1500})
     page.set_default_timeout(60_000)
     page.goto(f"{lab}/lab/tree/players.ipynb?token={LAB_TOKEN}")
+    # What is run before the kernel has answered is lost.
+    page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
     page.locator(".jp-Cell").first.click()
     page.keyboard.press("Shift+Enter")
     player = page.locator(".el-player[data-state]")
