@@ -7,11 +7,11 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from enhancelib import audio, parallel
+from enhancelib import parallel
 from enhancelib.data import PairDataset
 from enhancelib.pairing import PARTIAL
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 _CHUNK = 32
+_FEW = 300
 _TOP = 32767
 
 
@@ -34,7 +35,9 @@ class CachedPairs:
         manifest_path: ``manifest.csv`` of :func:`~enhancelib.data.prepare`, or its folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         conditions: Only these; None means all.
-        n_jobs: Processes that read the FLAC files; None means one per core.
+        downmix: As of :class:`~enhancelib.data.PairDataset`.
+        sample_rate: As of :class:`~enhancelib.data.PairDataset`.
+        n_jobs: Processes that read the FLAC files; None means one per core, or one for few pairs.
 
     Raises:
         InputError: An unknown split, no pair in it, or a pair that cannot be read.
@@ -46,17 +49,26 @@ class CachedPairs:
         split: str,
         *,
         conditions: Sequence[str] | None = None,
+        downmix: Literal["mean", "varied"] = "mean",
+        sample_rate: int | None = None,
         n_jobs: int | None = None,
     ):
-        self.pairs = PairDataset(manifest_path, split, conditions=conditions)
+        self.pairs = PairDataset(
+            manifest_path,
+            split,
+            conditions=conditions,
+            downmix=downmix,
+            sample_rate=sample_rate,
+        )
         self.rows = self.pairs.rows
         self.sample_rate = self.pairs.sample_rate
         # What was prepared anew has other rows or other times.
-        stamp = [self.pairs.root.joinpath("manifest.csv").stat().st_mtime_ns, self.rows]
+        made = self.pairs.root.joinpath("manifest.csv").stat().st_mtime_ns
+        stamp = [made, downmix, self.sample_rate, self.rows]
         name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
-        self.folder = self.pairs.root / "cache" / f"{split}-{name}"
+        self.folder = self.pairs.root / "cache" / f"{split}-{self.sample_rate}-{name}"
         if not self.folder.is_dir():
-            _fill(self.pairs, self.folder, split, n_jobs)
+            _fill(self.pairs, self.folder, n_jobs)
         self._samples = np.load(self.folder / "samples.npy", mmap_mode="r")
         self._scales = np.load(self.folder / "scales.npy")
 
@@ -71,12 +83,12 @@ class CachedPairs:
         return lossy[None], lossless[None]
 
 
-def _fill(pairs: PairDataset, folder: Path, split: str, n_jobs: int | None) -> None:
-    """Write the array; its folder appears when it is complete, and older ones of the split go."""
+def _fill(pairs: PairDataset, folder: Path, n_jobs: int | None) -> None:
+    """Write the array; its folder appears when it is complete, older ones of its kind go."""
     partial = folder.with_name(f"{PARTIAL}{folder.name}")  # of a killed run: begun again
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    samples = audio.info(pairs.root / pairs.rows[0]["lossless"]).frames
+    samples = pairs.read(0, "lossless").shape[1]
     np.lib.format.open_memmap(
         partial / "samples.npy", mode="w+", dtype=np.int16, shape=(len(pairs), 2, samples)
     ).flush()
@@ -84,11 +96,14 @@ def _fill(pairs: PairDataset, folder: Path, split: str, n_jobs: int | None) -> N
         (partial / "samples.npy", pairs, range(start, min(start + _CHUNK, len(pairs))))
         for start in range(0, len(pairs), _CHUNK)
     ]
+    if n_jobs is None and len(pairs) < _FEW:
+        n_jobs = 1  # processes take longer to start
     filled = parallel.map(
         _fill_chunk, chunks, n_jobs=n_jobs, description="cache", unit=f"{_CHUNK} pairs"
     )
     np.save(partial / "scales.npy", np.concatenate(list(filled)))
-    for older in folder.parent.glob(f"{split}-*"):
+    kind = folder.name.rsplit("-", 1)[0]
+    for older in folder.parent.glob(f"{kind}-*"):
         shutil.rmtree(older)
     partial.rename(folder)
 

@@ -2,8 +2,8 @@
 
 Eight bits divide a fixed range into 256 steps, so a quantised graph must know the range of every
 tensor. They are measured once, on the network itself, and hold for every file made from it: whole
-clip or stream, ONNX or TensorFlow Lite. The k-th convolution of a graph is the k-th that the
-network runs; tensors between two convolutions are reached by :func:`spread`.
+clip or stream, ONNX or TensorFlow Lite. Convolutions of a graph are known by the shape of their
+weights, and among equal ones by their order; tensors between two are reached by :func:`spread`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from enhancelib.audio import Wave
 from enhancelib.errors import InputError, ModelError
 from enhancelib.model import AudioUNet
 
-FLOAT_LAYERS = ("embedding", "head")
-"""Layers whose activations stay float: the first one sees the spectrum, the last one multiplies it.
+FLOAT_LAYERS = ("embedding", "head", "gate", "gate_context")
+"""Layers whose activations stay float: the first one sees the spectrum, the last ones multiply it.
 
 Music spans 100 dB, 8 bits span 48. The weights of these layers are stored in 8 bits all the same.
 """
@@ -119,12 +119,14 @@ class Node:
         inputs: the tensors it takes; weights last.
         outputs: the tensors it computes.
         relu: whether a convolution cuts its output off below zero by itself.
+        shape: of a convolution's weights, in whatever layout.
     """
 
     kind: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     relu: bool = False
+    shape: tuple[int, ...] = ()
 
 
 def spread(
@@ -132,12 +134,13 @@ def spread(
 ) -> dict[str, Range]:
     """Ranges of the tensors of a graph, as far as they follow from those of its convolutions.
 
-    Convolutions are met in the order of ``layers``; those that stay float tell nothing. A range is
-    handed on through nodes that copy, and from a concatenation to what it joins: a state and the
-    frame it precedes.
+    Convolutions whose weights have the same shape are met in the order of ``layers`` (exporters put
+    branches in an order of their own); those that stay float tell nothing. A range is handed on
+    through nodes that copy, and from a concatenation to what it joins: a state and the frame it
+    precedes.
 
     Args:
-        nodes: the graph in the order in which it runs.
+        nodes: the graph in an order in which it can run.
         layers: from :func:`calibrate`.
         path: names the file in errors.
 
@@ -145,7 +148,13 @@ def spread(
         ModelError: the graph has other convolutions than the network.
     """
     convolutions = [node for node in nodes if node.kind == "convolution"]
-    if len(convolutions) != len(layers):
+    waiting: dict[tuple[int, ...], list[LayerRange]] = {}
+    for layer in layers:
+        waiting.setdefault(_sizes(layer.shape), []).append(layer)
+    if len(convolutions) != len(layers) or any(
+        len(same) != sum(_sizes(node.shape) == sizes for node in convolutions)
+        for sizes, same in waiting.items()
+    ):
         raise ModelError(
             f"{path}: has {len(convolutions)} convolutions, the calibrated network "
             f"{len(layers)}; export that network again"
@@ -158,7 +167,8 @@ def spread(
             for taker in takers:
                 ranges.setdefault(taker, (max(low, 0.0) if relu else low, high))
 
-    for node, layer in zip(convolutions, layers, strict=True):
+    for node in convolutions:
+        layer = waiting[_sizes(node.shape)].pop(0)
         if not layer.stays_float:
             low, high = layer.output
             ranges[node.inputs[0]] = layer.input
@@ -175,3 +185,8 @@ def spread(
             elif node.kind == "relu":
                 share(node.inputs[0], node.outputs, relu=True)
     return ranges
+
+
+def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """What two layouts of the same weights have in common."""
+    return tuple(sorted(size for size in shape if size > 1))

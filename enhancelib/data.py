@@ -19,6 +19,7 @@ import csv
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -67,6 +68,7 @@ def prepare(
     sample_rate: int = 44100,
     duration_s: float = 3.0,
     max_files: int | None = None,
+    splits: Sequence[str] | None = None,
     conditions: Sequence[str] | None = None,
     seed: int = 0,
     n_jobs: int | None = None,
@@ -86,6 +88,7 @@ def prepare(
         duration_s: Length of a segment; the last part of a piece is kept from a third of it on,
             padded with zeros.
         max_files: Take at most so many files, spread over splits and sources.
+        splits: Only pieces of these splits; None means all.
         conditions: Names of conditions; None means :data:`~enhancelib.pairing.DEFAULT_CONDITIONS`.
             ``random-1``, ``random-2`` … draw one for each segment (``draw_condition`` of
             :mod:`enhancelib.pairing`); the manifest says which.
@@ -107,10 +110,16 @@ def prepare(
         sample_rate=sample_rate,
         duration_s=duration_s,
         max_files=max_files,
+        splits=tuple(splits) if splits is not None else None,
         conditions=tuple(conditions) if conditions is not None else DEFAULT_CONDITIONS,
         seed=seed,
     )
-    pieces = take(list_pieces(input_dir, leave_out=output_dir), max_files)
+    pieces = list_pieces(input_dir, leave_out=output_dir)
+    if settings.splits is not None:
+        pieces = [piece for piece in pieces if piece.split in settings.splits]
+        if not pieces:
+            raise InputError(f"{input_dir} has no {' or '.join(settings.splits)} piece")
+    pieces = take(pieces, max_files)
     _claim(output_dir, settings, overwrite=overwrite)
     jobs = [PieceJob(piece, output_dir, settings) for piece in pieces]
     missing = [job for job in jobs if not job.is_complete()]
@@ -156,20 +165,31 @@ def read_manifest(path: str | Path) -> pandas.DataFrame:
 class PairDataset:
     """Pairs of one split as (lossy, lossless) tensors; a map-style PyTorch data set.
 
-    Each is float32 of shape (1, samples), the mean of the channels, equally long for all pairs. The
-    mean is linear, so it keeps the difference between the two what the codec made it.
+    Each is float32 of shape (1, samples), equally long for all pairs, and by default the mean of
+    the channels. The mean is linear, so it keeps the difference between the two what the codec made
+    it. What joint stereo does to one channel is another matter, so that a network that is to run on
+    each channel must also train on some.
 
     Args:
         manifest_path: ``manifest.csv`` of :func:`prepare`, or its folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
         conditions: Only these; None means all.
+        downmix: ``"mean"`` of the channels, or ``"varied"``: for each pair the mean, the left or
+            the right one, chosen by the pair's name.
+        sample_rate: In Hz, to which the pairs are resampled; None leaves them as they were made.
 
     Raises:
         InputError: An unknown split or no pair in it.
     """
 
     def __init__(
-        self, manifest_path: str | Path, split: str, *, conditions: Sequence[str] | None = None
+        self,
+        manifest_path: str | Path,
+        split: str,
+        *,
+        conditions: Sequence[str] | None = None,
+        downmix: Literal["mean", "varied"] = "mean",
+        sample_rate: int | None = None,
     ):
         if split not in SPLITS:
             raise InputError(f"split {split!r} is not one of {', '.join(SPLITS)}")
@@ -184,7 +204,8 @@ class PairDataset:
         if not self.rows:
             raise InputError(f"{path} has no {split} pair: prepare at least three files of music")
         self.root = path.parent
-        self.sample_rate = int(self.rows[0]["sample_rate"])
+        self.sample_rate = sample_rate or int(self.rows[0]["sample_rate"])
+        self.downmix = downmix
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -199,8 +220,12 @@ class PairDataset:
 
     def read(self, index: int, side: Literal["lossy", "lossless"]) -> audio.Wave:
         """One side of a pair, mono: float32 (1, samples)."""
-        wave, _ = audio.load(self.root / self.rows[index][side])
-        return wave.mean(axis=0, keepdims=True)
+        row = self.rows[index]
+        wave, _ = audio.load(self.root / row[side], sample_rate=self.sample_rate)
+        choice = 0
+        if self.downmix == "varied":
+            choice = zlib.crc32(os.fsencode(row["lossy"])) % (1 + len(wave))
+        return wave.mean(axis=0, keepdims=True) if choice == 0 else wave[choice - 1 : choice]
 
 
 def _relative(input_dir: Path, output_dir: Path) -> str:

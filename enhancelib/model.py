@@ -6,7 +6,9 @@ U-Net then halves the number of bands level by level with depthwise-separable co
 et al., "MobileNets", arXiv:1704.04861) inside residual blocks (Sandler et al., "MobileNetV2",
 arXiv:1801.04381), and doubles it again with additive skips (Ronneberger et al., "U-Net",
 arXiv:1505.04597). The head yields, per bin, a complex mask around one and a complex residual that
-can fill bins the codec emptied. It starts at zero, so an untrained network is the identity.
+can fill bins the codec emptied. It starts at zero, so an untrained network is the identity. A gate
+per band and frame scales both; it is trained to shut where nothing was lost, and then what came in
+goes out.
 
 Time is causal: every convolution sees the present frame and past ones, held in explicit state
 tensors. A clip and a stream run the same layers; a clip only starts from zero state and passes all
@@ -47,6 +49,7 @@ class ModelConfig(BaseModel):
             ``2 ** (depth - 1)``.
         blocks: residual blocks per level, on the way down and on the way up.
         dilations: dilation in frames of each residual block at the bottom.
+        gated: whether each band's correction is scaled by a gate.
         widths: channels of each level, in place of those that ``base_channels`` gives; so a pruned
             network is an ordinary one.
     """
@@ -61,7 +64,8 @@ class ModelConfig(BaseModel):
     hop_length: int = Field(512, ge=32, le=4096)
     bands: int = Field(32, ge=2, le=512)
     blocks: int = Field(2, ge=1, le=8)
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    gated: bool = True
     widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None = None
 
     @model_validator(mode="after")
@@ -90,9 +94,7 @@ class ModelConfig(BaseModel):
 
 PRESETS = {
     "fullband-44k": ModelConfig(),
-    "seed-22k": ModelConfig(
-        sample_rate=22050, frame_length=512, hop_length=256, bands=16, dilations=(1, 2, 4, 8, 16)
-    ),
+    "seed-22k": ModelConfig(sample_rate=22050, frame_length=512, hop_length=256, bands=16),
 }
 
 
@@ -188,6 +190,12 @@ class SpectralCore(nn.Module):
         self.head = nn.Conv1d(bands * channels[0], bands * 4 * self.band_bins, 1, groups=bands)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        if config.gated:
+            # What the band sounds like now, and what the whole clip sounded like so far.
+            self.gate = nn.Conv1d(bands * channels[0], bands, 1, groups=bands)
+            self.gate_context = nn.Conv1d(
+                channels[-1] * (bands >> (config.depth - 1)), bands, 1, bias=False
+            )
 
     def state_shapes(self) -> list[tuple[int, int, int]]:
         """(channels, bands, frames) of every state, in the order the blocks run."""
@@ -202,6 +210,13 @@ class SpectralCore(nn.Module):
 
     def forward(self, spectrum: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Enhance ``spectrum`` (batch, 2, bins, frames) given the states left by earlier frames."""
+        enhanced, kept, _ = self.with_gate(spectrum, states)
+        return enhanced, kept
+
+    def with_gate(
+        self, spectrum: Tensor, states: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor], Tensor | None]:
+        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one."""
         used = self.config.hop_length
         body, nyquist = spectrum[:, :, :used] / self.scale, spectrum[:, :, used:]
         remaining = list(states)
@@ -220,10 +235,17 @@ class SpectralCore(nn.Module):
             skips.append(x)
             x = down(x)
         x = self.dropout(run(self.bottom, x))
+        context = self.gate_context(x.flatten(1, 2)) if self.config.gated else None
         for level, up in enumerate(self.up):
             x = run(self._level(self.decoder, level), up(x) + skips.pop())
-        enhanced = self._apply_head(x, body) * self.scale
-        return torch.cat([enhanced, nyquist], dim=2), kept
+        x = x.transpose(1, 2).flatten(1, 2)
+        correction = self._correction(x, body)
+        logits = None
+        if self.config.gated:
+            logits = self.gate(x) + context
+            correction = correction * self._open(logits).unsqueeze(1)
+        enhanced = (body + correction) * self.scale
+        return torch.cat([enhanced, nyquist], dim=2), kept, logits
 
     def _level(self, blocks: nn.ModuleList, level: int) -> Sequence[nn.Module]:
         return blocks[level * self.config.blocks : (level + 1) * self.config.blocks]
@@ -241,19 +263,18 @@ class SpectralCore(nn.Module):
         x = functional.relu(self.embedding_norm(x))
         return x.reshape(batch, bands, width, frames).transpose(1, 2)
 
-    def _apply_head(self, x: Tensor, body: Tensor) -> Tensor:
-        """Mask the bins around one and add the residual, both complex."""
-        batch, frames = body.shape[0], body.shape[3]
-        bands, width = self.config.bands, self.config.channels[0]
-        x = self.head(x.transpose(1, 2).reshape(batch, bands * width, frames))
-        x = x.reshape(batch, bands, 4, self.band_bins, frames).transpose(1, 2)
-        x = x.reshape(batch, 4, bands * self.band_bins, frames)
+    def _correction(self, x: Tensor, body: Tensor) -> Tensor:
+        """Complex mask times the bins, plus a complex residual."""
+        frames = x.shape[2]
+        bands = self.config.bands
+        x = self.head(x).reshape(-1, bands, 4, self.band_bins, frames).transpose(1, 2)
+        x = x.reshape(-1, 4, bands * self.band_bins, frames)
         mask, residual = x[:, :2], x[:, 2:]
         real, imaginary = body[:, :1], body[:, 1:]
         masked = torch.cat(
             [
-                real * (1 + mask[:, :1]) - imaginary * mask[:, 1:],
-                imaginary * (1 + mask[:, :1]) + real * mask[:, 1:],
+                real * mask[:, :1] - imaginary * mask[:, 1:],
+                imaginary * mask[:, :1] + real * mask[:, 1:],
             ],
             dim=1,
         )
@@ -263,6 +284,14 @@ class SpectralCore(nn.Module):
         size = (residual.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
         level = (body.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True) + 1e-20).sqrt()
         return masked + residual * (size + 0.01) * level
+
+    def _open(self, logits: Tensor) -> Tensor:
+        """Gate of every bin, (batch, bins, frames), from that of its band.
+
+        A little of the sigmoid's range is cut off at both ends: shut is zero, not nearly zero.
+        """
+        gate = (1.2 * logits.sigmoid() - 0.1).clamp(0, 1)
+        return gate.repeat_interleave(self.band_bins, dim=1)
 
 
 class AudioUNet(nn.Module):
@@ -337,6 +366,12 @@ class AudioUNet(nn.Module):
         """
         spectrum, _ = self.core(self.analyse(wave), self.initial_state(wave.shape[0]))
         return self.synthesise(spectrum, wave.shape[-1])
+
+    def with_gate(self, wave: Tensor) -> tuple[Tensor, Tensor | None]:
+        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one."""
+        states = self.initial_state(wave.shape[0])
+        spectrum, _, logits = self.core.with_gate(self.analyse(wave), states)
+        return self.synthesise(spectrum, wave.shape[-1]), logits
 
     def step(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Enhance one frame.

@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from enhancelib import audio, codecs
-from enhancelib.catalogue import Piece
+from enhancelib.catalogue import SPLITS, Piece
 from enhancelib.errors import ConfigError, EnhanceError
 
 #: A transparent one, Bluetooth, streaming, both in a row, band-limited and noisy.
@@ -38,6 +38,8 @@ PARTIAL = ".partial-"
 _MIN_CODING_RATE = 44100
 _DRAW = "random-"
 _AROUND_S = 0.5
+#: MPEG-1 Layer III from 32 kbit/s, and MPEG-2 below.
+_MP3_SETTINGS = "24@22050hz", 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320
 _PIECE_FILE = "piece.json"
 
 
@@ -54,6 +56,7 @@ class PairSettings(BaseModel):
     sample_rate: int = Field(44100, ge=8000, le=192000)
     duration_s: float = Field(3.0, ge=0.1, le=600.0)
     max_files: int | None = Field(None, ge=1)
+    splits: tuple[Literal[SPLITS], ...] | None = None
     conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
     seed: int = 0
     probe_snr_db: dict[str, float]
@@ -259,7 +262,7 @@ def draw_condition(rng: np.random.Generator) -> str:
         return round(low * (high / low) ** rng.random())
 
     stream = [
-        f"mp3-{rng.choice([48, 56, 64, 80, 96, 112, 128, 160, 192, 256, 320])}",
+        f"mp3-{_MP3_SETTINGS[rng.integers(len(_MP3_SETTINGS))]}",
         f"aac-{within(32, 320)}",
         f"opus-{within(24, 256)}",
     ][rng.integers(3)]

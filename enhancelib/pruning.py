@@ -157,6 +157,10 @@ def _channel_norms(model: AudioUNet) -> list[Tensor]:
         if inputs is not None:
             squares[inputs] += square.sum(dim=(0, 2, 3))
     squares[0] += core.head.weight.detach().square().sum(dim=(0, 2))
+    if config.gated:
+        squares[0] += core.gate.weight.detach().square().sum(dim=(0, 2))
+        context = core.gate_context.weight.detach().square().sum(dim=(0, 2))
+        squares[-1] += context.reshape(config.channels[-1], -1).sum(dim=1)
     return [square.sqrt() for square in squares]
 
 
@@ -174,3 +178,7 @@ def _choose(
         for part in ("weight", "bias", "running_mean", "running_var"):
             yield f"core.{norm}.{part}", weights[f"core.{norm}.{part}"][rows]
     yield "core.head.weight", weights["core.head.weight"][:, kept[0]]
+    if config.gated:
+        yield "core.gate.weight", weights["core.gate.weight"][:, kept[0]]
+        context = weights["core.gate_context.weight"].unflatten(1, (config.channels[-1], -1))
+        yield "core.gate_context.weight", context[:, kept[-1]].flatten(1, 2)

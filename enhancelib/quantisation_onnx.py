@@ -55,13 +55,18 @@ def write_dynamic(source: Path, target: Path) -> None:
 def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> None:
     """Every operator in 8 bits (QDQ, activations unsigned) whose tensors all have a known range."""
     prepared = _prepared(source)
-    constants = {tensor.name for tensor in prepared.graph.initializer}
+    constants = {tensor.name: tuple(tensor.dims) for tensor in prepared.graph.initializer}
     nodes = [
-        Node(_KINDS.get(node.op_type, ""), tuple(node.input), tuple(node.output))
+        Node(
+            _KINDS.get(node.op_type, ""),
+            tuple(node.input),
+            tuple(node.output),
+            shape=constants.get(node.input[1], ()) if node.op_type == "Conv" else (),
+        )
         for node in prepared.graph.node
     ]
     ranges = spread(nodes, layers, path=source)
-    known = constants | set(ranges)
+    known = set(constants) | set(ranges)
     body = [node for node in prepared.graph.node if {*node.input, *node.output} <= known]
     quantiser = QDQQuantizer(
         prepared,

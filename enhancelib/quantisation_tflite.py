@@ -136,6 +136,9 @@ def _graph(path: Path) -> tuple[dict[str, bool], list[Node]]:
                 tuple(names[i] for i in each.inputs if i >= 0),
                 tuple(names[i] for i in each.outputs),
                 relu=activation == _RELU,
+                shape=tuple(graph.tensors[each.inputs[1]].shape)
+                if _KINDS.get(kind) == "convolution"
+                else (),
             )
         )
     return dict(zip(names, filled, strict=True)), operators

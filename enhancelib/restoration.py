@@ -12,7 +12,7 @@ from torch import Tensor
 
 from enhancelib.augmentation import Augmentation, augment
 from enhancelib.errors import ConfigError
-from enhancelib.losses import CombinedLoss, LossWeights
+from enhancelib.losses import CombinedLoss, LossWeights, Spectra, gate_error, room, wanted_gate
 from enhancelib.model import PRESETS, AudioUNet, ModelConfig
 
 
@@ -95,7 +95,7 @@ class Restorer(lightning.LightningModule):
         self.model = model
         self.config = config
         self.conditions = conditions
-        self.loss = CombinedLoss(config.loss)
+        self.loss = CombinedLoss(config.loss, sample_rate=model.config.sample_rate)
         self.sums: dict[str, list[float]] = {}
         self.training_losses: list[float] = []
 
@@ -112,7 +112,14 @@ class Restorer(lightning.LightningModule):
         untreated, reference = augment(
             batch[0], batch[1], self.config.augmentation, crop_samples=crop
         )
-        loss = self.loss(self.model(untreated), reference, untreated)
+        enhanced, logits = self.model.with_gate(untreated)
+        waves = Spectra(enhanced), Spectra(reference), Spectra(untreated)
+        loss = self.loss(*waves)
+        if logits is not None and self.config.loss.gate:
+            space = room(waves[2], waves[1], sample_rate=self.model.config.sample_rate)
+            spectra = self.model.analyse(untreated), self.model.analyse(reference)
+            wanted = wanted_gate(*spectra, self.model.config.bands)
+            loss = loss + self.config.loss.gate * gate_error(logits, wanted, space)
         self.training_losses.append(loss.item())
         self.log("loss", loss, prog_bar=True)
         return loss

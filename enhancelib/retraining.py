@@ -19,12 +19,13 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from enhancelib.cache import CachedPairs
 from enhancelib.calibration import LayerRange, Range
-from enhancelib.data import PairDataset
 from enhancelib.errors import ConfigError, ModelError
+from enhancelib.losses import Spectra
 from enhancelib.model import AudioUNet, BandScale, CausalBlock
 from enhancelib.restoration import Restorer, TrainingConfig
-from enhancelib.training import PairsInMemory, quiet_lightning
+from enhancelib.training import LabelledPairs, quiet_lightning
 
 LEVELS = 256
 """Steps of an 8-bit activation."""
@@ -199,9 +200,11 @@ class _Imitation(nn.Module):
         super().__init__()
         self.loss, self.teacher = loss, copy.deepcopy(teacher).eval().requires_grad_(False)
 
-    def forward(self, estimate: Tensor, reference: Tensor, untreated: Tensor) -> Tensor:
+    def forward(
+        self, estimate: Tensor | Spectra, reference: Tensor | Spectra, untreated: Tensor | Spectra
+    ) -> Tensor:
         """As :class:`enhancelib.losses.CombinedLoss`; the reference is not looked at."""
-        return self.loss(estimate, self.teacher(untreated), untreated)
+        return self.loss(estimate, self.teacher(Spectra.of(untreated).wave), untreated)
 
 
 class _Bar(Callback):
@@ -234,9 +237,10 @@ def _fit(
         raise ConfigError(f"steps: {steps} is less than one")
     defaults = TrainingConfig()
     config = config or TrainingConfig(learning_rate=defaults.learning_rate / 3)
-    pairs = PairDataset(manifest, "train")
+    rate = model.config.sample_rate
+    pairs = CachedPairs(manifest, "train", downmix="varied", sample_rate=rate)
     conditions = sorted({row["condition"] for row in pairs.rows})
-    dataset = PairsInMemory(pairs, conditions)
+    dataset = LabelledPairs(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(dataset, batch_size=config.batch_size, shuffle=True, generator=order)
     task = Restorer(model, config, conditions)

@@ -260,6 +260,36 @@ def test_data_set_can_be_kept_to_some_conditions(folder, tmp_path):
         data.PairDataset(manifest, "dev")
 
 
+def test_data_set_takes_the_mean_or_some_channel_and_resamples(folder, tmp_path):
+    manifest = prepare(
+        folder, tmp_path / "pairs", conditions=["lossless", *(f"sbc-{n}" for n in range(20, 30))]
+    )
+    mean = data.PairDataset(manifest, "train")
+    varied = data.PairDataset(manifest, "train", downmix="varied")
+    seen = set()
+    for index, row in enumerate(varied.rows):
+        wave, _ = audio.load(manifest.parent / row["lossless"])
+        views = {"mean": wave.mean(axis=0), "left": wave[0], "right": wave[-1]}
+        pair = varied[index]
+        names = [name for name, view in views.items() if np.array_equal(pair[1][0].numpy(), view)]
+        lossy, _ = audio.load(manifest.parent / row["lossy"])
+        same = {"mean": lossy.mean(axis=0), "left": lossy[0], "right": lossy[-1]}
+        assert names  # and the lossy half is of the same channel:
+        assert any(np.array_equal(pair[0][0].numpy(), same[name]) for name in names)
+        seen.update(names)
+    assert seen == {"mean", "left", "right"}
+    half = data.PairDataset(manifest, "train", sample_rate=22050)
+    assert half.sample_rate == 22050
+    assert half[0][0].shape[1] == mean[0][0].shape[1] // 2
+
+
+def test_only_some_splits_can_be_prepared(folder, tmp_path):
+    manifest = prepare(folder, tmp_path / "pairs", splits=["train"])
+    assert set(data.read_manifest(manifest)["split"]) == {"train"}
+    with pytest.raises(ConfigError, match="holds pairs made with other settings"):
+        prepare(folder, tmp_path / "pairs", splits=["test"])
+
+
 def test_a_missing_or_foreign_manifest_is_named(tmp_path):
     with pytest.raises(InputError, match=r"manifest\.csv: run `enhancelib prepare` first"):
         data.read_manifest(tmp_path)

@@ -13,8 +13,9 @@ def model(request) -> AudioUNet:
     """A preset whose head is not zero and whose norms have seen data, so it changes the audio."""
     torch.manual_seed(0)
     model = AudioUNet.from_preset(request.param)
-    for parameter in model.core.head.parameters():
-        torch.nn.init.normal_(parameter, std=0.02)
+    for layer in (model.core.head, model.core.gate_context):
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
     for _ in range(20):
         model(0.1 * torch.randn(4, 1, 10_000))
     return model.eval()
@@ -108,6 +109,40 @@ def test_checkpoints_come_back_equal(model, tmp_path, suffix):
     with pytest.raises(ModelError, match="exists already"):
         model.save(path)
     assert len(checkpoint_sha256(path)) == 64
+
+
+def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
+    """Whatever the correction: shut is the transform and its inverse, no more."""
+    wave, bias = noise(1, 1, 20_000), model.core.gate.bias
+    before = bias.detach().clone()
+    ungated = AudioUNet(**model.config.model_dump() | {"gated": False}).eval()
+    missing, extra = ungated.load_state_dict(model.state_dict(), strict=False)
+    assert not missing
+    assert {name.split(".")[1] for name in extra} == {"gate", "gate_context"}
+    with torch.no_grad():
+        corrected = ungated(wave)
+        assert float((corrected - wave).abs().max()) > 1e-3
+        for logit, expected in ((-40.0, wave), (40.0, corrected)):
+            bias.fill_(logit)
+            out, logits = model.with_gate(wave)
+            torch.testing.assert_close(out, expected, atol=2e-6, rtol=0)
+            assert logits.shape == (1, model.config.bands, model.analyse(wave).shape[3])
+        bias.copy_(before)
+
+
+def test_the_gate_works_band_by_band(model):
+    """With one band open, only its bins change."""
+    wave, bias = noise(1, 1, 20_000), model.core.gate.bias
+    before, width = bias.detach().clone(), model.config.hop_length // model.config.bands
+    with torch.no_grad():
+        bias.fill_(-40.0)
+        bias[3] = 40.0
+        spectrum = model.analyse(wave)
+        changed, _ = model.core(spectrum, model.initial_state(1))
+        bias.copy_(before)
+    bins = (changed - spectrum).abs().amax(dim=(0, 1, 3)) > 1e-6
+    assert bins[3 * width : 4 * width].all()
+    assert int(bins.sum()) == width
 
 
 def test_every_parameter_learns():

@@ -154,13 +154,15 @@ def test_levels_are_wired_as_torch_pruning_finds_them():
                 ours.add(f"core.{name}")
             if outputs == level:
                 ours.add(f"core.{norm}")
+        if level == model.config.depth - 1:
+            ours.add("core.gate_context")
         assert {name for name in theirs if name.startswith("core.")} == ours
 
 
 def test_multiplications_counted_by_hand(model):
     config, frames = model.config, RATE // 128 + 1
     expected = 0
-    levels = {"embedding": 1, "head": 1}
+    levels = {"embedding", "head", "gate", "gate_context"}
     for name, module in model.core.named_modules():
         if hasattr(module, "groups"):
             wide = module.weight.shape[0]

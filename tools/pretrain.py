@@ -1,0 +1,122 @@
+"""Train the published weights of a preset on the free corpus; run it again to go on.
+
+    python tools/pretrain.py fullband-44k
+
+Pairs, run and log are kept in data/pretraining. ``--publish`` copies the best weights and their log
+into enhancelib/pretrained.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from enhancelib import audio, data
+from enhancelib.catalogue import list_pieces, take
+from enhancelib.errors import EnhanceError
+from enhancelib.model import PRETRAINED, checkpoint_sha256, preset_config
+from enhancelib.restoration import TrainingConfig
+from enhancelib.training import train_model
+
+ROOT = Path("data/pretraining")
+DRAWS = 2
+"""Random conditions per segment of the training split."""
+CLIPS, CLIP_S = 14, 3.0
+"""The validation split is too long to be heard every epoch: a clip from each of some pieces."""
+VALIDATION = (
+    *("lossless", "sbc-53", "aac-256", "mp3-320"),  # transparent
+    *("sbc-35", "aac-128", "mp3-128", "sbc-20", "aac-64", "mp3-64", "mp3-40", "aac-64+sbc-20"),
+    *("down-16000hz", "noise-white-20db", "noise-pink-10db", "old-recording", "clip-6db"),
+)
+SHARED = {"dropout": 0.0, "batch_size": 8, "crop_seconds": 2.0, "learning_rate": 1.5e-3}
+RECIPES = {
+    "fullband-44k": TrainingConfig(epochs=5, **SHARED),
+    "seed-22k": TrainingConfig(epochs=4, **SHARED),
+}
+
+
+def make_pairs(corpus: Path, folder: Path) -> Path:
+    """Pairs of the corpus's training split and of some validation clips; their joint manifest."""
+    data.prepare(
+        corpus,
+        folder / "train",
+        conditions=[f"random-{draw + 1}" for draw in range(DRAWS)],
+        splits=["train"],
+    )
+    clips = ROOT / "clips"
+    if not clips.exists():
+        cut_clips(corpus, clips)
+    data.prepare(clips, folder / "validation", conditions=VALIDATION, duration_s=CLIP_S)
+    rows = []
+    for part in ("train", "validation"):
+        with (folder / part / "manifest.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                places = {side: f"{part}/{row[side]}" for side in ("lossless", "lossy")}
+                rows.append({**row, **places, "split": part})
+    joint = folder / "manifest.csv"
+    partial = joint.with_suffix(".partial")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    if joint.exists() and joint.read_bytes() == partial.read_bytes():
+        partial.unlink()  # the cache of the pairs goes by the manifest's time
+    else:
+        partial.replace(joint)
+    return joint
+
+
+def cut_clips(corpus: Path, folder: Path) -> None:
+    """The middle of some validation pieces."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    pieces = [piece for piece in list_pieces(corpus) if piece.split == "validation"]
+    for piece in take(pieces, CLIPS):
+        wave, rate = audio.load(piece.path)
+        samples = round(CLIP_S * rate)
+        start = max(0, (wave.shape[1] - samples) // 2)
+        path = partial / "validation" / piece.path.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        audio.save(path, wave[:, start : start + samples], sample_rate=rate, subtype="PCM_24")
+    partial.rename(folder)
+
+
+def publish(preset: str, run: Path) -> None:
+    """Copy weights and log into the package."""
+    PRETRAINED.mkdir(exist_ok=True)
+    shutil.copyfile(run / f"{preset}.safetensors", PRETRAINED / f"{preset}.safetensors")
+    shutil.copyfile(run / "log.csv", PRETRAINED / f"{preset}.csv")
+    result = json.loads((run / "result.json").read_text()) if (run / "result.json").exists() else {}
+    print(f"{preset}: {checkpoint_sha256(PRETRAINED / f'{preset}.safetensors')} {result}")
+
+
+def main() -> None:
+    """Parse the command line, prepare, train, publish."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=RECIPES)
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    parser.add_argument("--publish", action="store_true", help="copy the best weights and stop")
+    parser.add_argument("--start_from", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--run", type=Path, help="folder of the run")
+    arguments = parser.parse_args()
+    run = arguments.run or ROOT / arguments.preset
+    try:
+        if arguments.publish:
+            publish(arguments.preset, run)
+            return
+        train_model(
+            make_pairs(arguments.corpus, ROOT / "pairs"),
+            run,
+            RECIPES[arguments.preset],
+            preset=arguments.preset,
+            sample_rate=preset_config(arguments.preset).sample_rate,
+            start_from=arguments.start_from,
+        )
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
