@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from filelock import FileLock
 
 from enhancelib import parallel
 from enhancelib.data import PairDataset
@@ -67,8 +68,10 @@ class CachedPairs:
         stamp = [made, downmix, self.sample_rate, self.rows]
         name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
         self.folder = self.pairs.root / "cache" / f"{split}-{self.sample_rate}-{name}"
-        if not self.folder.is_dir():
-            _fill(self.pairs, self.folder, n_jobs)
+        self.folder.parent.mkdir(exist_ok=True)
+        with FileLock(self.folder.parent / f"{PARTIAL}{split}.lock"):  # one process fills it
+            if not self.folder.is_dir():
+                _fill(self.pairs, self.folder, n_jobs)
         self._samples = np.load(self.folder / "samples.npy", mmap_mode="r")
         self._scales = np.load(self.folder / "scales.npy")
 

@@ -172,27 +172,22 @@ CODECS: dict[str, Codec] = {
             delay=_always(73),
             coder=FfmpegCoder("sbc", "sbc", "s16", _msbc),
         ),
-        Codec(
-            name="aptx",
-            title="aptX (4:1 sub-band ADPCM; FFmpeg)",
-            rates=_A2DP_RATES,
-            settings=_no_settings,
-            unit="",
-            channels=(2,),
-            frame=_always(1024),
-            delay=_always(90),
-            coder=FfmpegCoder("aptx", "aptx", "s32p", _as_it_is),
-        ),
-        Codec(
-            name="aptx-hd",
-            title="aptX HD (4:1 sub-band ADPCM of 24 bits; FFmpeg)",
-            rates=_A2DP_RATES,
-            settings=_no_settings,
-            unit="",
-            channels=(2,),
-            frame=_always(1024),
-            delay=_always(90),
-            coder=FfmpegCoder("aptx_hd", "aptx_hd", "s32p", _as_it_is),
+        *(
+            Codec(
+                name=name,
+                title=f"{title} (4:1 sub-band ADPCM; FFmpeg)",
+                rates=_A2DP_RATES,
+                settings=_no_settings,
+                unit="",
+                channels=(2,),
+                frame=_always(1024),
+                delay=_always(90),
+                coder=FfmpegCoder(coder, coder, "s32p", _as_it_is),
+            )
+            for name, title, coder in (
+                ("aptx", "aptX", "aptx"),
+                ("aptx-hd", "aptX HD, 24 bits", "aptx_hd"),
+            )
         ),
         Codec(
             name="lc3",

@@ -31,8 +31,7 @@ from torch.nn import functional
 from enhancelib.audio import analysis_window
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.fourier import RealFourier
-
-PRETRAINED = Path(__file__).parent / "pretrained"
+from enhancelib.weights import DEFAULT_PRESET, find_weights
 
 
 class ModelConfig(BaseModel):
@@ -335,10 +334,10 @@ class AudioUNet(nn.Module):
         return cls(**preset_config(preset).model_dump())
 
     @classmethod
-    def from_pretrained(cls, preset: str = "fullband-44k") -> Self:
+    def from_pretrained(cls, preset: str = DEFAULT_PRESET) -> Self:
         """The published weights of a preset, in evaluation mode."""
         preset_config(preset)
-        return cls.load(PRETRAINED / f"{preset}.safetensors")
+        return cls.load(find_weights("published", preset=preset))
 
     @property
     def latency_samples(self) -> int:

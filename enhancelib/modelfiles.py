@@ -20,6 +20,7 @@ from enhancelib.backends import (
     describe,
 )
 from enhancelib.errors import ModelError
+from enhancelib.weights import DEFAULT_PRESET, PRETRAINED
 
 PathLike = str | os.PathLike
 
@@ -31,10 +32,9 @@ SUFFIXES = {
 }
 """Suffixes of each model type; the first is the one that is written."""
 
-DEFAULT_PRESET = "fullband-44k"
 DEFAULT_ORDER = ("onnx", "tflite", "pytorch", "torchscript")
 _MODEL_FOLDERS = (
-    Path(__file__).parent / "pretrained",
+    PRETRAINED,
     Path("data/runs/default/exports"),
     Path("data/runs/default/checkpoint"),
 )

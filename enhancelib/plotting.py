@@ -9,7 +9,7 @@ The functions draw on the given axes, or make a figure of their own; every axis 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -324,28 +324,24 @@ def bars(
         ax: Axes to draw on; a new figure, as high as the bars need, where None.
         title: Title of the axes.
     """
-    series = list(dict.fromkeys(name for group in groups.values() for name in group))
-    ax = ax or subplots(height=0.9 + len(groups) * (0.16 + 0.2 * len(series)))[1]
-    looks, thickness = _looks(series), 0.84 / max(1, len(series))
-    for rank, name in enumerate(series):
-        places = [place for place, group in enumerate(groups.values()) if name in group]
-        triples = np.array([_triple(group[name]) for group in groups.values() if name in group])
+
+    def draw(
+        ax: Axes, name: str, look: int, rows: np.ndarray, triples: np.ndarray, step: float
+    ) -> None:
         ax.barh(
-            np.array(places) + (rank - (len(series) - 1) / 2) * thickness,
+            rows,
             triples[:, 0],
-            height=thickness * 0.92,
+            height=step * 0.92,
             xerr=_error_lengths(triples),
             error_kw={"ecolor": _INK, "elinewidth": 1.1, "capsize": 2},
-            color=_COLOURS[looks[name]],
-            hatch=_HATCHES[looks[name]],
+            color=_COLOURS[look],
+            hatch=_HATCHES[look],
             edgecolor="white",
             linewidth=0.5,
             label=name,
         )
-    _name_rows(ax, list(groups), x_label, title)
-    if len(series) > 1:
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return ax
+
+    return _rows_of_groups(groups, draw, x_label=x_label, ax=ax, title=title, share=0.84)
 
 
 @_styled()
@@ -366,23 +362,44 @@ def intervals(
         ax: Axes to draw on; a new figure, as high as the rows need, where None.
         title: Title of the axes.
     """
-    series = list(dict.fromkeys(name for group in groups.values() for name in group))
-    ax = ax or subplots(height=0.9 + len(groups) * (0.16 + 0.17 * len(series)))[1]
-    looks, step = _looks(series), 0.7 / max(1, len(series))
-    ax.axvline(0, color="#6e6e73", linewidth=1.2)
-    for rank, name in enumerate(series):
-        places = [place for place, group in enumerate(groups.values()) if name in group]
-        triples = np.array([_triple(group[name]) for group in groups.values() if name in group])
+
+    def draw(
+        ax: Axes, name: str, look: int, rows: np.ndarray, triples: np.ndarray, step: float
+    ) -> None:
         ax.errorbar(
             triples[:, 0],
-            np.array(places) + (rank - (len(series) - 1) / 2) * step,
+            rows,
             xerr=_error_lengths(triples),
-            fmt=_MARKERS[looks[name]],
-            color=_COLOURS[looks[name]],
+            fmt=_MARKERS[look],
+            color=_COLOURS[look],
             elinewidth=1.6,
             capsize=3,
             label=name,
         )
+
+    ax = _rows_of_groups(groups, draw, x_label=x_label, ax=ax, title=title, share=0.7)
+    ax.axvline(0, color="#6e6e73", linewidth=1.2, zorder=1)
+    return ax
+
+
+def _rows_of_groups(
+    groups: Mapping[str, Mapping[str, float | Sequence[float]]],
+    draw: Callable[..., None],
+    *,
+    x_label: str,
+    ax: Axes | None,
+    title: str,
+    share: float,
+) -> Axes:
+    """A row per group and in it, side by side on ``share`` of its height, what each series has."""
+    series = list(dict.fromkeys(name for group in groups.values() for name in group))
+    ax = ax or subplots(height=0.9 + len(groups) * (0.16 + 0.2 * len(series)))[1]
+    looks, step = _looks(series), share / max(1, len(series))
+    for rank, name in enumerate(series):
+        places = [place for place, group in enumerate(groups.values()) if name in group]
+        triples = np.array([_triple(group[name]) for group in groups.values() if name in group])
+        rows = np.array(places) + (rank - (len(series) - 1) / 2) * step
+        draw(ax, name, looks[name], rows, triples, step)
     _name_rows(ax, list(groups), x_label, title)
     if len(series) > 1:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

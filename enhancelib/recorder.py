@@ -39,13 +39,14 @@ class RunRecorder(Callback):
 
     def on_train_start(self, trainer: lightning.Trainer, task: Restorer) -> None:
         """Open the progress bar at the step reached; drop log rows of an epoch cut short."""
-        self._append([], before_epoch=trainer.current_epoch)
+        if trainer.is_global_zero:
+            self._append([], before_epoch=trainer.current_epoch)
         self.bar = tqdm(
             total=int(trainer.estimated_stepping_batches),
             initial=trainer.global_step,
             desc="training",
             unit="step",
-            disable=not self.progress,
+            disable=not (self.progress and trainer.is_global_zero),
         )
 
     def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx) -> None:
@@ -71,9 +72,13 @@ class RunRecorder(Callback):
             mean = sum(task.training_losses) / len(task.training_losses)
             rows.insert(0, head | {"split": "train", "condition": "all", "loss": mean})
             task.training_losses.clear()
-        self._append(rows)
+        if trainer.is_global_zero:
+            self._append(rows)
         if loss < self.best_loss:
-            self._keep(task.model, trainer.current_epoch, loss)
+            previous = self.checkpoint
+            self.best_epoch, self.best_loss = trainer.current_epoch, loss
+            if trainer.is_global_zero:
+                self._keep(task.model, previous)
 
     def on_train_end(self, trainer: lightning.Trainer, task: Restorer) -> None:
         """Close the bar."""
@@ -92,10 +97,9 @@ class RunRecorder(Callback):
             writer.writerows(kept + rows)
         partial.replace(path)
 
-    def _keep(self, model: AudioUNet, epoch: int, loss: float) -> None:
-        previous = self.checkpoint
-        self.best_epoch, self.best_loss = epoch, loss
-        facts = self.facts | {"epoch": str(epoch), "validation_loss": f"{loss:.6f}"}
+    def _keep(self, model: AudioUNet, previous: Path) -> None:
+        facts = {"epoch": str(self.best_epoch), "validation_loss": f"{self.best_loss:.6f}"}
+        facts = self.facts | facts
         model.save(self.checkpoint, overwrite=True, metadata=facts)
         model.save(self.folder / f"{self.preset}.safetensors", overwrite=True, metadata=facts)
         if previous != self.checkpoint:

@@ -141,8 +141,16 @@ class Restorer(lightning.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Publish the mean over conditions, by which the best epoch is chosen."""
+        if self.trainer.world_size > 1:
+            sums = torch.tensor(list(self.sums.values()), dtype=torch.float64)
+            sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
+            self.sums = dict(zip(self.sums, sums.tolist(), strict=True))
         table = self.validation_table()
-        self.log("validation_loss", sum(loss for loss, _ in table.values()) / len(table))
+        mean = sum(loss for loss, _ in table.values()) / len(table)
+        self.log("validation_loss", mean, sync_dist=True)
+        self.log_dict(
+            {f"validation/{name}": loss for name, (loss, _) in table.items()}, sync_dist=True
+        )
 
     def validation_table(self) -> dict[str, tuple[float, float]]:
         """Condition → (loss, untreated loss) of the last validation round."""

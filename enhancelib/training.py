@@ -2,12 +2,20 @@
 
 The run writes into its checkpoint folder: ``checkpoint_epoch_<n>_best.pth`` (the best epoch so far,
 replaced when beaten), ``<preset>.safetensors`` (the same weights, at the end), ``last.ckpt`` (the
-state to resume from), ``log.csv`` (one row per epoch and condition), ``config.json`` and, when it
-is done, ``result.json``.
+state to resume from), ``log.csv`` (one row per epoch and condition), ``tensorboard`` (every step,
+for ``tensorboard --logdir``), ``config.json`` and, when it is done, ``result.json``.
+
+Several processes, on one machine or many, train one network when they are started together, by
+``torchrun --nproc-per-node 2 -m enhancelib train …`` or by SLURM's ``srun``: each takes its share
+of every epoch (``batch_size`` is that of one process) and gradients are averaged. In training, a
+batch norm takes the statistics of its own process's share; the running ones that are saved are
+those of the first process.
 """
 
 import json
 import logging
+import os
+import shutil
 import signal
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,10 +27,12 @@ import lightning
 import pandas
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
+from enhancelib import provenance
 from enhancelib.cache import CachedPairs
 from enhancelib.data import read_manifest
 from enhancelib.errors import ConfigError
@@ -106,11 +116,8 @@ def train_model(
         "training_config": config.model_dump_json(),
         "manifest_sha256": checkpoint_sha256(manifest),
     }
-    loaders = [
-        _loader(manifest, split, config, conditions, model_config.sample_rate)
-        for split in ("train", "validation")
-    ]
-    _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
+    if rank_zero_only.rank == 0:  # of several processes, the first one keeps the books
+        _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
     with quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         if start_from is None:
@@ -119,12 +126,19 @@ def train_model(
             model = AudioUNet.load(start_from).train()
         # Depthwise convolutions train twice as fast in this layout.
         task = Restorer(model.to(memory_format=torch.channels_last), config, conditions)
-        recorder = RunRecorder(folder, preset, facts, progress=progress)
+        origin = {"commit": provenance.commit()}
+        recorder = RunRecorder(folder, preset, facts | origin, progress=progress)
         resume_point = ModelCheckpoint(
             folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         )
-        logger = WandbLogger(project="enhancelib", save_dir=folder) if config.use_wandb else False
-        trainer = _trainer(config, callbacks=[recorder, resume_point], logger=logger)
+        loggers: list[Logger] = [TensorBoardLogger(folder, name="tensorboard", version="")]
+        if config.use_wandb:
+            loggers.append(WandbLogger(project="enhancelib", save_dir=folder))
+        trainer = _trainer(config, callbacks=[recorder, resume_point], logger=loggers)
+        loaders = [
+            _loader(manifest, split, config, conditions, model_config.sample_rate, trainer)
+            for split in ("train", "validation")
+        ]
         last = folder / "last.ckpt"
         trainer.fit(
             task,
@@ -145,7 +159,8 @@ def train_model(
         best_loss=recorder.best_loss,
         untreated_loss=recorder.untreated_loss,
     )
-    (folder / "result.json").write_text(json.dumps(recorder.state_dict(), indent=1))
+    if trainer.is_global_zero:
+        (folder / "result.json").write_text(json.dumps(recorder.state_dict(), indent=1))
     return result
 
 
@@ -163,9 +178,11 @@ def held_out_loss(
     config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
     conditions = sorted(read_manifest(manifest)["condition"].unique())
     task = Restorer(AudioUNet.load(weights), config, conditions)
-    loader = _loader(manifest, split, config, conditions, task.model.config.sample_rate)
+    trainer = _trainer(config)
+    rate = task.model.config.sample_rate
     with quiet_lightning():
-        _trainer(config).validate(task, loader, verbose=False)
+        loader = _loader(manifest, split, config, conditions, rate, trainer)
+        trainer.validate(task, loader, verbose=False)
     rows = [(name, *pair) for name, pair in task.validation_table().items()]
     return pandas.DataFrame(rows, columns=["condition", "loss", "untreated"])
 
@@ -185,6 +202,7 @@ def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
     ours = ("result.json", "checkpoint_epoch_*_best.pth", "*.safetensors", "last.ckpt", "log.csv")
     for file in (file for pattern in ours for file in folder.glob(pattern)):
         file.unlink()
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     path.write_text(json.dumps(settings, indent=1))
 
 
@@ -194,14 +212,20 @@ def _loader(
     config: TrainingConfig,
     conditions: list[str],
     sample_rate: int,
+    trainer: lightning.Trainer,
 ) -> DataLoader:
+    """Batches of one split, or of this process's share of it."""
     downmix = "varied" if split == "train" else "mean"
     pairs = CachedPairs(manifest, split, downmix=downmix, sample_rate=sample_rate)
     dataset = LabelledPairs(pairs, conditions)
-    if split != "train":
-        return DataLoader(dataset, batch_size=config.batch_size)
+    processes, rank = trainer.world_size, trainer.global_rank
+    if split != "train":  # every item once, though the shares may differ in size by one
+        share = Subset(dataset, range(rank, len(dataset), processes))
+        return DataLoader(share, batch_size=config.batch_size)
     # Shuffles by (seed, epoch), so that a resumed run sees the order an uninterrupted one would.
-    sampler = DistributedSampler(dataset, num_replicas=1, rank=0, seed=config.seed)
+    sampler = DistributedSampler(
+        dataset, num_replicas=processes, rank=rank, seed=config.seed, drop_last=processes > 1
+    )
     return DataLoader(dataset, batch_size=config.batch_size, sampler=sampler)
 
 
@@ -209,14 +233,20 @@ def _trainer(
     config: TrainingConfig,
     *,
     callbacks: Sequence[Callback] = (),
-    logger: Logger | bool = False,
+    logger: Sequence[Logger] = (),
 ) -> lightning.Trainer:
+    # Set by torchrun and srun, of which Lightning takes the rest.
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", 1)))
+    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", here)))
     return lightning.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=here,
+        num_nodes=max(1, processes // here),
+        strategy="ddp" if processes > 1 else "auto",
+        use_distributed_sampler=False,
         max_epochs=config.epochs,
         gradient_clip_val=config.gradient_clip,
-        logger=logger,
+        logger=list(logger),
         log_every_n_steps=1,
         enable_checkpointing=bool(callbacks),
         callbacks=list(callbacks),

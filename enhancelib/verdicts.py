@@ -6,6 +6,7 @@ untreated audio piece by piece: scores spread more between pieces than between s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -75,32 +76,40 @@ def summarise(results: pandas.DataFrame, *, seed: int = 0) -> pandas.DataFrame:
     """
     import pandas
 
-    deltas = paired_deltas(results)
     rows = []
-    for (condition, system, metric), group in deltas.groupby(
-        ["condition", "system", "metric"], sort=False
-    ):
+    for facts, worst, group in _comparisons(results):
         low, high = bootstrap_interval(group["delta"].to_numpy(), seed=seed)
-        worst = group.loc[group["gain"].idxmin()]
         rows.append(
-            {
-                "condition": condition,
-                "system": system,
-                "metric": metric,
-                "unit": METRICS[metric].unit,
-                "pieces": len(group),
-                UNTREATED: group[UNTREATED].mean(),
+            facts
+            | {
                 "value": group["value"].mean(),
-                "delta": group["delta"].mean(),
                 "low": low,
                 "high": high,
                 "p": _wilcoxon(group["delta"].to_numpy()),
-                "worst_piece": worst["piece"],
-                "worst_delta": worst["delta"],
-                "verdict": _verdict(len(group), low, high, METRICS[metric].better),
+                "verdict": _verdict(len(group), low, high, METRICS[facts["metric"]].better),
             }
+            | worst
         )
     return pandas.DataFrame(rows)
+
+
+def _comparisons(results: pandas.DataFrame) -> Iterator[tuple[dict, dict, pandas.DataFrame]]:
+    """Per condition, system and metric: what is compared, its worst piece, all its pieces."""
+    deltas = paired_deltas(results)
+    for (condition, system, metric), group in deltas.groupby(
+        ["condition", "system", "metric"], sort=False
+    ):
+        worst = group.loc[group["gain"].idxmin()]
+        facts = {
+            "condition": condition,
+            "system": system,
+            "metric": metric,
+            "unit": METRICS[metric].unit,
+            "pieces": len(group),
+            UNTREATED: group[UNTREATED].mean(),
+            "delta": group["delta"].mean(),
+        }
+        yield facts, {"worst_piece": worst["piece"], "worst_delta": worst["delta"]}, group
 
 
 def bootstrap_interval(
@@ -151,25 +160,10 @@ def does_no_harm(results: pandas.DataFrame) -> pandas.DataFrame:
 
     transparent = results["metric"].isin(HARM) & results["condition"].isin(TRANSPARENT)
     rows = []
-    for (condition, system, metric), group in paired_deltas(results[transparent]).groupby(
-        ["condition", "system", "metric"], sort=False
-    ):
-        worst = group.loc[group["gain"].idxmin()]
-        rows.append(
-            {
-                "condition": condition,
-                "system": system,
-                "metric": metric,
-                "unit": METRICS[metric].unit,
-                "pieces": len(group),
-                UNTREATED: group[UNTREATED].mean(),
-                "delta": group["delta"].mean(),
-                "worst_piece": worst["piece"],
-                "worst_delta": worst["delta"],
-                "tolerance": HARM[metric],
-                "harmed": bool(worst["gain"] < -HARM[metric]),
-            }
-        )
+    for facts, worst, group in _comparisons(results[transparent]):
+        tolerance = HARM[facts["metric"]]
+        harmed = bool(group["gain"].min() < -tolerance)
+        rows.append(facts | worst | {"tolerance": tolerance, "harmed": harmed})
     return pandas.DataFrame(rows)
 
 

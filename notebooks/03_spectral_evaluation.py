@@ -10,13 +10,14 @@
 # harm, and which of the promises this project began with are kept.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It reads the pairs and the checkpoint that
-# the two chapters before left in `run_dir`.
+# Every setting of the chapter stands in the next cell. It measures the published weights, or what
+# the chapter before trained, on pieces that the first chapter kept for testing in `run_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is evaluated
 max_pieces: int = 6  # measure at most so many test pieces; 0 measures all
 excerpt_s: float = 4.0  # from the middle of each piece, in seconds
@@ -34,7 +35,7 @@ from IPython.display import Markdown
 import enhancelib as el
 
 pd.set_option("display.max_colwidth", None)
-checkpoint = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
 conditions = [*transparent.split(","), *damaged.split(",")]
 
@@ -280,5 +281,5 @@ Markdown(
     f"{worst['unit']} on `{worst['worst_piece']}`.\n"
     f"- Of {len(claims)} promises (claim × condition), {int(claims['met'].sum())} hold, "
     f"{earned} of them thanks to the enhancement.\n"
-    f"- These figures are those of the checkpoint this run trained; they are kept in `{file}`."
+    f"- These figures are those of `{checkpoint.name}` ({weights}); they are kept in `{file}`."
 )

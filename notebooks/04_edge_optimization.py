@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Smaller and faster, at what price?
 #
-# A network that fits a phone is one that was made to fit. This chapter takes the checkpoint that
-# the second chapter trained, writes it in the formats that phones run, and then takes things away:
+# A network that fits a phone is one that was made to fit. This chapter takes a trained network,
+# writes it in the formats that phones run, and then takes things away:
 # bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured on
 # music the network has never met.
 #
@@ -10,13 +10,14 @@
 # see** what every variant weighs, how far its output strays, and which one is worth carrying.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It reads the pairs and the checkpoint that
-# the first two chapters left in `run_dir`.
+# Every setting of the chapter stands in the next cell. It makes the published weights smaller, or
+# those of the second chapter, and tests them on pairs that the first one left in `run_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is made smaller
 formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
 calibration_clips: int = 18  # training segments on which activations are measured
@@ -44,10 +45,10 @@ import enhancelib as el
 
 smaller = el.compression
 run = Path(run_dir)
-manifest, checkpoint = run / "pairs" / "manifest.csv", run / "checkpoint" / f"{preset}.safetensors"
-for file, chapter in ((manifest, "01_data_synthesis"), (checkpoint, "02_training")):
-    if not file.exists():
-        raise el.EnhanceError(f"{file}: not there; run chapter {chapter} with this run_dir first")
+manifest = run / "pairs" / "manifest.csv"
+if not manifest.exists():
+    raise el.EnhanceError(f"{manifest}: not there; run chapter 01_data_synthesis with it first")
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 
 # %% [markdown]
 # ## Three formats
@@ -227,9 +228,9 @@ sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=ch
 
 # %%
 footprint = sizes.pivot(index="system", columns="metric", values="value")
-weights = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parameters", "macs"]]
-weights.columns = ["file (MB)", "gzipped (MB)", "parameters", "multiplications per second"]
-weights.style.format(precision=2).format("{:,.0f}", subset="parameters").format(
+networks = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parameters", "macs"]]
+networks.columns = ["file (MB)", "gzipped (MB)", "parameters", "multiplications per second"]
+networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format(
     "{:.3g}", subset="multiplications per second"
 )
 

@@ -17,6 +17,7 @@
 input_dir: str = "data/excerpts"  # folder of music for the listening example
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose files are measured
 formats: str = "onnx,tflite,torchscript"  # export these if they are missing, separated by commas
 seconds: float = 3.0  # length of the clip that is timed
@@ -37,7 +38,7 @@ from IPython.display import Markdown
 import enhancelib as el
 
 exports = Path(run_dir) / "exports"
-checkpoint = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 
 # %% [markdown]
 # ## The files
@@ -51,8 +52,8 @@ checkpoint = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
 for name in dict.fromkeys([preset, "seed-22k"]):
-    known = name == preset and checkpoint.exists()
-    model = el.AudioUNet.load(checkpoint) if known else el.AudioUNet.from_preset(name)
+    trained = name == preset
+    model = el.AudioUNet.load(checkpoint) if trained else el.AudioUNet.from_preset(name)
     kinds = {"clip": "", "stream": ".stream"} if name == preset else {"clip": ""}
     for kind, infix in kinds.items():
         wanted = formats.split(",")
@@ -70,7 +71,7 @@ pd.DataFrame({"MB": [round(p.stat().st_size / 1e6, 2) for p in files]}, [p.name 
 # other things it is the figure to trust, and the last column compares it with the reference.
 
 # %% tags=["remove-stderr"]
-paths = [*files, checkpoint] if checkpoint.exists() else files
+paths = [*files, checkpoint]
 table = el.benchmark_files(
     paths,
     reference=f"{preset}.{'onnx' if 'onnx' in formats else formats.split(',')[0]}",
@@ -172,9 +173,7 @@ streamed = np.concatenate([*parts, enhancer.flush()], axis=1)[:, enhancer.latenc
 # can be checked with an impulse: send one sample of full scale, see where it comes out.
 
 # %%
-clip_file = backend_file.with_name(backend_file.name.replace(".stream", ""))
-offline = checkpoint if checkpoint.exists() else clip_file
-whole = el.enhance_wave(lossy, offline, sample_rate=rate)
+whole = el.enhance_wave(lossy, checkpoint, sample_rate=rate)
 difference_db = 10 * np.log10(np.sum((streamed - whole) ** 2) / np.sum(whole**2))
 impulse = np.zeros(2 * enhancer.latency_samples, np.float32)
 impulse[0] = 1.0
@@ -252,7 +251,7 @@ kept = {
 # What could not be judged on this machine stands beside it, as open:
 
 # %%
-gpu = el.benchmark_file(offline, kind="clip", device="cuda", seconds=seconds)
+gpu = el.benchmark_file(checkpoint, kind="clip", device="cuda", seconds=seconds)
 energy = "no energy counter here" if np.isnan(joules) else f"{joules:.2f} J per second of audio"
 unjudged = {
     "about 2 ms for 3 s on a GPU": gpu["status"] or f"{gpu['latency_ms']:.1f} ms",

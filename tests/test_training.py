@@ -1,7 +1,10 @@
 """Training on real pairs: it learns, it resumes exactly, it refuses what it should."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas
@@ -9,7 +12,9 @@ import pytest
 import soundfile
 import torch
 from scipy.signal import butter, sosfilt
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from enhancelib import train
 from enhancelib.augmentation import Augmentation, augment, change_speed
 from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError
@@ -66,6 +71,16 @@ def test_what_a_run_leaves_behind(trained):
     best = log[log.split == "validation"].groupby("epoch")["loss"].mean()
     assert best.idxmin() == trained.best_epoch
     assert best.min() == pytest.approx(trained.best_loss)
+
+
+def test_tensorboard_has_every_step_and_the_validation_by_condition(trained):
+    events = EventAccumulator(str(trained.log.parent / "tensorboard")).Reload()
+    steps = pandas.read_csv(trained.log)["step"].max()
+    assert [event.step for event in events.Scalars("loss")] == list(range(steps))
+    log = pandas.read_csv(trained.log)
+    ours = log[(log.split == "validation") & (log.condition == "mp3-64")]["loss"]
+    theirs = [event.value for event in events.Scalars("validation/mp3-64")]
+    assert theirs == pytest.approx(list(ours), rel=1e-5)
 
 
 class Killed(Exception):
@@ -144,6 +159,83 @@ def test_a_manifest_without_validation_is_refused(manifest, tmp_path):
     table[table.split == "train"].to_csv(tmp_path / "manifest.csv", index=False)
     with pytest.raises(InputError, match="validation"):
         train_model(tmp_path / "manifest.csv", tmp_path / "run", TINY, progress=False)
+
+
+ONE_STEP = """
+import sys
+import torch
+from enhancelib import restoration, training
+from enhancelib.data import read_manifest
+from enhancelib.model import AudioUNet
+
+manifest, folder, batch_size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+restoration.augment = lambda untreated, reference, *_, **__: (untreated, reference)
+config = restoration.TrainingConfig(
+    base_channels=8, depth=2, dropout=0.0, batch_size=batch_size, epochs=1
+)
+
+
+class Watched(restoration.Restorer):
+    def on_train_start(self):
+        self.model.eval()
+
+    def on_before_optimizer_step(self, optimizer):
+        if self.trainer.is_global_zero and self.global_step == 0:
+            gradients = {name: p.grad for name, p in self.model.named_parameters()}
+            torch.save(gradients, f"{folder}/gradients.pt")
+
+
+trainer = training._trainer(config)
+conditions = sorted(read_manifest(manifest)["condition"].unique())
+torch.manual_seed(0)
+model = AudioUNet(**config.for_rate(44100).model_dump())
+torch.nn.init.normal_(model.core.head.weight, std=0.05)
+loaders = [
+    training._loader(manifest, split, config, conditions, 44100, trainer)
+    for split in ("train", "validation")
+]
+task = Watched(model, config, conditions)
+trainer.fit(task, *loaders)
+rank = trainer.global_rank
+items = list(loaders[0].sampler)
+torch.save({"items": items, "table": task.validation_table()}, f"{folder}/rank{rank}.pt")
+"""
+
+
+def test_two_processes_average_to_one(manifest, tmp_path):
+    """Two gloo processes with half the batch each: the same gradients, every item seen once."""
+    script = tmp_path / "one_step.py"
+    script.write_text(ONE_STEP)
+    seen = {}
+    for count in (1, 2):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        torchrun += [f"--nproc-per-node={count}", str(script), str(manifest), str(folder)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        subprocess.run([*torchrun, str(4 // count)], check=True, env=environment)
+        ranks = [torch.load(path) for path in sorted(folder.glob("rank*.pt"))]
+        assert len(ranks) == count
+        seen[count] = torch.load(folder / "gradients.pt"), ranks
+    for name, gradient in seen[1][0].items():
+        largest = gradient.abs().max().item()
+        torch.testing.assert_close(
+            seen[2][0][name], gradient, atol=1e-6 * max(1.0, largest), rtol=1e-5, msg=name
+        )
+    whole, (first, second) = seen[1][1][0], seen[2][1]
+    assert not set(first["items"]) & set(second["items"])
+    assert sorted(first["items"] + second["items"]) == sorted(whole["items"])
+    # The table of validation covers all items, and both processes have it.
+    assert first["table"] == second["table"]
+    for condition, pair in whole["table"].items():
+        assert first["table"][condition][1] == pytest.approx(pair[1], rel=1e-5)
+
+
+def test_several_processes_do_not_prepare_together(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="run enhancelib prepare first"):
+        train.main(tmp_path, tmp_path / "pairs", tmp_path / "checkpoints")
+    assert not (tmp_path / "pairs").exists()
 
 
 def test_wandb_offline(manifest, tmp_path, monkeypatch):

@@ -3,12 +3,11 @@
     python tools/pretrain.py fullband-44k
 
 Pairs, run and log are kept in data/pretraining. ``--publish`` copies the best weights and their log
-into enhancelib/pretrained.
+into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite.
 """
 
 import argparse
 import csv
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -16,9 +15,11 @@ from pathlib import Path
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
 from enhancelib.errors import EnhanceError
-from enhancelib.model import PRETRAINED, checkpoint_sha256, preset_config
+from enhancelib.export import export_model
+from enhancelib.model import AudioUNet, checkpoint_sha256, preset_config
 from enhancelib.restoration import TrainingConfig
 from enhancelib.training import train_model
+from enhancelib.weights import PRETRAINED
 
 ROOT = Path("data/pretraining")
 DRAWS = 2
@@ -84,12 +85,16 @@ def cut_clips(corpus: Path, folder: Path) -> None:
 
 
 def publish(preset: str, run: Path) -> None:
-    """Copy weights and log into the package."""
+    """Copy weights and log into the package, and export the files that run without PyTorch."""
     PRETRAINED.mkdir(exist_ok=True)
-    shutil.copyfile(run / f"{preset}.safetensors", PRETRAINED / f"{preset}.safetensors")
-    shutil.copyfile(run / "log.csv", PRETRAINED / f"{preset}.csv")
-    result = json.loads((run / "result.json").read_text()) if (run / "result.json").exists() else {}
-    print(f"{preset}: {checkpoint_sha256(PRETRAINED / f'{preset}.safetensors')} {result}")
+    weights = PRETRAINED / f"{preset}.safetensors"
+    shutil.copyfile(run / weights.name, weights)
+    shutil.copyfile(run / "log.csv", weights.with_suffix(".csv"))
+    options = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "overwrite": True}
+    model = AudioUNet.load(weights)
+    export_model(model, PRETRAINED, formats=["onnx"], **options)
+    export_model(model, PRETRAINED, formats=["tflite"], kinds=["stream"], **options)
+    print(f"{weights}: {options['checkpoint_sha256']}; measure it: tools/results.py")
 
 
 def main() -> None:

@@ -164,7 +164,7 @@ def loading(folder: Path) -> Iterator[dict]:
         started = time.monotonic()
         pairs = sum(len(lossy) for _ in range(2) for lossy, _ in loader)
         yield row(name, "rate", pairs / (time.monotonic() - started), "pairs/s", **where)
-    model, loss = AudioUNet(), CombinedLoss()
+    model, loss = AudioUNet().to(memory_format=torch.channels_last), CombinedLoss()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loader = torch.utils.data.DataLoader(datasets["CachedPairs"], batch_size=batch, drop_last=True)
     busy_s, pairs = 0.0, 0

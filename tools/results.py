@@ -1,0 +1,123 @@
+"""Measure the published weights on the test set; write data/results/model.csv and bars.csv.
+
+    python tools/results.py --preset fullband-44k
+
+Every piece of data/testset.csv, under every condition that data/bars.csv names, through the weights
+and untreated. What was measured before is kept in data/runs/results, so a stopped run goes on.
+"""
+
+import argparse
+import csv
+import hashlib
+import operator
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+import enhancelib as el
+from enhancelib.errors import EnhanceError
+from enhancelib.model import preset_config
+from enhancelib.provenance import provenance
+
+RESULTS = Path("data/results")
+METRICS = ("lsd", "lsd_hf", "lsd_lf", "si_sdr", "in_band_si_sdr", "snr", "mrstft", "mfcc_distance")
+METRICS += ("centroid_distance", "rolloff_distance")
+HEARING = ("visqol", "zimtohrli")
+SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def test_set() -> pandas.DataFrame:
+    """The rows of data/testset.csv, each checked against its hash."""
+    table = pandas.read_csv("data/testset.csv")
+    for row in table.itertuples():
+        path = Path("data") / row.path
+        if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
+            sys.exit(f"error: {path} is not the file of data/testset.csv; check it out again")
+    return table
+
+
+def check(results: pandas.DataFrame, bars: list[dict], kinds: pandas.Series) -> pandas.DataFrame:
+    """One row per bar, condition and kind of piece: what was reached, and if it is enough."""
+    table = results.pivot_table(
+        index=["condition", "metric", "piece"],
+        columns="system",
+        values="value",
+        aggfunc="first",
+    )
+    system = next(name for name in table.columns if name != "untreated")
+    rows = []
+    for bar in bars:
+        for condition in bar["conditions"].split():
+            values = table.loc[condition, bar["metric"]].dropna()
+            for kind, part in values.groupby(kinds.reindex(values.index)):
+                measured = part[system] - (part["untreated"] if "delta" in bar["statistic"] else 0)
+                worst = measured.idxmin() if bar["sign"].startswith(">") else measured.idxmax()
+                least = bar["statistic"].startswith("least")
+                reached = float(measured.min() if least else measured.mean())
+                rows.append(
+                    {
+                        "condition": condition,
+                        "kind": kind,
+                        "metric": bar["metric"],
+                        "untreated": round(float(part["untreated"].mean()), 3),
+                        "enhanced": round(float(part[system].mean()), 3),
+                        "statistic": bar["statistic"],
+                        "reached": round(reached, 3),
+                        "bar": f"{bar['sign']} {bar['limit']}",
+                        "met": SIGNS[bar["sign"]](reached, float(bar["limit"])),
+                        "worst_piece": worst,
+                        "worst": round(float(measured[worst]), 3),
+                        "pieces": len(part),
+                    }
+                )
+    return pandas.DataFrame(rows)
+
+
+def main() -> None:
+    """Measure, then judge."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="fullband-44k")
+    parser.add_argument("--weights", default="published", help="published, run, or a checkpoint")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th piece, for a look")
+    parser.add_argument("--without_hearing", action="store_true", help="no ViSQOL, no Zimtohrli")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--jobs", type=int)
+    arguments = parser.parse_args()
+    tests = test_set().iloc[:: arguments.every]
+    names = tests["path"].map(lambda path: Path(path).stem)
+    with Path("data/bars.csv").open(newline="") as file:
+        bars = [bar for bar in csv.DictReader(file) if arguments.preset in bar["presets"].split()]
+    metrics = METRICS if arguments.without_hearing else METRICS + HEARING
+    bars = [bar for bar in bars if bar["metric"] in metrics]
+    conditions = list(dict.fromkeys(" ".join(bar["conditions"] for bar in bars).split()))
+    try:
+        results = el.evaluate(
+            {name: Path("data") / path for name, path in zip(names, tests["path"], strict=True)},
+            conditions,
+            {arguments.preset: el.find_weights(arguments.weights, preset=arguments.preset)},
+            metrics=metrics,
+            sample_rate=preset_config(arguments.preset).sample_rate,
+            cache_dir="data/runs/results",
+            n_jobs=arguments.jobs,
+            command=f"python tools/results.py --preset {arguments.preset}",
+        )
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+    results["value"] = results["value"].astype(float).round(6)
+    verdict = check(results, bars, pandas.Series(tests["kind"].to_numpy(), index=names.to_numpy()))
+    if arguments.every == 1 and not arguments.without_hearing:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        el.write_results(results, arguments.output / f"{arguments.preset}.csv")
+        facts = provenance("tools/results.py")
+        verdict.assign(**facts).to_csv(
+            arguments.output / f"{arguments.preset}-bars.csv", index=False
+        )
+    with pandas.option_context("display.width", 200, "display.max_rows", 500):
+        print(verdict.drop(columns=["pieces"]).to_string(index=False))
+    print(f"{int(np.sum(verdict['met']))} of {len(verdict)} hold")
+
+
+if __name__ == "__main__":
+    main()
