@@ -1,24 +1,27 @@
-"""Measure the published weights on the test set; write data/results/model.csv and bars.csv.
+"""Measure the published weights on the test set; write data/results and the model card.
 
     python tools/results.py --preset fullband-44k
 
 Every piece of data/testset.csv, under every condition that data/bars.csv names, through the weights
-and untreated. What was measured before is kept in data/runs/results, so a stopped run goes on.
+and untreated: data/results/PRESET.csv has every value, PRESET-bars.csv what was to be reached and
+what was. What was measured before is kept in data/runs/results, so a stopped run goes on.
 """
 
 import argparse
 import csv
 import hashlib
+import json
 import operator
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas
+from pretrain import DRAWS
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
-from enhancelib.model import preset_config
+from enhancelib.model import preset_config, read_checkpoint
 from enhancelib.provenance import provenance
 
 RESULTS = Path("data/results")
@@ -75,6 +78,53 @@ def check(results: pandas.DataFrame, bars: list[dict], kinds: pandas.Series) -> 
     return pandas.DataFrame(rows)
 
 
+CARD = Path(__file__).with_name("model_card.md")
+
+
+def card(preset: str, weights: Path, results: pandas.DataFrame, verdict: pandas.DataFrame) -> str:
+    """The model card: every figure from the results or from the weights' own metadata."""
+    facts, _ = read_checkpoint(weights)
+    config = json.loads(facts["training_config"])
+    model = el.AudioUNet.load(weights)
+    log = pandas.read_csv(weights.with_suffix(".csv"))
+    steps = int(log.loc[log["epoch"] == int(facts["epoch"]), "step"].iloc[0])
+    means = results.groupby(["condition", "metric", "system"], sort=False)["value"].mean()
+    titles = {"lsd": "LSD", "in_band_si_sdr": "in-band SI-SDR (dB)", "visqol": "ViSQOL"}
+    lines = [
+        "| condition | " + " | ".join(titles.values()) + " |",
+        "|---" * (1 + len(titles)) + "|",
+    ]
+    for condition in results["condition"].unique():
+        cells = [
+            f"{means[condition, metric, 'untreated']:.2f} → {means[condition, metric, preset]:.2f}"
+            for metric in titles
+        ]
+        lines.append(f"| `{condition}` | " + " | ".join(cells) + " |")
+    missed = verdict[~verdict["met"]]
+    limits = [
+        f"- `{row.condition}` ({row.kind}): {el.METRICS[row.metric].title}, {row.statistic} "
+        f"{row.reached:g}, wanted {row.bar}; worst on `{row.worst_piece}` ({row.worst:g})."
+        for row in missed.itertuples()
+    ]
+    manifest = pandas.read_csv("data/corpus/manifest.csv")
+    return CARD.read_text().format(
+        preset=preset,
+        parameters=model.num_parameters,
+        rate=model.config.sample_rate,
+        sha256=el.checkpoint_sha256(weights),
+        hours=manifest.loc[manifest["split"] == "train", "duration_s"].sum() / 3600,
+        draws=DRAWS,
+        steps=steps,
+        epoch=int(facts["epoch"]) + 1,
+        seed=config["seed"],
+        commit=facts.get("commit", "unknown"),
+        latency=model.latency_samples,
+        pieces=results["piece"].nunique(),
+        table="\n".join(lines),
+        limits="\n".join(limits) or "None of the bars is missed.",
+    )
+
+
 def main() -> None:
     """Measure, then judge."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -93,10 +143,11 @@ def main() -> None:
     bars = [bar for bar in bars if bar["metric"] in metrics]
     conditions = list(dict.fromkeys(" ".join(bar["conditions"] for bar in bars).split()))
     try:
+        weights = el.find_weights(arguments.weights, preset=arguments.preset)
         results = el.evaluate(
             {name: Path("data") / path for name, path in zip(names, tests["path"], strict=True)},
             conditions,
-            {arguments.preset: el.find_weights(arguments.weights, preset=arguments.preset)},
+            {arguments.preset: weights},
             metrics=metrics,
             sample_rate=preset_config(arguments.preset).sample_rate,
             cache_dir="data/runs/results",
@@ -114,6 +165,9 @@ def main() -> None:
         verdict.assign(**facts).to_csv(
             arguments.output / f"{arguments.preset}-bars.csv", index=False
         )
+        if arguments.weights == "published":
+            text = card(arguments.preset, weights, results, verdict)
+            weights.with_suffix(".md").write_text(text)
     with pandas.option_context("display.width", 200, "display.max_rows", 500):
         print(verdict.drop(columns=["pieces"]).to_string(index=False))
     print(f"{int(np.sum(verdict['met']))} of {len(verdict)} hold")

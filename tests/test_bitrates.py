@@ -1,0 +1,71 @@
+"""Bit rates of equal quality, on curves whose answer is known."""
+
+import numpy as np
+import pandas
+import pytest
+
+from enhancelib.bitrates import bitrate_saving, equal_rates
+from enhancelib.errors import InputError
+
+KBPS = {"sbc-10": 64.0, "sbc-20": 128.0, "sbc-35": 256.0, "sbc-53": 512.0, "sbc-60": 1024.0}
+
+
+def results(gain, pieces=6, metric="visqol"):
+    """Untreated quality is log2 of the rate plus a piece's own offset; a system adds ``gain``."""
+    offsets = np.linspace(-0.3, 0.3, pieces)
+    return pandas.DataFrame(
+        [
+            {
+                "piece": f"{index}",
+                "condition": name,
+                "system": system,
+                "metric": metric,
+                "value": np.log2(rate) + offset + (gain(index) if system == "ours" else 0.0),
+            }
+            for index, offset in enumerate(offsets)
+            for name, rate in KBPS.items()
+            for system in ("untreated", "ours")
+        ]
+    )
+
+
+@pytest.mark.parametrize(("gain", "saving"), [(1.0, 50.0), (0.0, 0.0), (-1.0, -100.0)])
+def test_one_octave_of_quality_is_half_the_bits(gain, saving):
+    (row,) = bitrate_saving(results(lambda _: gain), KBPS).itertuples()
+    assert row.saving_percent == pytest.approx(saving, abs=0.1)
+    assert row.low == pytest.approx(saving, abs=0.1)  # every piece gains alike
+    assert row.high == pytest.approx(saving, abs=0.1)
+
+
+def test_pieces_that_differ_widen_the_interval():
+    (row,) = bitrate_saving(results(lambda index: 0.5 + 0.2 * (index % 2)), KBPS).itertuples()
+    assert row.low < row.saving_percent < row.high
+    assert row.saving_percent == pytest.approx(100 * (1 - 2**-0.6), abs=0.2)
+    assert row.low > 100 * (1 - 2**-0.5) - 0.2
+    assert row.high < 100 * (1 - 2**-0.7) + 0.2
+
+
+def test_equal_rates_reads_the_untreated_curve():
+    table = equal_rates(results(lambda _: 1.0), KBPS).set_index("condition")
+    assert table.loc["sbc-10", "equals_kbps"] == pytest.approx(128)
+    assert table.loc["sbc-35", "equals_kbps"] == pytest.approx(512)
+    assert np.isnan(table.loc["sbc-60", "equals_kbps"])  # better than any untreated one
+    assert list(table["kbps"]) == sorted(KBPS.values())
+
+
+def test_swapping_systems_turns_the_sign():
+    swapped = results(lambda _: 1.0)
+    names = {"untreated": "ours", "ours": "untreated"}
+    swapped["system"] = swapped["system"].map(names)
+    assert bitrate_saving(swapped, KBPS)["saving_percent"].iloc[0] == pytest.approx(-100, abs=0.1)
+
+
+def test_curves_without_common_quality_have_no_saving():
+    assert np.isnan(bitrate_saving(results(lambda _: 9.0), KBPS)["saving_percent"].iloc[0])
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(InputError, match=r"no visqol of sbc-2 in the results"):
+        bitrate_saving(results(lambda _: 1.0), KBPS | {"sbc-2": 32.0})
+    with pytest.raises(InputError, match="3 bit rates make no curve"):
+        bitrate_saving(results(lambda _: 1.0), dict(list(KBPS.items())[:3]))
