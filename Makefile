@@ -2,6 +2,7 @@
 PROFILE ?= default
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 8000
+PRESET ?= fullband-44k
 # Extra package index for PyTorch, e.g. its CPU-only wheels: https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 # Where the environment lives. It may be shared by several checkouts: PYTHONPATH decides whose code runs.
@@ -30,13 +31,14 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve corpus soak format lint test corpus soak lock clean
+.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results soak lint test \
+	lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:  ## This list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 20
-	@echo "  PROFILE=smoke|default|full, PYTHON=…, TORCH_INDEX=…, PORT=…, ENHANCELIB_VENV=… (see CONTRIBUTING.md)"
+	@echo "  PROFILE=smoke|default|full, PRESET=fullband-44k|seed-22k, PYTHON=…, TORCH_INDEX=…, PORT=…, ENHANCELIB_VENV=… (see CONTRIBUTING.md)"
 
 environment: $(ENVIRONMENT)  ## .venv with everything pinned in requirements.lock
 
@@ -109,6 +111,14 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 
 corpus: $(ENVIRONMENT)  ## The free training corpus, 8 hours of music, in data/corpus
 	"$(BIN)/python" tools/corpus.py data/corpus
+
+pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
+	"$(BIN)/python" tools/pretrain.py $(PRESET)
+	"$(BIN)/python" tools/pretrain.py $(PRESET) --publish
+
+results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
+	"$(BIN)/python" tools/results.py --preset $(PRESET)
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
 
 soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
 	"$(BIN)/python" tools/soak.py

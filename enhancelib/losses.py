@@ -39,7 +39,7 @@ ERROR_FLOOR_DB = -60.0
 HARM = 3.0
 """How much more a grown error weighs in :func:`relative_error` than one made smaller by as much."""
 
-ROOM_DB = (-18.0, -14.0)
+ROOM_DB = (-18.5, -16.0)
 """Noise-to-mask ratios between which the room for enhancement rises from none to full.
 
 Measured on the corpus: SBC 53, AAC 256, MP3 320 and aptX lie at −18 to −25 dB, SBC 35, AAC 128 and
@@ -61,7 +61,7 @@ class LossWeights(BaseModel):
     mse: float = Field(1.0, ge=0)
     l1: float = Field(1.0, ge=0)
     spectral: float = Field(1.0, ge=0)
-    envelope: float = Field(0.5, ge=0)
+    envelope: float = Field(1.0, ge=0)
     relative: float = Field(0.5, ge=0)
     gate: float = Field(0.2, ge=0)
 

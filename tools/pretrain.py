@@ -12,6 +12,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pandas
+
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
 from enhancelib.errors import EnhanceError
@@ -31,10 +33,13 @@ VALIDATION = (
     *("sbc-35", "aac-128", "mp3-128", "sbc-20", "aac-64", "mp3-64", "mp3-40", "aac-64+sbc-20"),
     *("down-16000hz", "noise-white-20db", "noise-pink-10db", "old-recording", "clip-6db"),
 )
-SHARED = {"dropout": 0.0, "batch_size": 8, "crop_seconds": 2.0, "learning_rate": 1.5e-3}
+SOURCES = {"recorded": 2, "speech": 6}
+CONDITIONS = {"noise": 2, "clip": 3, "old": 4}
+"""Sources and first parts of conditions whose pairs are seen several times per epoch."""
+SHARED = {"dropout": 0.0, "batch_size": 8, "crop_seconds": 2.0, "learning_rate": 1e-3}
 RECIPES = {
-    "fullband-44k": TrainingConfig(epochs=5, **SHARED),
-    "seed-22k": TrainingConfig(epochs=4, **SHARED),
+    "fullband-44k": TrainingConfig(epochs=3, **SHARED),
+    "seed-22k": TrainingConfig(epochs=1, **SHARED),
 }
 
 
@@ -55,7 +60,8 @@ def make_pairs(corpus: Path, folder: Path) -> Path:
         with (folder / part / "manifest.csv").open(newline="") as file:
             for row in csv.DictReader(file):
                 places = {side: f"{part}/{row[side]}" for side in ("lossless", "lossy")}
-                rows.append({**row, **places, "split": part})
+                times = 1 if part == "validation" else repeats(row)
+                rows += [{**row, **places, "split": part}] * times
     joint = folder / "manifest.csv"
     partial = joint.with_suffix(".partial")
     with partial.open("w", newline="") as file:
@@ -67,6 +73,12 @@ def make_pairs(corpus: Path, folder: Path) -> Path:
     else:
         partial.replace(joint)
     return joint
+
+
+def repeats(row: dict[str, str]) -> int:
+    """How often a training pair is seen per epoch: more often where there are few of its kind."""
+    kind = row["condition"].split("-")[0]
+    return SOURCES.get(row["source"], 1) * CONDITIONS.get(kind, 1)
 
 
 def cut_clips(corpus: Path, folder: Path) -> None:
@@ -84,12 +96,19 @@ def cut_clips(corpus: Path, folder: Path) -> None:
     partial.rename(folder)
 
 
-def publish(preset: str, run: Path) -> None:
-    """Copy weights and log into the package, and export the files that run without PyTorch."""
+def publish(preset: str, runs: list[Path]) -> None:
+    """Copy the last run's weights into the package, join the logs, export for other runtimes."""
     PRETRAINED.mkdir(exist_ok=True)
     weights = PRETRAINED / f"{preset}.safetensors"
-    shutil.copyfile(run / weights.name, weights)
-    shutil.copyfile(run / "log.csv", weights.with_suffix(".csv"))
+    shutil.copyfile(runs[-1] / weights.name, weights)
+    logs: list[pandas.DataFrame] = []
+    for run in runs:
+        log = pandas.read_csv(run / "log.csv")
+        if logs:  # one run started from the weights of the one before
+            for column in ("epoch", "step"):
+                log[column] += logs[-1][column].max() + (column == "epoch")
+        logs.append(log)
+    pandas.concat(logs).round(6).to_csv(weights.with_suffix(".csv"), index=False)
     options = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "overwrite": True}
     model = AudioUNet.load(weights)
     export_model(model, PRETRAINED, formats=["onnx"], **options)
@@ -104,16 +123,18 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--publish", action="store_true", help="copy the best weights and stop")
     parser.add_argument("--start_from", type=Path, help="checkpoint to go on from")
-    parser.add_argument("--run", type=Path, help="folder of the run")
+    parser.add_argument(
+        "--run", type=Path, nargs="+", help="folder of the run; to publish, of every stage in order"
+    )
     arguments = parser.parse_args()
-    run = arguments.run or ROOT / arguments.preset
+    runs = arguments.run or [ROOT / arguments.preset]
     try:
         if arguments.publish:
-            publish(arguments.preset, run)
+            publish(arguments.preset, runs)
             return
         train_model(
             make_pairs(arguments.corpus, ROOT / "pairs"),
-            run,
+            runs[-1],
             RECIPES[arguments.preset],
             preset=arguments.preset,
             sample_rate=preset_config(arguments.preset).sample_rate,

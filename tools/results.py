@@ -28,6 +28,12 @@ RESULTS = Path("data/results")
 METRICS = ("lsd", "lsd_hf", "lsd_lf", "si_sdr", "in_band_si_sdr", "snr", "mrstft", "mfcc_distance")
 METRICS += ("centroid_distance", "rolloff_distance")
 HEARING = ("visqol", "zimtohrli")
+RATES = {
+    "SBC": [f"sbc-{bitpool}" for bitpool in (10, 20, 28, 35, 44, 53)],
+    "MP3": [f"mp3-{kbps}" for kbps in (48, 64, 96, 128, 192, 256)],
+    "AAC": [f"aac-{kbps}" for kbps in (48, 64, 96, 128, 192)],
+    "Opus": [f"opus-{kbps}" for kbps in (32, 48, 64, 96, 128)],
+}
 SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
 
 
@@ -55,10 +61,10 @@ def check(results: pandas.DataFrame, bars: list[dict], kinds: pandas.Series) -> 
         for condition in bar["conditions"].split():
             values = table.loc[condition, bar["metric"]].dropna()
             for kind, part in values.groupby(kinds.reindex(values.index)):
-                measured = part[system] - (part["untreated"] if "delta" in bar["statistic"] else 0)
-                worst = measured.idxmin() if bar["sign"].startswith(">") else measured.idxmax()
-                least = bar["statistic"].startswith("least")
-                reached = float(measured.min() if least else measured.mean())
+                if bar.get("kinds") and kind not in bar["kinds"].split():
+                    continue
+                each, reached = reach(bar["statistic"], part[system], part["untreated"])
+                worst = each.idxmin() if bar["sign"].startswith(">") else each.idxmax()
                 rows.append(
                     {
                         "condition": condition,
@@ -71,11 +77,40 @@ def check(results: pandas.DataFrame, bars: list[dict], kinds: pandas.Series) -> 
                         "bar": f"{bar['sign']} {bar['limit']}",
                         "met": SIGNS[bar["sign"]](reached, float(bar["limit"])),
                         "worst_piece": worst,
-                        "worst": round(float(measured[worst]), 3),
+                        "worst": round(float(each[worst]), 3),
                         "pieces": len(part),
                     }
                 )
     return pandas.DataFrame(rows)
+
+
+def reach(
+    statistic: str, enhanced: pandas.Series, untreated: pandas.Series
+) -> tuple[pandas.Series, float]:
+    """What a statistic looks at in each piece, and what it makes of all of them."""
+    if statistic == "mean ratio":
+        return enhanced / untreated, float(enhanced.mean() / untreated.mean())
+    each = enhanced - untreated if "delta" in statistic else enhanced
+    return each, float(each.min() if statistic.startswith("least") else each.mean())
+
+
+def rate_table(results: pandas.DataFrame, pieces: dict[str, Path]) -> pandas.DataFrame:
+    """Per codec and condition: mean bit rate of the packets, qualities, the equal bit rate."""
+    tables = []
+    for codec, names in RATES.items():
+        kbps = {}
+        for name in names:
+            rates = []
+            for path in pieces.values():
+                wave, rate = el.load(path, sample_rate=44100)
+                rates.append(el.encode(wave, name, sample_rate=rate).kbps)
+            kbps[name] = float(np.mean(rates))
+        for metric in HEARING:
+            saving = el.bitrate_saving(results, kbps, metric=metric).iloc[0]
+            table = el.equal_rates(results, kbps, metric=metric).assign(codec=codec, metric=metric)
+            facts = {key: saving[key] for key in ("saving_percent", "low", "high")}
+            tables.append(table.assign(**facts))
+    return pandas.concat(tables).round(3)
 
 
 CARD = Path(__file__).with_name("model_card.md")
@@ -87,7 +122,6 @@ def card(preset: str, weights: Path, results: pandas.DataFrame, verdict: pandas.
     config = json.loads(facts["training_config"])
     model = el.AudioUNet.load(weights)
     log = pandas.read_csv(weights.with_suffix(".csv"))
-    steps = int(log.loc[log["epoch"] == int(facts["epoch"]), "step"].iloc[0])
     means = results.groupby(["condition", "metric", "system"], sort=False)["value"].mean()
     titles = {"lsd": "LSD", "in_band_si_sdr": "in-band SI-SDR (dB)", "visqol": "ViSQOL"}
     lines = [
@@ -114,8 +148,7 @@ def card(preset: str, weights: Path, results: pandas.DataFrame, verdict: pandas.
         sha256=el.checkpoint_sha256(weights),
         hours=manifest.loc[manifest["split"] == "train", "duration_s"].sum() / 3600,
         draws=DRAWS,
-        steps=steps,
-        epoch=int(facts["epoch"]) + 1,
+        steps=int(log["step"].max()),
         seed=config["seed"],
         commit=facts.get("commit", "unknown"),
         latency=model.latency_samples,
@@ -130,6 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fullband-44k")
     parser.add_argument("--weights", default="published", help="published, run, or a checkpoint")
+    parser.add_argument("--rates", action="store_true", help="curves over bit rates instead")
     parser.add_argument("--every", type=int, default=1, help="only every n-th piece, for a look")
     parser.add_argument("--without_hearing", action="store_true", help="no ViSQOL, no Zimtohrli")
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -142,10 +176,13 @@ def main() -> None:
     metrics = METRICS if arguments.without_hearing else METRICS + HEARING
     bars = [bar for bar in bars if bar["metric"] in metrics]
     conditions = list(dict.fromkeys(" ".join(bar["conditions"] for bar in bars).split()))
+    if arguments.rates:
+        metrics, conditions = HEARING, [name for names in RATES.values() for name in names]
+    pieces = {name: Path("data") / path for name, path in zip(names, tests["path"], strict=True)}
     try:
         weights = el.find_weights(arguments.weights, preset=arguments.preset)
         results = el.evaluate(
-            {name: Path("data") / path for name, path in zip(names, tests["path"], strict=True)},
+            pieces,
             conditions,
             {arguments.preset: weights},
             metrics=metrics,
@@ -157,6 +194,11 @@ def main() -> None:
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     results["value"] = results["value"].astype(float).round(6)
+    if arguments.rates:
+        table = rate_table(results, pieces).assign(**provenance("tools/results.py --rates"))
+        table.to_csv(arguments.output / f"{arguments.preset}-rates.csv", index=False)
+        print(table.iloc[:, :11].to_string(index=False))
+        return
     verdict = check(results, bars, pandas.Series(tests["kind"].to_numpy(), index=names.to_numpy()))
     if arguments.every == 1 and not arguments.without_hearing:
         arguments.output.mkdir(parents=True, exist_ok=True)
