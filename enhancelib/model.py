@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Self
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
@@ -106,6 +107,14 @@ def preset_config(preset: str) -> ModelConfig:
     if preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[preset]
+
+
+def gate_of(logits: Tensor) -> Tensor:
+    """From 0, shut, to 1, open.
+
+    A little of the sigmoid's range is cut off at both ends: shut is zero, not nearly zero.
+    """
+    return (1.2 * logits.sigmoid() - 0.1).clamp(0, 1)
 
 
 class CausalBlock(nn.Module):
@@ -242,7 +251,8 @@ class SpectralCore(nn.Module):
         logits = None
         if self.config.gated:
             logits = self.gate(x) + context
-            correction = correction * self._open(logits).unsqueeze(1)
+            gate = gate_of(logits).repeat_interleave(self.band_bins, dim=1)
+            correction = correction * gate.unsqueeze(1)
         enhanced = (body + correction) * self.scale
         return torch.cat([enhanced, nyquist], dim=2), kept, logits
 
@@ -283,14 +293,6 @@ class SpectralCore(nn.Module):
         size = (residual.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
         level = (body.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True) + 1e-20).sqrt()
         return masked + residual * (size + 0.01) * level
-
-    def _open(self, logits: Tensor) -> Tensor:
-        """Gate of every bin, (batch, bins, frames), from that of its band.
-
-        A little of the sigmoid's range is cut off at both ends: shut is zero, not nearly zero.
-        """
-        gate = (1.2 * logits.sigmoid() - 0.1).clamp(0, 1)
-        return gate.repeat_interleave(self.band_bins, dim=1)
 
 
 class AudioUNet(nn.Module):
@@ -371,6 +373,18 @@ class AudioUNet(nn.Module):
         states = self.initial_state(wave.shape[0])
         spectrum, _, logits = self.core.with_gate(self.analyse(wave), states)
         return self.synthesise(spectrum, wave.shape[-1]), logits
+
+    @torch.no_grad()
+    def openness(self, wave: np.ndarray) -> np.ndarray:
+        """How far the gate opens for a wave (channels, samples): (channels, bands, frames), 0 to 1.
+
+        Raises:
+            ConfigError: this network has no gate.
+        """
+        _, logits = self.with_gate(torch.from_numpy(np.asarray(wave, np.float32))[:, None])
+        if logits is None:
+            raise ConfigError("this network has no gate; make one with gated=True")
+        return gate_of(logits).numpy()
 
     def step(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Enhance one frame.

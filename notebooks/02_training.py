@@ -30,6 +30,7 @@ seed: int = 0  # of weights, order, crops and augmentation
 # %%
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -217,6 +218,23 @@ el.Player(clips, sample_rate=rate, title=test["piece"].iloc[0])
 # %%
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)
 el.plotting.save_figure(figure, "02_spectrograms.png", figures_dir=figures_dir)
+
+# %% [markdown]
+# ## The gate at work
+#
+# How far the published network's gate opens over frequency, for the same piece through codecs of
+# falling quality. For lossless music it is to stay shut. For a codec that took the treble it opens
+# there, and for one that left nothing intact everywhere.
+
+# %%
+network = el.AudioUNet.from_pretrained(preset)
+centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.config.bands
+opened = {}
+for name in ("lossless", "sbc-53", "aac-128", "mp3-64", "sbc-20"):
+    heard = el.degrade(lossless, name, sample_rate=rate)
+    opened[name] = (centres_khz, 100 * network.openness(heard).mean(axis=(0, 2)))
+axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
+el.plotting.save_figure(axes.figure, "02_gate", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## The run's papers

@@ -127,7 +127,13 @@ def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
             out, logits = model.with_gate(wave)
             torch.testing.assert_close(out, expected, atol=2e-6, rtol=0)
             assert logits.shape == (1, model.config.bands, model.analyse(wave).shape[3])
+            assert (model.openness(wave[:, 0].numpy()) == float(logit > 0)).all()
         bias.copy_(before)
+
+
+def test_a_network_without_a_gate_has_no_openness():
+    with pytest.raises(ConfigError, match="no gate"):
+        AudioUNet(base_channels=8, depth=2, gated=False).openness(np.zeros((1, 2048)))
 
 
 def test_the_gate_works_band_by_band(model):
