@@ -119,6 +119,7 @@ pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hou
 results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
 	"$(BIN)/python" tools/results.py --preset $(PRESET)
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
+	"$(BIN)/python" tools/chain.py --preset $(PRESET)
 
 soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
 	"$(BIN)/python" tools/soak.py

@@ -34,7 +34,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from enhancelib import provenance
 from enhancelib.cache import CachedPairs
-from enhancelib.data import read_manifest
+from enhancelib.data import PairDataset, read_manifest
 from enhancelib.errors import ConfigError
 from enhancelib.model import AudioUNet, checkpoint_sha256, read_checkpoint
 from enhancelib.recorder import RunRecorder
@@ -116,6 +116,8 @@ def train_model(
         "training_config": config.model_dump_json(),
         "manifest_sha256": checkpoint_sha256(manifest),
     }
+    for split in ("train", "validation"):
+        PairDataset(manifest, split)  # refuses an empty one before anything is written
     if rank_zero_only.rank == 0:  # of several processes, the first one keeps the books
         _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
     with quiet_lightning(), _interruptible():

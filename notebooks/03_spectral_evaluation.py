@@ -271,6 +271,33 @@ bluetooth.columns = ["kbit/s", "ViSQOL untreated", "enhanced", "sounds like (kbi
 bluetooth.style.format(precision=2, na_rep="–").format("{:.0f}", subset=["kbit/s"], na_rep="–")
 
 # %% [markdown]
+# ## Where in the chain?
+#
+# A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
+# before the second codec, in the headphones, behind it, or at both ends. `python tools/chain.py`
+# measured all four at the ear. ViSQOL, means over the pieces:
+
+# %%
+chain = pd.read_csv(Path(results_dir) / f"{preset}-chain.csv")
+at_ear = chain[chain["metric"] == "visqol"].pivot_table(
+    index="condition", columns="system", values="value", sort=False
+)
+at_ear[["untreated", "phone", "headphones", "both"]].round(2)
+
+# %% [markdown]
+# The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds
+# has to pass the Bluetooth codec; what the headphones add need not.
+
+# %%
+where = el.summarise(chain[chain["metric"] == "visqol"], seed=seed)
+groups = {
+    condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}
+    for condition, part in where.groupby("condition", sort=False)
+}
+axes = el.plotting.intervals(groups, x_label="ViSQOL: difference to no enhancement")
+el.plotting.save_figure(axes.figure, "03_chain.svg", figures_dir=figures_dir)
+
+# %% [markdown]
 # ## See it
 #
 # One test piece under the condition with the largest gain in log-spectral distance. Below: what

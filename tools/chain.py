@@ -1,0 +1,88 @@
+"""Where in the chain should music be enhanced? Measured at the ear, into data/results.
+
+    python tools/chain.py --preset fullband-44k
+
+A stream is decoded on the phone, coded again for Bluetooth, and decoded in the headphones. The
+network may stand before the second codec (``phone``), behind it (``headphones``), at both or
+nowhere. All four are compared with the lossless original.
+"""
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import pandas
+from results import RESULTS, test_set
+
+import enhancelib as el
+from enhancelib import parallel
+from enhancelib.errors import EnhanceError
+from enhancelib.provenance import RESULT_COLUMNS, provenance
+
+STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")
+LINKS = ("sbc-53", "sbc-35", "sbc-20", "sbc-35-loss-5pct")
+PLACES = {
+    "untreated": (False, False),
+    "phone": (True, False),
+    "headphones": (False, True),
+    "both": (True, True),
+}
+METRICS = ("visqol", "zimtohrli", "lsd", "si_sdr", "in_band_si_sdr")
+RATE = 44100
+
+
+def measure(cell: tuple[Path, str, str, Path]) -> list[dict]:
+    """One piece through one stream and one link: every metric at every place of the network."""
+    path, stream, link, weights = cell
+    original, _ = el.load(path, sample_rate=RATE)
+    streamed = el.degrade(original, stream, sample_rate=RATE)
+    untreated = el.degrade(streamed, link, sample_rate=RATE)
+    rows = []
+    for place, (before, behind) in PLACES.items():
+        wave = streamed
+        if before:
+            wave = el.enhance_wave(wave, weights, sample_rate=RATE)
+        wave = el.degrade(wave, link, sample_rate=RATE)
+        if behind:
+            wave = el.enhance_wave(wave, weights, sample_rate=RATE)
+        options = {"sample_rate": RATE, "untreated": untreated, "names": METRICS}
+        for metric, value in el.score(wave, original, **options).items():
+            facts = {"piece": path.stem, "condition": f"{stream}+{link}", "system": place}
+            unit = el.METRICS[metric].unit
+            rows.append(facts | {"metric": metric, "value": round(value, 6), "unit": unit})
+    return rows
+
+
+def main() -> None:
+    """Measure all cells and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="fullband-44k")
+    parser.add_argument("--every", type=int, default=2, help="every n-th piece of the test set")
+    parser.add_argument("--jobs", type=int)
+    arguments = parser.parse_args()
+    try:
+        weights = el.find_weights("published", preset=arguments.preset)
+        paths = [Path("data") / path for path in test_set()["path"].iloc[:: arguments.every]]
+        cells = [(*cell, weights) for cell in itertools.product(paths, STREAMS, LINKS)]
+        measured = parallel.map(
+            measure, cells, n_jobs=arguments.jobs, description="chain", unit="cell"
+        )
+        rows = [row for rows in measured for row in rows]
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+    facts = {
+        "preset": arguments.preset,
+        "seed": 0,
+        "checkpoint_sha256": el.checkpoint_sha256(weights),
+        **provenance(f"python tools/chain.py --preset {arguments.preset}"),
+    }
+    table = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
+    file = el.write_results(table, RESULTS / f"{arguments.preset}-chain.csv")
+    means = table.pivot_table(index=["metric", "condition"], columns="system", values="value")
+    print(means.loc[list(METRICS), list(PLACES)].round(3).to_string())
+    print(f"wrote {file}")
+
+
+if __name__ == "__main__":
+    main()
