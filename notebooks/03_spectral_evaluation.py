@@ -236,7 +236,8 @@ Markdown(
 # ## What it is worth in bits
 #
 # How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
-# curves are means of ViSQOL (5 is best) over the same test set; bit rates are those of the packets.
+# curves are means of ViSQOL (5 is best) over the music of the same test set; bit rates are those of
+# the packets.
 
 # %%
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")

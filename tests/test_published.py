@@ -96,6 +96,24 @@ def test_what_is_said_was_measured_on_these_weights(published):
         assert sha256 in metadata.values()
 
 
+def test_the_table_of_the_readme_is_the_results():
+    results = pandas.read_csv(ROOT / "data" / "results" / "fullband-44k.csv")
+    kinds = TESTS.assign(piece=TESTS["path"].map(lambda path: Path(path).stem))
+    results = results.merge(kinds[["piece", "kind"]], on="piece")
+    results["kind"] = results["kind"].where(results["kind"] == "speech", "music")
+    means = results.groupby(["condition", "metric", "kind", "system"])["value"].mean()
+    columns = [("visqol", "music"), ("lsd", "music"), ("in_band_si_sdr", "music")]
+    columns += [("visqol", "speech")]
+    lines = [line for line in (ROOT / "README.md").read_text().splitlines() if " → " in line]
+    rows = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines]
+    rows = [row for row in rows if row[0] in set(results["condition"])]
+    assert len(rows) > 10
+    for condition, *cells in rows:
+        for (metric, kind), cell in zip(columns, cells, strict=True):
+            pair = (means[condition, metric, kind, name] for name in ("untreated", "fullband-44k"))
+            assert cell == " → ".join(f"{value:.2f}" for value in pair), (condition, metric, kind)
+
+
 def test_bars_judge_mean_and_worst_piece(results_tool):
     rows = [
         {"piece": piece, "condition": "c", "system": system, "metric": "visqol", "value": value}
