@@ -1,6 +1,7 @@
 """What all tests share: the repository's root, and the slow end-to-end tests last."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
+
+
+def interruptible() -> None:
+    """For a child process: hear Ctrl-C even where the tests run in the background, deaf to it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):

@@ -228,6 +228,7 @@ def build_tiny_book(folder, text, url=""):
     (folder / "_config.yml").write_text(config.replace('url: ""', f'url: "{url}"'))
     for name in ("_ext", "_static"):
         shutil.copytree(ROOT / "jupyter_book" / name, folder / name)
+    shutil.copy(ROOT / "jupyter_book" / "references.bib", folder)
     (folder / "_toc.yml").write_text("format: jb-book\nroot: index\n")
     cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1 + 1")]
     notebook = nbformat.v4.new_notebook(cells=cells)

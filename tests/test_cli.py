@@ -12,6 +12,7 @@ import pandas
 import pytest
 import soundfile
 import typer
+from conftest import interruptible
 from typer.testing import CliRunner
 
 import enhancelib as el
@@ -380,6 +381,7 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written(model, tmp_path):
         ],
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     deadline = time.monotonic() + 60
     while not os.listdir(out) and process.poll() is None and time.monotonic() < deadline:

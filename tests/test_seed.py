@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import interruptible
 
 from enhancelib.data import read_manifest
 
@@ -284,6 +285,7 @@ def test_default_training(root, tmp_path):
         env=os.environ | {"PYTHONPATH": str(root)},
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=interruptible,
     )
     checkpoint = tmp_path / "checkpoints/checkpoint_epoch_0_best.pth"
     deadline = time.monotonic() + 300
