@@ -180,9 +180,9 @@ def held_out_loss(
     config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
     conditions = sorted(read_manifest(manifest)["condition"].unique())
     task = Restorer(AudioUNet.load(weights), config, conditions)
-    trainer = _trainer(config)
     rate = task.model.config.sample_rate
     with quiet_lightning():
+        trainer = _trainer(config)
         loader = _loader(manifest, split, config, conditions, rate, trainer)
         trainer.validate(task, loader, verbose=False)
     rows = [(name, *pair) for name, pair in task.validation_table().items()]
