@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -35,10 +34,8 @@ class CachedPairs:
     Args:
         manifest_path: ``manifest.csv`` of :func:`~enhancelib.data.prepare`, or its folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        conditions: Only these; None means all.
-        downmix: As of :class:`~enhancelib.data.PairDataset`.
-        sample_rate: As of :class:`~enhancelib.data.PairDataset`.
         n_jobs: Processes that read the FLAC files; None means one per core, or one for few pairs.
+        **options: Conditions, downmix and sample rate, as of :class:`~enhancelib.data.PairDataset`.
 
     Raises:
         InputError: An unknown split, no pair in it, or a pair that cannot be read.
@@ -49,23 +46,15 @@ class CachedPairs:
         manifest_path: str | Path,
         split: str,
         *,
-        conditions: Sequence[str] | None = None,
-        downmix: Literal["mean", "varied"] = "mean",
-        sample_rate: int | None = None,
         n_jobs: int | None = None,
+        **options: object,
     ):
-        self.pairs = PairDataset(
-            manifest_path,
-            split,
-            conditions=conditions,
-            downmix=downmix,
-            sample_rate=sample_rate,
-        )
+        self.pairs = PairDataset(manifest_path, split, **options)
         self.rows = self.pairs.rows
         self.sample_rate = self.pairs.sample_rate
         # What was prepared anew has other rows or other times.
         made = self.pairs.root.joinpath("manifest.csv").stat().st_mtime_ns
-        stamp = [made, downmix, self.sample_rate, self.rows]
+        stamp = [made, self.pairs.downmix, self.sample_rate, self.rows]
         name = hashlib.sha256(json.dumps(stamp).encode()).hexdigest()[:16]
         self.folder = self.pairs.root / "cache" / f"{split}-{self.sample_rate}-{name}"
         self.folder.parent.mkdir(exist_ok=True)

@@ -140,7 +140,7 @@ def envelope(
     estimate, reference = Spectra.of(estimate), Spectra.of(reference)
     terms = []
     for frame_length, bands in MEL_BANDS.items():
-        mel = _mel(sample_rate, frame_length, bands).to(reference.wave.device)
+        mel = _tensor(_mel(sample_rate, frame_length, bands), reference)
         decades = [
             (mel @ spectra.power(frame_length)).clamp(min=POWER_FLOOR).log10()
             for spectra in (estimate, reference)
@@ -277,10 +277,13 @@ def _power(spectrum: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _mel(sample_rate: int, frame_length: int, bands: int) -> Tensor:
-    """(bands, bins); each row sums to one, so that the floor means the same in every band."""
-    mel = torch.from_numpy(librosa.filters.mel(sr=sample_rate, n_fft=frame_length, n_mels=bands))
-    return mel / mel.sum(dim=1, keepdim=True)
+def _mel(sample_rate: int, frame_length: int, bands: int) -> np.ndarray:
+    """(bands, bins); each row sums to one, so that the floor means the same in every band.
+
+    No tensor is kept: one made while validating (inference mode) could not be trained with.
+    """
+    mel = librosa.filters.mel(sr=sample_rate, n_fft=frame_length, n_mels=bands)
+    return mel / mel.sum(axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=4)

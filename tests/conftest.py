@@ -80,3 +80,19 @@ def small_exports(small_model, tmp_path_factory):
         small_model, folder, preset="small", checkpoint_sha256=checkpoint_sha256(checkpoint)
     )
     return folder, results
+
+
+@pytest.fixture(scope="session")
+def music(root):
+    """Real music through a real codec, for networks of `small_network`."""
+    from small_network import real_music
+
+    return real_music(root)
+
+
+@pytest.fixture(scope="module")
+def ranges(model, music):
+    """What passes through the module's own `model`."""
+    from enhancelib import compression
+
+    return compression.calibrate(model, music[:4])

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
-from small_network import RATE, error_db, network, real_music, run
+from small_network import RATE, error_db, network, run
 
 from enhancelib import compression
 from enhancelib.backends import Backend, tflite_metadata
@@ -23,16 +23,6 @@ from enhancelib.streaming import enhance_wave
 def model() -> AudioUNet:
     """Pruned, so that all that follows is known to work on a pruned network too."""
     return compression.prune_channels(network(base_channels=12), 0.3, round_to=4)
-
-
-@pytest.fixture(scope="module")
-def music(root) -> list[np.ndarray]:
-    return real_music(root)
-
-
-@pytest.fixture(scope="module")
-def ranges(model, music):
-    return compression.calibrate(model, music[:4])
 
 
 @pytest.fixture(scope="module")

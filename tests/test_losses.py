@@ -79,6 +79,16 @@ def test_envelope_of_a_gain_is_its_decades():
     )
 
 
+def test_training_may_follow_validation():
+    """What a loss keeps from a call in inference mode must not stand in the way of a gradient."""
+    estimate, reference = noise(21).requires_grad_(), noise(22)
+    loss = CombinedLoss(sample_rate=16_000)  # a rate that no other test has used before
+    with torch.inference_mode():
+        loss(reference, reference, reference)
+    loss(estimate, reference, reference).backward()
+    assert bool(torch.isfinite(estimate.grad).all())
+
+
 def test_envelope_looks_at_energy_not_at_bins():
     """Two draws of the same noise differ in every bin, but hardly in their bands."""
     one, other = noise(18), noise(19)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch_pruning
-from small_network import RATE, error_db, network, real_music, run
+from small_network import RATE, error_db, network, run
 
 from enhancelib import compression
 from enhancelib.backends import Backend
@@ -19,11 +19,6 @@ from enhancelib.streaming import enhance_wave
 @pytest.fixture(scope="module")
 def model() -> AudioUNet:
     return network()
-
-
-@pytest.fixture(scope="module")
-def music(root) -> list[np.ndarray]:
-    return real_music(root)
 
 
 @pytest.mark.parametrize("method", ["magnitude", "random"])

@@ -1,9 +1,8 @@
 """A little more training: after pruning, and with 8-bit arithmetic in mind."""
 
-import numpy as np
 import pytest
 import torch
-from small_network import RATE, network, real_music
+from small_network import RATE, network
 
 from enhancelib import compression
 from enhancelib.data import PairDataset, prepare
@@ -17,16 +16,6 @@ from enhancelib.restoration import TrainingConfig
 @pytest.fixture(scope="module")
 def model() -> AudioUNet:
     return network()
-
-
-@pytest.fixture(scope="module")
-def music(root) -> list[np.ndarray]:
-    return real_music(root)
-
-
-@pytest.fixture(scope="module")
-def ranges(model, music):
-    return compression.calibrate(model, music[:4])
 
 
 @pytest.fixture(scope="module")
