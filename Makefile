@@ -131,7 +131,7 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	"$(BIN)/python" tools/pair.py --check
 
 test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
-	"$(BIN)/python" -m pytest
+	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py
