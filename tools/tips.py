@@ -1,6 +1,6 @@
 """Measure every tip on speed, memory and quality that this project began with, into data/results.
 
-    python tools/tips.py --preset fullband-44k      three minutes, on a machine that does nothing else
+    python tools/tips.py --preset fullband-44k      minutes, on a machine that does nothing else
 
 Is ONNX faster than PyTorch, 8 bits than floats, one large batch than single chunks; does it help to
 clear tensors; what do chunk size and sample rate do? The page guide/performance reads the answers.
@@ -125,7 +125,9 @@ def run_memory(weights: Path, how: str, seconds: float) -> dict:
 
     import torch
 
-    wave = (0.1 * np.random.default_rng(0).standard_normal((1, round(44100 * seconds)))).astype("f4")
+    wave = (0.1 * np.random.default_rng(0).standard_normal((1, round(44100 * seconds)))).astype(
+        "f4"
+    )
     if how == "stream":
         enhancer = el.RealTimeAudioEnhancer(weights)
         for at in range(0, wave.shape[1], 4096):
@@ -168,7 +170,9 @@ def memory(preset: str) -> Iterator[dict]:
     """Of a training step over its batch; of a clip over how it is run."""
     weights = el.find_weights("published", preset=preset)
     for batch in STEPS:
-        yield row(f"{batch}", "training step", "peak_mb", apart(run_step, weights, batch)["peak_mb"], "MB")
+        yield row(
+            f"{batch}", "training step", "peak_mb", apart(run_step, weights, batch)["peak_mb"], "MB"
+        )
     for how in ("with gradients", "without", "without, cleared", "stream"):
         for seconds in (5.0, 20.0):
             got = apart(run_memory, weights, how, seconds)["peak_mb"]

@@ -38,7 +38,7 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
     options["navbar_persistent"] = []  # the search field stands in the sidebar
     config.html_context.setdefault("default_mode", "auto")  # light or dark as the reader's system
     if options.get("repository_url"):
-        options["use_repository_button"] = True
+        options["use_repository_button"] = options["use_source_button"] = True
         options["launch_buttons"]["binderhub_url"] = "https://mybinder.org"
 
 
@@ -65,6 +65,23 @@ def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
+SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/api_page.py"}
+"""Pages whose source is neither a chapter nor a page of jupyter_book."""
+
+
+def point_at_real_files(app: Sphinx, page: str, template: str, context: dict, *_: object) -> None:
+    """Source links lead to files of the repository, launch links to chapters: nothing else runs."""
+    chapter = page.startswith("notebooks/")
+    source = f"{page}.py" if chapter else SOURCES.get(page, f"jupyter_book/{page}.md")
+    for button in list(context.get("header_buttons", [])):
+        if button["label"] == "launch-buttons" and not chapter:
+            context["header_buttons"].remove(button)
+        for link in button.get("buttons", []):
+            if link["label"] == "source-file-button":
+                place = page + context["page_source_suffix"]
+                link["url"] = link["url"].replace(f"/{place}?", f"/{source}?")
+
+
 def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unused: object) -> None:
     """Make citations items of their list; docutils gives them a role that ARIA has withdrawn."""
     if "body" in context:
@@ -77,4 +94,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("source-read", caption_figures)
     app.connect("html-page-context", name_list_items)
+    app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
