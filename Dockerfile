@@ -5,7 +5,7 @@ FROM python:3.11-slim-bookworm
 # PyTorch's wheels without CUDA; empty takes pip's own, which bring gigabytes of it.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN apt-get update && apt-get install -y --no-install-recommends make chromium && rm -rf /var/lib/apt/lists/*
-RUN useradd --create-home reader
+RUN useradd --create-home reader && install -d -o reader /home/reader/enhancelib
 USER reader
 WORKDIR /home/reader/enhancelib
 COPY --chown=reader . .

@@ -129,8 +129,8 @@ ratios = {
 }
 centres = next(iter(ratios.values()))[0]
 figure, axes = el.plotting.subplots(width=8.4, height=0.8 + 0.32 * len(ratios))
-image = axes.imshow([ratio for _, ratio in ratios.values()], cmap="RdBu_r", vmin=-30, vmax=30,
-                    aspect="auto")  # fmt: skip
+colours = {"cmap": el.plotting.DIFFERENCE_MAP, "vmin": -30, "vmax": 30, "aspect": "auto"}
+image = axes.imshow([ratio for _, ratio in ratios.values()], **colours)
 ticks = [abs(centres - hertz).argmin() for hertz in (100, 300, 1000, 3000, 10000)]
 axes.set(xlabel="Frequency (kHz)", xticks=ticks, xticklabels=[0.1, 0.3, 1, 3, 10])
 axes.set(yticks=range(len(ratios)), yticklabels=ratios)

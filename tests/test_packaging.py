@@ -127,7 +127,7 @@ def test_codespace_uses_the_environment_of_the_image(root):
     dockerfile = (root / ".devcontainer" / setup["build"]["dockerfile"]).read_text()
     (workdir,) = re.findall(r"^WORKDIR (\S+)$", dockerfile, re.MULTILINE)
     assert setup["containerEnv"]["ENHANCELIB_VENV"] == f"{workdir}/.venv"
-    assert f"useradd --create-home {setup['remoteUser']}\n" in dockerfile
+    assert f"useradd --create-home {setup['remoteUser']} " in dockerfile
 
 
 def test_binder_installs_what_requirements_name(root):
