@@ -111,7 +111,8 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	for page in $(LIVE:jupyter_book/%.md=%); do \
 	  rm $(RUN)/book/$$page.md && cp data/runs/pages/$$page.ipynb $(RUN)/book/$$page.ipynb || exit 1; done
 	"$(BIN)/python" tools/api_page.py > $(RUN)/book/reference/api.md
-	jupyter-book build $(RUN)/book --path-output $(dir $(SITE)) --all -W --keep-going --quiet
+	jupyter-book build $(RUN)/book --all -W --keep-going --quiet
+	mv $(RUN)/book/_build/html $(SITE)/html
 	@# What the players load: the files that these notebooks name, and no older ones.
 	mkdir -p $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(EXECUTED) | sort -u | sed 's#^#$(RUN)/#' \
@@ -121,7 +122,7 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	@touch $@
 
 linkcheck: $(BUILT)  ## Ask every external address of the book whether it still answers (needs a network)
-	jupyter-book build $(RUN)/book --path-output $(RUN)/links --builder linkcheck --quiet
+	jupyter-book build $(RUN)/book --builder linkcheck --quiet
 
 serve:  ## Serve the built book on http://localhost:$PORT
 	@test -f $(SITE)/html/index.html || { echo "error: no book yet: make book" >&2; exit 1; }
