@@ -174,7 +174,7 @@ def test_figures_are_numbered_and_described(html):
     """Every figure that a chapter saves has a caption and a text for those who cannot see it."""
     captions = yaml.safe_load((ROOT / "jupyter_book" / "captions.yml").read_text())
     sources = "".join(path.read_text() for path in (ROOT / "notebooks").glob("[0-9]*.py"))
-    assert set(captions) == set(re.findall(r'save_figure\([^"]*"(\w+)', sources))
+    assert set(re.findall(r'save_figure\([^"]*"(\w+)', sources)) <= set(captions)
     texts = {name: (html / name).read_text() for name in pages(html)}
     numbers = []
     for name, text in texts.items():
@@ -217,7 +217,7 @@ def test_no_source_or_launch_link_while_the_repository_has_no_address(html):
 def test_every_player_plays_and_switches(html, open_page):
     heard = [name for name in pages(html) if "el-root el-player" in (html / name).read_text()]
     chapters = {name for name in pages(html) if name.startswith("notebooks/")}
-    assert len(chapters) == 5
+    assert len(chapters) == len(list((ROOT / "notebooks").glob("[0-9]*.py")))
     assert {"index.html", "theory/phase.html", *chapters} <= set(heard)
     for name in heard:
         page = open_page(name)
