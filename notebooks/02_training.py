@@ -29,7 +29,8 @@ least_improvement_percent: float = 5.0  # the run must beat untreated audio by t
 listen_to: str = "mp3-64"  # condition of the clip at the end
 seed: int = 0  # of weights, order, crops and augmentation
 
-# %%
+# %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 # %% [markdown]
 # ## The network
@@ -292,3 +296,14 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 #   `lossless` and `sbc-53` in the last table, where any change is harm.
 # - To train on your own music, longer: `enhancelib train --input_dir your/music --output_dir pairs
 #   --checkpoint_dir checkpoints --config config.json`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. From scratch.** Run the chapter with `start_from=""`, `epochs=9` and `learning_rate=1e-3`, and
+# `least_improvement_percent=-1000`, so that it does not stop at what you will see. Which conditions
+# gain within minutes, and what becomes of `lossless`? Why is doing nothing the hardest lesson?
+#
+# **2. What a term is for.** Give the configuration `loss={"relative": 0.0}` and train again from the
+# published weights. Compare the last table: which conditions win, and who pays? Then do the same with
+# `envelope`.

@@ -27,13 +27,17 @@ damaged: str = "sbc-35,sbc-20,mp3-64,aac-64,aac-64+sbc-20,down-16000hz,noise-whi
 hearing_pieces: int = 3  # pieces that the slow models of hearing score; 0 leaves them out
 seed: int = 0  # of the noise
 
-# %%
+# %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import pandas as pd
 from IPython.display import Markdown
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 pd.set_option("display.max_colwidth", None)
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
@@ -371,3 +375,14 @@ Markdown(
     f"{earned} of them thanks to the enhancement.\n"
     f"- These figures are those of `{checkpoint.name}` ({weights}); they are kept in `{file}`."
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Your ears.** Take the blind test above, save the answers, and give them to `el.abx_result`. If the
+# test shows nothing: how small a difference could one of this length have shown at all? How many
+# trials would half that difference need?
+#
+# **2. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of the
+# right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
+# {numref}`fig-03-deltas`, and explain with it what {numref}`fig-03-bit-rates` shows for Opus.

@@ -27,7 +27,8 @@ demo_s: float = 6.0  # length of the streamed piece, in seconds
 condition: str = "sbc-20"  # what happened to the streamed piece
 seed: int = 0  # of the chunk sizes
 
-# %%
+# %% tags=["hide-input"]
+import os
 import time
 from pathlib import Path
 
@@ -36,6 +37,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 exports = Path(run_dir) / "exports"
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
@@ -275,3 +279,13 @@ Markdown(
     "- Late is not broken: what is not ready passes through, and is counted.\n"
     f"- Promises not met here: {', '.join(broken) or 'none of those that could be measured'}."
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. More threads.** Run the chapter with `threads="1,2,4"`. Which files get faster by the clock, and
+# which by the CPU column? What does the difference cost on a battery?
+#
+# **2. A bad day.** In the cell with the worker thread, send chunks of 64 samples and keep the machine
+# busy (compile something). How many chunks are late? Give `queue_delay_samples` what it takes to have
+# none, and say what you paid for it.
