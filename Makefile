@@ -85,7 +85,7 @@ chapters: $(EXECUTED)
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md tools/api_page.py
+$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
@@ -97,6 +97,7 @@ $(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	mkdir -p $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(EXECUTED) | sort -u | sed 's#^#$(RUN)/#' \
 	  | xargs -I {} cp {} $(SITE)/html/listen
+	"$(BIN)/python" tools/device_page.py $(SITE)/html/device
 	@touch $@
 
 serve:  ## Serve the built book on http://localhost:$PORT

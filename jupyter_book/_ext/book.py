@@ -44,9 +44,24 @@ def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unuse
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+DEVICE_PAGE = """
+<link rel="manifest" href="manifest.json">
+<link rel="apple-touch-icon" href="icon.png">
+<link rel="stylesheet" href="listening.css">
+<link rel="stylesheet" href="device.css">
+"""
+
+
+def dress_device_page(app: Sphinx, page: str, template: str, context: dict, *unused: object) -> None:
+    """What makes an app of the device page, and its style; tools/device_page.py brings the files."""
+    if page == "device/index":
+        context["metatags"] += DEVICE_PAGE
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("html-page-context", name_list_items)
+    app.connect("html-page-context", dress_device_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
