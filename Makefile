@@ -31,7 +31,7 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results soak lint test \
+.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results devices soak lint test \
 	lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -121,6 +121,9 @@ results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test 
 	"$(BIN)/python" tools/results.py --preset $(PRESET)
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+
+devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
+	"$(BIN)/python" tools/devices.py
 
 soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
 	"$(BIN)/python" tools/soak.py

@@ -2,7 +2,7 @@
 
 python tools/device_page.py FOLDER    FOLDER is the one that holds the page, html/device
 
-Models are all streaming ONNX files in enhancelib/pretrained; clips are excerpts through real codecs.
+Models: all streaming ONNX files in enhancelib/pretrained. Clips: excerpts through real codecs.
 """
 
 import argparse
@@ -23,8 +23,11 @@ ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "jupyter_book" / "device"
 RUNTIME = "vendor/ort-wasm-simd-threaded.wasm.gz"
 CLIPS = {
-    ("render_freedoom1_D_E1M8", "mp3-64"): "Orchestra, MP3 at 64 kbit/s",
-    ("render_freedoom1_D_E2M9", "aac-64+sbc-20"): "Rock, AAC at 64 kbit/s over poor Bluetooth",
+    ("render_freedoom1_D_E1M8", "mp3-64"): "Game music, MP3 at 64 kbit/s",
+    (
+        "render_freedoom1_D_E2M9",
+        "aac-64+sbc-20",
+    ): "Game music, AAC at 64 kbit/s over poor Bluetooth",
     ("sonicpi_samples_loop_garzul", "sbc-20"): "Synthesiser loop, poor Bluetooth",
 }
 
@@ -40,7 +43,9 @@ def copy_models(paths: list[Path], folder: Path) -> list[dict]:
     """The models and what they say of themselves; float32 first."""
     (folder / "models").mkdir()
     models = []
-    for path in sorted(paths, key=lambda path: (DEFAULT_PRESET not in path.name, ".int8" in path.name)):
+    for path in sorted(
+        paths, key=lambda path: (DEFAULT_PRESET not in path.name, ".int8" in path.name)
+    ):
         shutil.copy(path, folder / "models")
         facts = asdict(open_stream(path).metadata)
         models.append(entry(folder, f"models/{path.name}", path.name) | {"facts": facts})
@@ -83,6 +88,24 @@ def build(folder: Path, models: list[Path]) -> dict:
     }
     (folder / "device.json").write_text(json.dumps(site, indent=1))
     return site
+
+
+def bare_page(folder: Path) -> Path:
+    """A page with nothing but the three parts, for tests and measurements without a book around."""
+    parts = ("listen", "benchmark", "keep")
+    styles = ("listening.css", "device.css")
+    page = folder / "index.html"
+    page.write_text(
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
+        "<title>On your own device</title>"
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<link rel="icon" href="icon.png"><link rel="manifest" href="manifest.json">'
+        + "".join(f'<link rel="stylesheet" href="{name}">' for name in styles)
+        + "</head><body><main><h1>On your own device</h1>"
+        + "".join(f'<div id="device-{name}"></div>' for name in parts)
+        + '<script type="module" src="app.mjs"></script></main></body></html>'
+    )
+    return page
 
 
 def main() -> None:

@@ -52,8 +52,10 @@ DEVICE_PAGE = """
 """
 
 
-def dress_device_page(app: Sphinx, page: str, template: str, context: dict, *unused: object) -> None:
-    """What makes an app of the device page, and its style; tools/device_page.py brings the files."""
+def dress_device_page(
+    app: Sphinx, page: str, template: str, context: dict, *unused: object
+) -> None:
+    """Make an app of the device page; tools/device_page.py brings its files."""
     if page == "device/index":
         context["metatags"] += DEVICE_PAGE
 

@@ -321,7 +321,7 @@ class Listening {
     if (news.epoch !== this.epoch) return;
     Object.assign(this.root.dataset, {
       position: news.position, late: news.late, stalled: news.stalled, quanta: news.quanta,
-      waiting: news.waiting,
+      waiting: news.waiting, rate: this.rate,
     });
     this.position = news.position;
     if (this.state === "playing") {

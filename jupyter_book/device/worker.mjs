@@ -81,7 +81,7 @@ class Run {
   }
 
   get speed() { // seconds of work for a second of music
-    if (this.hops < 50) return player.model.speeds[this.engine.channels];
+    if (this.hops < 50) return player.model.speeds?.[this.engine.channels] ?? 0;
     return this.busyMs / 1000 / ((this.hops * this.hop) / this.rate);
   }
 
@@ -164,7 +164,7 @@ async function serve() {
       continue;
     }
     if (epoch !== player.epoch) {
-      const channels = await affordable(player.track.length);
+      const channels = player.forced ?? await affordable(player.track.length);
       epoch = player.epoch;
       player.position = lossyEnd = player.at;
       run = new Run(player.at, channels);
@@ -277,7 +277,8 @@ const orders = {
     Object.assign(player, { model: models.get(order.file.url), facts: order.file.facts });
   },
   track: ({ channels }) => void Object.assign(player, { track: channels }),
-  seek: ({ epoch, at }) => void Object.assign(player, { epoch, at }),
+  // `channels` overrules what the device can afford.
+  seek: ({ epoch, at, channels }) => void Object.assign(player, { epoch, at, forced: channels }),
   attach({ port }) {
     player.port?.close();
     player.port = port;
