@@ -343,12 +343,9 @@ class Listening {
 
   draw() {
     if (this.state !== "playing") return;
-    const now = performance.now();
-    if (now - (this.drawn ?? 0) > 45) { // a spectrum lasts that long
-      this.drawn = now;
-      this.pictures.forEach((picture) => picture.draw());
-    }
-    requestAnimationFrame(() => this.draw());
+    this.pictures.forEach((picture) => picture.draw());
+    const pause = this.speed > 0.6 ? 200 : 45; // a spectrum lasts 46 ms; sound goes before pictures
+    setTimeout(() => requestAnimationFrame(() => this.draw()), pause);
   }
 
   show(status) {

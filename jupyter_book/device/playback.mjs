@@ -6,7 +6,8 @@
 
 const FADE = 256;
 const RING_S = 8; // longer than the Worker runs ahead
-const REPORT_EVERY = 2048; // samples
+const TELL_WORKER_EVERY = 2048; // samples
+const TELL_PAGE_EVERY = 8192; // a page that changes often costs more than the sound
 
 registerProcessor("playback", class extends AudioWorkletProcessor {
   constructor({ processorOptions: { samples } }) {
@@ -16,12 +17,12 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     this.lossy = [0, 1].map(() => new Float32Array(this.size));
     this.enhanced = [0, 1].map(() => new Float32Array(this.size));
     Object.assign(this, { playing: false, heard: 1, level: 1, volume: 0, order: null });
-    Object.assign(this, { late: 0, stalled: 0, quanta: 0, sinceReport: 0 });
+    Object.assign(this, { late: 0, stalled: 0, quanta: 0, clock: 0 });
     this.begin({ epoch: 0, at: 0 });
-    this.port.onmessage = ({ data }) => this.told(data);
+    this.port.onmessage = ({ data }) => this.obey(data);
   }
 
-  told({ port, ...order }) {
+  obey({ port, ...order }) {
     if (port) {
       this.worker = port;
       port.onmessage = ({ data }) => this.fill(data);
@@ -112,12 +113,13 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
   }
 
   report(count) {
-    this.sinceReport += count;
-    if (this.sinceReport < REPORT_EVERY) return;
-    this.sinceReport = 0;
-    const { epoch, position, playing, waiting, late, stalled, quanta, need } = this;
-    const ready = Math.min(this.ready, this.samples - position);
-    this.worker?.postMessage({ epoch, position });
-    this.port.postMessage({ epoch, position, playing, waiting, late, stalled, quanta, ready, need });
+    this.clock += count;
+    const { epoch, position, waiting, late, stalled, quanta, need, samples } = this;
+    if (this.clock % TELL_WORKER_EVERY < count) this.worker?.postMessage({ epoch, position });
+    if (this.clock % TELL_PAGE_EVERY >= count && position < samples) return;
+    if (this.told === position) return; // at the end or paused, once is enough
+    this.told = waiting ? -1 : position;
+    const ready = Math.min(this.ready, samples - position);
+    this.port.postMessage({ epoch, position, waiting, late, stalled, quanta, ready, need });
   }
 });
