@@ -16,6 +16,7 @@ const MOST_LEAD_S = 6; // where the device is slower than the music; the ring ho
 const LOSSY_LEAD_S = 7;
 const LEAST_S = 0.25; // is there before the sound begins
 const RUN_UP_S = 0.5; // before the place that was asked for, so that the network has heard something
+const SKIP_S = 0.5; // where it was too late, it goes on so far ahead
 const BLOCK = 4; // hops in one message
 const MARGIN = 1.2; // a device this much faster than the music is fast enough
 const BENCHMARK = { seconds: 10, budgetMs: 8000, fewest: 60, warmUp: 20, kernels: 7 };
@@ -83,6 +84,12 @@ class Run {
   get speed() { // seconds of work for a second of music
     if (this.hops < 50) return player.model.speeds?.[this.engine.channels] ?? 0;
     return this.busyMs / 1000 / ((this.hops * this.hop) / this.rate);
+  }
+
+  // Too late: leave out what cannot be done in time. What the network remembers stays.
+  skip(at) {
+    this.done = Math.min(this.samples, at);
+    this.frame = Math.floor(this.done / this.hop);
   }
 
   read(start, length) {
@@ -176,10 +183,7 @@ async function serve() {
       post("lossy", lossyEnd, run.read(lossyEnd, length));
       lossyEnd += length;
     }
-    if (run.done < position) { // too late: go on a little ahead of the playhead
-      const channels = run.engine.channels;
-      run = new Run(Math.min(run.samples, position + Math.round(RUN_UP_S * run.rate)), channels);
-    }
+    if (run.done < position) run.skip(position + Math.round(SKIP_S * run.rate));
     // A slower device needs a start large enough to last until the end, as far as the ring holds it.
     const left = (run.samples - position) / run.rate;
     const leadS = Math.min(MOST_LEAD_S, Math.max(LEAST_S, (run.speed * MARGIN - 1) * left));
