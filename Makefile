@@ -35,7 +35,7 @@ LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}'
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
 .PHONY: help environment browser notebooks chapters book serve linkcheck format corpus pretrain results \
-	tips soak container lint test lock clean
+	tips devices soak container lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -102,7 +102,7 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/run_chapter.py $(C
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
+$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
@@ -119,6 +119,7 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	  | xargs -I {} cp {} $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(COMPUTED) | sort -u | sed 's#^#data/runs/pages/#' \
 	  | xargs -I {} cp {} $(SITE)/html/listen
+	"$(BIN)/python" tools/device_page.py $(SITE)/html/device
 	@touch $@
 
 linkcheck: $(BUILT)  ## Ask every external address of the book whether it still answers (needs a network)
@@ -151,6 +152,9 @@ tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minute
 
 container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without an engine
 	"$(BIN)/python" tools/container.py
+
+devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
+	"$(BIN)/python" tools/devices.py
 
 soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
 	"$(BIN)/python" tools/soak.py

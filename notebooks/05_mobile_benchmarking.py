@@ -25,6 +25,7 @@ repeats: int = 20  # how often it is timed; a slow file gets fewer
 threads: str = "1"  # thread counts to try, separated by commas
 demo_s: float = 6.0  # length of the streamed piece, in seconds
 condition: str = "sbc-20"  # what happened to the streamed piece
+devices_dir: str = "data/results/devices"  # what other devices have measured
 seed: int = 0  # of the chunk sizes
 
 # %% tags=["hide-input"]
@@ -231,6 +232,43 @@ Markdown(
     f"{counters.chunks} chunks, {counters.late_chunks} late, load {counters.load:.1%} of the time; "
     f"delay with the queue {delay} samples or {1000 * delay / rate:.1f} ms."
 )
+
+# %% [markdown]
+# ## Other devices
+#
+# The page *On your own device* of this book runs the streaming files in the browser and times them
+# there, on a phone or whatever it is opened on; what readers send is shown here. A *stand-in* is
+# one machine whose browser gets part of a core, confirmed by a computation that slowed down with
+# it. A browser is slower than the runtimes above: it has one thread and no wide vectors.
+
+# %%
+devices = el.device_results(devices_dir)
+hops = devices[devices["metric"].isin(["latency_ms", "latency_p99_ms", "rtf", "wasm_mb"])]
+names = {"device": "device", "system": "file", "condition": "run"}
+columns = {
+    "latency_ms": "one hop (ms)",
+    "latency_p99_ms": "99 %",
+    "rtf": "real-time factor",
+    "wasm_mb": "memory (MB)",
+}
+shown = hops.pivot_table(index=list(names), columns="metric", values="value")[list(columns)]
+shown.rename(columns=columns).rename_axis(index=names, columns=None).style.format(precision=2)
+
+# %% [markdown]
+# On those that we could limit ourselves, a clip was also played to its end. *Late* blocks passed
+# the lossy signal through; a clock under 1 would mean that the sound itself dragged.
+
+# %%
+played = devices[devices["condition"].str.startswith("browser, played")]
+columns = {
+    "slowdown": "slowdown of the processor",
+    "play_blocks": "blocks played",
+    "play_late": "late",
+    "play_stalled": "silent",
+    "play_clock": "clock",
+}
+shown = played.pivot_table(index=["device", "condition"], columns="metric", values="value")
+shown[list(columns)].rename(columns=columns).rename_axis(columns=None).style.format("{:.4g}")
 
 # %% [markdown]
 # ## The promises
