@@ -31,7 +31,7 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results soak lint test \
+.PHONY: help environment browser sound notebooks chapters book serve format corpus pretrain results soak lint test \
 	lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -64,6 +64,9 @@ $(ENVIRONMENT):
 
 browser:
 	@"$(BIN)/python" tools/browser.py
+
+sound: $(ENVIRONMENT)
+	@"$(BIN)/python" tools/sound.py
 
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" tools/pair.py
@@ -121,8 +124,9 @@ results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test 
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
 
-soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
+soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
 	"$(BIN)/python" tools/soak.py
+	"$(BIN)/python" tools/soak_stream.py
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
@@ -130,7 +134,7 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	lint-imports
 	"$(BIN)/python" tools/pair.py --check
 
-test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
+test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
