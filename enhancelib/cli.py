@@ -4,6 +4,7 @@ Every command parses its flags, calls one library function and prints what came 
 is imported until a command runs, so ``--help`` answers at once.
 """
 
+import contextlib
 import math
 import os
 import select
@@ -248,6 +249,9 @@ def live(
             "--queue_delay", help="Samples the model may lag [default: two blocks, at least 1024]."
         ),
     ] = None,
+    device_latency: Annotated[
+        float, typer.Option("--device_latency", help="To ask each device for, in ms.")
+    ] = 50.0,
     wet: Annotated[float, typer.Option("--wet", help="Share of the enhanced sound, 0 to 1.")] = 1.0,
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End after so long [default: at Ctrl-C].")
@@ -262,7 +266,9 @@ def live(
         typer.echo(el.sound_devices())
         return
     options = {"block_size": block_size, "queue_delay_samples": queue_delay, "wet": wet}
+    options["device_latency_ms"] = device_latency
     options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
+    _ask_for_real_time()
     with el.LiveEnhancer(model_path, model_type, **options) as stream:
         status = _watch(stream, math.inf if seconds is None else seconds)
     if status.failure:
@@ -273,7 +279,13 @@ def live(
         f"{status.dropouts} dropouts".replace("%", " %")
     )
     if status.late_chunks or status.dropouts:
-        typer.echo("a larger --block_size or --queue_delay leaves more time", err=True)
+        typer.echo("a larger --device_latency or --queue_delay leaves more time", err=True)
+
+
+def _ask_for_real_time() -> None:
+    """Let the system run all threads of this process before others', where this user may."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def _device(name: str | None) -> int | str | None:

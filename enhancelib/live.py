@@ -1,8 +1,9 @@
 """Enhance what one sound device hears and play it on another, while it happens.
 
-PortAudio, through sounddevice, calls for every block of samples. The model works behind
-:meth:`RealTimeAudioEnhancer.start_processing`, so that no call waits for it: what is not ready in
-time is passed through, cross-faded, and counted. Latency::
+One thread reads a block from the input device and writes one to the output device (PortAudio,
+through sounddevice); whichever device is not ready makes it wait. The model works in a second
+thread, behind :meth:`RealTimeAudioEnhancer.start_processing`, and is never waited for: what is not
+ready in time is passed through, cross-faded, and counted. Latency::
 
     both devices      their buffers, as PortAudio states them
   + frame_length - 1  of the model
@@ -12,18 +13,20 @@ time is passed through, cross-faded, and counted. Latency::
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Self
 
 import numpy as np
 
-from enhancelib.audio import Wave
 from enhancelib.backends import Backend, PathLike, quiet_runtime
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.streaming import RealTimeAudioEnhancer
+from enhancelib.waves import Wave
 
 _MOST_CHANNELS = 2
+_STOP_TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class LiveEnhancer:
         output_device: as ``input_device``.
         block_size: samples per call, at the model's rate.
         queue_delay_samples: how far the model may lag; ``None``: two blocks, at least 1024.
+        device_latency_ms: to ask each device for: the larger, the fewer drop-outs.
         wet: share of the enhanced signal in the output, 0 to 1.
         threads: of the model's runtime; ``None`` as in :class:`RealTimeAudioEnhancer`.
 
@@ -83,28 +87,34 @@ class LiveEnhancer:
         output_device: int | str | None = None,
         block_size: int = 512,
         queue_delay_samples: int | None = None,
+        device_latency_ms: float = 50.0,
         wet: float = 1.0,
         threads: int | None = None,
     ):
         if not 1 <= block_size <= 1 << 16:
             raise ConfigError(f"block_size: {block_size} is not between 1 and 65536 samples")
+        if not 1 <= device_latency_ms <= 10_000:
+            raise ConfigError(f"device_latency: {device_latency_ms} is not between 1 and 10000 ms")
         self._devices = (input_device, output_device)
         self._block_size = block_size
+        self._device_latency_s = device_latency_ms / 1000
         self.enhancer = RealTimeAudioEnhancer(
             model_path,
             model_type,
             wet=wet,
             queue_delay_samples=queue_delay_samples or max(1024, 2 * block_size),
-            max_wait_s=0.0,
+            max_wait_s=self._device_latency_s / 4,
             threads=threads,
         )
-        self._stream = None
+        self._streams: list = []
+        self._thread = threading.Thread(target=self._loop, name="enhancelib-live", daemon=True)
+        self._running = True
+        self._stopped = ""
         self._dropouts = 0
         self._peaks = [0.0, 0.0]
 
     def __enter__(self) -> Self:
         sound = _sounddevice()
-        rate = self.enhancer.sample_rate
         kinds = ("input", "output")
         chosen = [_choose(sound, *both) for both in zip(self._devices, kinds, strict=True)]
         channels = [
@@ -113,24 +123,9 @@ class LiveEnhancer:
         ]
         self.enhancer.start_processing()
         try:
-            with quiet_runtime():
-                self._stream = sound.Stream(
-                    samplerate=rate,
-                    blocksize=self._block_size,
-                    device=[facts["index"] for facts in chosen],
-                    channels=channels,
-                    dtype="float32",
-                    latency="low",
-                    callback=self._play,
-                )
-                self._stream.start()
-        except sound.PortAudioError as error:
-            self._close()
-            names = " to ".join(repr(facts["name"]) for facts in chosen)
-            raise InputError(
-                f"{names}: cannot be opened at {rate} Hz ({_reason(error)}); close other programs "
-                "that hold it, or choose a device that converts, such as 'default'"
-            ) from None
+            for kind, facts, count in zip(kinds, chosen, channels, strict=True):
+                self._open(sound, kind, facts, count)
+            self._thread.start()
         except BaseException:
             self._close()
             raise
@@ -146,10 +141,10 @@ class LiveEnhancer:
         Raises:
             EnhanceError: the devices stopped, as one does that is unplugged.
         """
-        if self._stream is None or not self._stream.active:
-            raise EnhanceError("the sound devices stopped; connect them and start again")
+        if not self._thread.is_alive():
+            raise EnhanceError(f"the sound devices stopped; start again{self._stopped}")
         rate, counters = self.enhancer.sample_rate, self.enhancer.counters
-        device_ms = 1000 * sum(self._stream.latency)
+        device_ms = 1000 * sum(stream.latency for stream in self._streams)
         peaks, self._peaks = self._peaks, [0.0, 0.0]
         return LiveStatus(
             seconds=counters.samples / rate,
@@ -163,19 +158,59 @@ class LiveEnhancer:
             failure=counters.failure,
         )
 
-    def _play(self, heard: np.ndarray, played: np.ndarray, frames: int, time, flags) -> None:
-        """Take one block (samples, channels) and fill the other; called by PortAudio's thread."""
-        del frames, time
-        self._dropouts += bool(flags)
-        wave = np.nan_to_num(heard.T)
-        enhanced = _as_channels(self.enhancer.process_audio_chunk(wave), played.shape[1])
-        played[:] = enhanced.T
+    def _open(self, sound: ModuleType, kind: str, facts: dict, channels: int) -> None:
+        """Open the ``"input"`` or the ``"output"`` stream of a device."""
+        rate = self.enhancer.sample_rate
+        make = {"input": sound.InputStream, "output": sound.OutputStream}[kind]
+        try:
+            with quiet_runtime():
+                stream = make(
+                    device=facts["index"],
+                    channels=channels,
+                    samplerate=rate,
+                    blocksize=self._block_size,
+                    dtype="float32",
+                    latency=self._device_latency_s,
+                )
+        except sound.PortAudioError as error:
+            raise InputError(
+                f"{facts['name']}: cannot be opened for {kind} at {rate} Hz ({_reason(error)}); "
+                "close other programs that hold it, or choose a device that converts, such as "
+                "'default'"
+            ) from None
+        self._streams.append(stream)
+
+    def _loop(self) -> None:
+        """Carry block after block from the input to the output, in a thread of its own."""
+        source, sink = self._streams
+        try:
+            source.start()
+            heard, _ = source.read(self._block_size)
+            sink.start()  # not before there is something to play
+            dry = True
+            while self._running:
+                played = self._process(heard.T, sink.channels)
+                if dry:  # silence ahead, for blocks that come late and in bursts
+                    silence = max(0, sink.write_available - self._block_size)
+                    sink.write(np.zeros((silence, sink.channels), np.float32))
+                dry = sink.write(np.ascontiguousarray(played.T))
+                heard, overflow = source.read(self._block_size)
+                self._dropouts += dry + overflow
+        except Exception as error:  # PortAudio's, when a device is gone
+            self._stopped = f" ({_reason(error)})"
+
+    def _process(self, heard: Wave, channels: int) -> Wave:
+        wave = np.nan_to_num(heard)
+        enhanced = _as_channels(self.enhancer.process_audio_chunk(wave), channels)
         largest = (float(np.abs(wave).max()), float(np.abs(enhanced).max()))
         self._peaks = [max(pair) for pair in zip(self._peaks, largest, strict=True)]
+        return enhanced
 
     def _close(self) -> None:
-        stream, self._stream = self._stream, None
-        if stream is not None:
+        self._running = False
+        if self._thread.is_alive():
+            self._thread.join(timeout=_STOP_TIMEOUT_S)
+        for stream in self._streams:
             stream.abort()
             stream.close()
         self.enhancer.stop_processing()

@@ -121,24 +121,24 @@ def read_until(terminal: int, text: str, *, timeout_s: float) -> str:
 
 
 @needs_sound
-def test_the_library_call_needs_no_training_stack_and_mixes_down(server):
-    """Bypassed, and in a process whose modules and memory can be looked at."""
+def test_the_library_call_needs_no_training_stack(server):
+    """In a process whose modules can be looked at."""
     program = """
         import sys, time
         import enhancelib as el
         with el.LiveEnhancer(input_device="pulse", output_device="pulse", wet=0.5) as live:
             live.enhancer.bypass = True
-            time.sleep(1.5)
-            status = live.status
+            while (status := live.status).seconds < 0.5:
+                time.sleep(0.1)
         heavy = {"torch", "tensorflow", "librosa", "pandas", "matplotlib", "scipy", "onnx"}
         print(status.seconds, status.latency_ms, sorted(heavy & set(sys.modules)))
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(program)],
-        env=server, capture_output=True, text=True, check=True,
+        env=server, capture_output=True, text=True, check=True, timeout=60,
     )  # fmt: skip
     seconds, latency_ms, heavy = done.stdout.split(maxsplit=2)
-    assert 0.5 < float(seconds) < 2.5
+    assert 0.5 < float(seconds) < 1
     assert float(latency_ms) > 1000 * (1023 + 1024) / 44100
     assert heavy.strip() == "[]"
     assert done.stderr == ""
@@ -187,7 +187,7 @@ def test_devices_that_go_away_end_it_in_one_line():
 @pytest.fixture
 def no_devices(tmp_path):
     """Environment in which ALSA knows no device at all."""
-    (tmp_path / "asound.conf").write_text("")
+    (tmp_path / "asound.conf").write_text("pcm.null { type null }")
     names = ("HOME", "XDG_RUNTIME_DIR")
     environment = os.environ | dict.fromkeys(names, str(tmp_path))
     return environment | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf")}

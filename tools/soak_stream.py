@@ -87,7 +87,7 @@ UNITS = {"rtf": "1", "chunk_p99_share": "1", "cpu_p99_share": "1", "startup_s": 
 
 def row(system: str, metric: str, value: float, unit: str, *, condition: str, piece: str) -> dict:
     """One line of the table."""
-    sha = open_model(default_model("pytorch")).metadata.checkpoint_sha256
+    sha = open_model(default_model("onnx")).metadata.checkpoint_sha256
     facts = {"piece": piece, "condition": condition, "system": system, "preset": "fullband-44k"}
     facts |= {"metric": metric, "value": round(float(value), 4), "unit": unit, "seed": 0}
     return facts | {"checkpoint_sha256": sha} | provenance(COMMAND)
