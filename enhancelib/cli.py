@@ -251,7 +251,7 @@ def live(
     ] = None,
     device_latency: Annotated[
         float, typer.Option("--device_latency", help="To ask each device for, in ms.")
-    ] = 50.0,
+    ] = 100.0,
     wet: Annotated[float, typer.Option("--wet", help="Share of the enhanced sound, 0 to 1.")] = 1.0,
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End after so long [default: at Ctrl-C].")

@@ -87,7 +87,7 @@ class LiveEnhancer:
         output_device: int | str | None = None,
         block_size: int = 512,
         queue_delay_samples: int | None = None,
-        device_latency_ms: float = 50.0,
+        device_latency_ms: float = 100.0,
         wet: float = 1.0,
         threads: int | None = None,
     ):

@@ -171,11 +171,15 @@ def live(seconds: float | None) -> Iterator[dict]:
             for _ in range(round(seconds / min(seconds, 20.0))):
                 out.write(0.5 * wave.T)
         with sound.server() as environment:
-            summary, peak_mb = play(song, recording, environment, model=path)
+            summary, resident_mb = play(song, recording, environment, model=path)
         tracks = np.fromfile(recording, np.float32).reshape(-1, 4).T
     heard, played = tracks[:2], tracks[2:]
     worst_db, delay = compare(el.enhance_wave(heard, path, sample_rate=RATE), played)
-    values = {"latency_ms": 1e3 * delay / RATE, "difference_db": worst_db, "peak_mb": peak_mb}
+    values = {
+        "latency_ms": 1e3 * delay / RATE,
+        "difference_db": worst_db,
+        "resident_mb": resident_mb,
+    }
     where = {"condition": "live, PulseAudio, blocks of 512, stereo", "piece": f"{seconds:g} s"}
     for name, value in (values | summary).items():
         unit = {"load": "1", "late_chunks": "chunks", "dropouts": "blocks"}.get(name)
@@ -189,7 +193,7 @@ def play(
     """Run `enhancelib live` while a player plays and a recorder listens.
 
     Returns:
-        What the command said at its end, by metric, and its peak memory in MB.
+        What the command said at its end, by metric, and its memory at the end in MB.
     """
     command = [sys.executable, "-m", "enhancelib", "live", "--model_path", model]
     command += ["--input_device", "pulse", "--output_device", "pulse"]
@@ -206,15 +210,18 @@ def play(
         sound.wait_for(environment, "source-outputs")
         recorder = stack.enter_context(subprocess.Popen(tap, env=environment, stdout=file))
         stack.callback(recorder.terminate)
-        time.sleep(2)  # the model's memory of its start fades
+        while recording.stat().st_size < 4 * 4 * RATE:  # a second, before the music begins
+            time.sleep(0.1)
         subprocess.run(["paplay", "--device=player", song], env=environment, check=True)
         time.sleep(1)
-        peak_kib = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{enhancer.pid}/status").read_text())
+        resident_kib = re.search(
+            r"VmRSS:\s+(\d+)", Path(f"/proc/{enhancer.pid}/status").read_text()
+        )
         enhancer.send_signal(signal.SIGINT)
         said, _ = enhancer.communicate(timeout=20)
     if enhancer.returncode != 0:
         raise RuntimeError(f"enhancelib live ended with {enhancer.returncode}: {said}")
-    return summary_of(said), int(peak_kib.group(1)) * 1.024e-3
+    return summary_of(said), int(resident_kib.group(1)) * 1.024e-3
 
 
 def summary_of(said: str) -> dict[str, float]:
@@ -279,7 +286,12 @@ def main() -> None:
             print(
                 f"{line['system']}, {line['piece']}: {line['metric']} {line['value']}", flush=True
             )
-    write_results(pandas.DataFrame(rows)[list(RESULT_COLUMNS)], args.output)
+    table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
+    if args.output.exists():  # what was not measured again stays
+        table = pandas.concat([pandas.read_csv(args.output), table])
+        what = ["system", "condition", "piece", "metric"]
+        table = table.drop_duplicates(what, keep="last").sort_values(what)
+    write_results(table, args.output)
     print(f"wrote {args.output}")
 
 
