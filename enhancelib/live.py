@@ -12,8 +12,10 @@ ready in time is passed through, cross-faded, and counted. Latency::
 
 from __future__ import annotations
 
+import atexit
 import math
 import threading
+import time
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Self
@@ -27,6 +29,7 @@ from enhancelib.waves import Wave
 
 _MOST_CHANNELS = 2
 _STOP_TIMEOUT_S = 2.0
+_STUCK_S = 5.0  # some devices that are gone make their readers wait forever
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ class LiveEnhancer:
         try:
             for kind, facts, count in zip(kinds, chosen, channels, strict=True):
                 self._open(sound, kind, facts, count)
+            self._last_block = time.monotonic()
             self._thread.start()
         except BaseException:
             self._close()
@@ -141,7 +145,8 @@ class LiveEnhancer:
         Raises:
             EnhanceError: the devices stopped, as one does that is unplugged.
         """
-        if not self._thread.is_alive():
+        stuck = time.monotonic() - self._last_block > _STUCK_S
+        if stuck or not self._thread.is_alive():
             raise EnhanceError(f"the sound devices stopped; start again{self._stopped}")
         rate, counters = self.enhancer.sample_rate, self.enhancer.counters
         device_ms = 1000 * sum(stream.latency for stream in self._streams)
@@ -200,6 +205,7 @@ class LiveEnhancer:
             self._stopped = f" ({_reason(error)})"
 
     def _process(self, heard: Wave, channels: int) -> Wave:
+        self._last_block = time.monotonic()
         wave = np.nan_to_num(heard)
         enhanced = _as_channels(self.enhancer.process_audio_chunk(wave), channels)
         largest = (float(np.abs(wave).max()), float(np.abs(enhanced).max()))
@@ -210,9 +216,12 @@ class LiveEnhancer:
         self._running = False
         if self._thread.is_alive():
             self._thread.join(timeout=_STOP_TIMEOUT_S)
-        for stream in self._streams:
-            stream.abort()
-            stream.close()
+        if self._stopped or self._thread.is_alive():  # to close what is gone may wait forever,
+            atexit.unregister(_sounddevice()._exit_handler)  # and so may PortAudio's own farewell
+        else:
+            for stream in self._streams:
+                stream.abort()
+                stream.close()
         self.enhancer.stop_processing()
 
 

@@ -210,7 +210,7 @@ def play(
         sound.wait_for(environment, "source-outputs")
         recorder = stack.enter_context(subprocess.Popen(tap, env=environment, stdout=file))
         stack.callback(recorder.terminate)
-        while recording.stat().st_size < 4 * 4 * RATE:  # a second, before the music begins
+        while recording.stat().st_size < 3 * 16 * RATE:  # three seconds, before the music begins
             time.sleep(0.1)
         subprocess.run(["paplay", "--device=player", song], env=environment, check=True)
         time.sleep(1)

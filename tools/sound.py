@@ -73,7 +73,7 @@ def server() -> Iterator[dict[str, str]]:
 
 
 def _first() -> None:
-    """It stands for hardware, which waits for no other process; nor does it, where we may say so."""
+    """It stands for hardware, which waits for no other process: nor does it, if we may."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(2))
 
