@@ -320,7 +320,7 @@ def _status_line(status, bypass: bool) -> str:
         for name, level in (("in", status.input_dbfs), ("out", status.output_dbfs))
     ]
     counts = f"{status.late_chunks} late {status.dropouts} lost"
-    sound = "untreated" if bypass else "enhanced "
+    sound = "model failed" if status.failure else "untreated" if bypass else "enhanced "
     return f"{'  '.join(levels)}  {status.latency_ms:.0f} ms {status.load:4.0%} {counts} {sound}"
 
 

@@ -2,8 +2,8 @@
 
 One thread reads a block from the input device and writes one to the output device (PortAudio,
 through sounddevice); whichever device is not ready makes it wait. The model works in a second
-thread, behind :meth:`RealTimeAudioEnhancer.start_processing`, and is never waited for: what is not
-ready in time is passed through, cross-faded, and counted. Latency::
+thread, behind :meth:`RealTimeAudioEnhancer.start_processing`: what is not ready in time is passed
+through, cross-faded, and counted. Latency::
 
     both devices      their buffers, as PortAudio states them
   + frame_length - 1  of the model
@@ -106,13 +106,14 @@ class LiveEnhancer:
             model_type,
             wet=wet,
             queue_delay_samples=queue_delay_samples or max(1024, 2 * block_size),
-            max_wait_s=self._device_latency_s / 4,
+            max_wait_s=block_size / 96000,  # half a block at 44.1 kHz: a slow model makes no gap
             threads=threads,
         )
         self._streams: list = []
         self._thread = threading.Thread(target=self._loop, name="enhancelib-live", daemon=True)
         self._running = True
         self._stopped = ""
+        self._last_block = time.monotonic()
         self._dropouts = 0
         self._peaks = [0.0, 0.0]
 
