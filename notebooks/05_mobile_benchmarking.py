@@ -255,7 +255,7 @@ value = live["value"]
 Markdown(
     f"{live['piece'].iloc[0]} through a sound server: {value['latency_ms']:.0f} ms from player to "
     f"loudspeaker, {value['dropouts']:.0f} drop-outs, {value['late_chunks']:.0f} late chunks, load "
-    f"{value['load']:.1%}, {value['peak_mb']:.0f} MB. What came out differs from the offline run by "
+    f"{value['load']:.1%}, {value['resident_mb']:.0f} MB. What came out differs from the offline run by "
     f"{value['difference_db']:.0f} dB in its worst second ({live['device'].iloc[0]}, at a load of "
     f"{live['load'].max():.1f})."
 )

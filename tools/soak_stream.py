@@ -113,8 +113,7 @@ def looped(seconds: float) -> np.ndarray:
 def hour(seconds: float | None) -> Iterator[dict]:
     """Memory and time of every chunk, on one thread."""
     seconds = seconds or 3600
-    for kind in ("onnx", "tflite"):
-        path = default_model(kind)
+    for path in (default_model("onnx"), default_model("tflite")):
         measures = json.loads(python(HOUR, path, PIECE, round(seconds * RATE / CHUNK), CHUNK))
         where = {"condition": f"chunks of {CHUNK}, stereo, 1 thread", "piece": f"{seconds:g} s"}
         for name, value in measures.items():
