@@ -34,7 +34,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser notebooks chapters book serve linkcheck format corpus pretrain results \
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
 	tips devices soak container lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -67,6 +67,9 @@ $(ENVIRONMENT):
 
 browser:
 	@"$(BIN)/python" tools/browser.py
+
+sound: $(ENVIRONMENT)
+	@"$(BIN)/python" tools/sound.py
 
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" tools/pair.py
@@ -156,8 +159,9 @@ container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without
 devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
 	"$(BIN)/python" tools/devices.py
 
-soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
+soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
 	"$(BIN)/python" tools/soak.py
+	"$(BIN)/python" tools/soak_stream.py
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
@@ -165,7 +169,7 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	lint-imports
 	"$(BIN)/python" tools/pair.py --check
 
-test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
+test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock

@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folders": ["enhance_folder"],
         "listening": ["ABX", "MUSHRA", "Player"],
         "listening_tests": ["abx_result", "mushra_result"],
+        "live": ["LiveEnhancer", "sound_devices"],
         "masking": ["noise_to_mask"],
         "metrics": ["METRICS", "score"],
         "model": ["AudioUNet", "checkpoint_sha256"],
