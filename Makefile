@@ -31,7 +31,8 @@ SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
 
-.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results soak lint test \
+.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results smaller peers \
+	executorch arm soak lint test \
 	lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -120,6 +121,18 @@ results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test 
 	"$(BIN)/python" tools/results.py --preset $(PRESET)
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+
+smaller: $(ENVIRONMENT)  ## Quantise, prune and measure PRESET in every way, into data/results
+	"$(BIN)/python" tools/smaller.py --preset $(PRESET)
+
+peers: $(ENVIRONMENT)  ## Speed of PRESET beside packaged real-time enhancers, into data/results
+	"$(BIN)/python" tools/peers.py --preset $(PRESET)
+
+executorch: $(ENVIRONMENT)  ## Export PRESET to ExecuTorch and measure it, into data/results
+	"$(BIN)/python" tools/pte.py --preset $(PRESET)
+
+arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instructions, into data/results
+	"$(BIN)/python" tools/arm.py --preset $(PRESET)
 
 soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
 	"$(BIN)/python" tools/soak.py

@@ -90,7 +90,7 @@ def test_latency_follows_the_clock():
     code = """
 import json, time
 from enhancelib import benchmark
-print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
+print(json.dumps(benchmark.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measures = json.loads(done.stdout.splitlines()[-1])
@@ -108,7 +108,7 @@ def test_energy_comes_from_the_counter(tmp_path, monkeypatch):
     def call():
         counter.write_text(str(int(counter.read_text()) + 500_000))
 
-    measures = benchmark._time(call, audio_s=2.0, repeats=4, between=1)
+    measures = benchmark.timed(call, audio_s=2.0, repeats=4, between=1)
     assert measures["energy_j_per_s"] == pytest.approx(0.25)
 
 
