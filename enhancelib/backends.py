@@ -157,8 +157,9 @@ class OnnxBackend(Backend):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        # One frame is small: the arena would only hold on to memory a phone has other uses for.
-        options.enable_cpu_mem_arena = False
+        # A clip's tensors are megabytes: asking the system for each again takes as long as the
+        # arithmetic. A frame's are small: an arena would only hold on to memory.
+        options.enable_cpu_mem_arena = ".stream." not in self.path.name
         try:
             self._session = onnxruntime.InferenceSession(
                 os.fspath(path), options, providers=["CPUExecutionProvider"]

@@ -31,6 +31,8 @@ COPIED_BYTES = 64_000_000
 """More than caches hold."""
 _WIDTHS = {"float": 4, "float16": 2, "int64": 8, "int32": 4, "uint8": 1, "int8": 1, "bool": 1}
 _WEIGHTS_AT = {"Conv": 1, "FusedConv": 1, "QLinearConv": 3, "ConvInteger": 1}
+"""Which input of a convolution its weights are."""
+_KERNEL_TIME = "_kernel_time"
 
 
 def operator_times(path: PathLike, *, seconds: float = 3.0, repeats: int = 5) -> pandas.DataFrame:
@@ -66,12 +68,13 @@ def operator_times(path: PathLike, *, seconds: float = 3.0, repeats: int = 5) ->
         feeds |= {f"state_{number}": state for number, state in enumerate(states)}
         audio_s = hop / rate
         repeats = max(repeats, round(repeats * seconds / audio_s / 10))
+    events, weights = _profile(path, feeds, repeats)
     fastest: dict[str, tuple[float, dict]] = {}
-    for event in _profile(path, feeds, repeats):
-        name, took = event["name"], event["dur"]
+    for event in events:
+        name, took = event["name"].removesuffix(_KERNEL_TIME), event["dur"]
         if name not in fastest or took < fastest[name][0]:
             fastest[name] = took, event["args"]
-    rows = [(*_work(facts), took) for took, facts in fastest.values()]
+    rows = [(*_work(facts, weights.get(name)), took) for name, (took, facts) in fastest.items()]
     table = pandas.DataFrame(rows, columns=["operator", "macs", "bytes", "us"])
     grouped = table.assign(calls=1).groupby("operator").sum()
     grouped[["macs", "bytes"]] /= audio_s
@@ -117,7 +120,9 @@ def _noise(*shape: int) -> np.ndarray:
     return (0.1 * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
 
 
-def _session(model: str | bytes, *, profile: Path | None = None) -> onnxruntime.InferenceSession:
+def _session(
+    model: str | bytes, *, profile: Path | None = None, optimised: Path | None = None
+) -> onnxruntime.InferenceSession:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -126,6 +131,7 @@ def _session(model: str | bytes, *, profile: Path | None = None) -> onnxruntime.
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
+        options.optimized_model_filepath = str(optimised)
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
@@ -145,34 +151,40 @@ def _product(operator: str, left: str, right: str, result: str, weights: np.ndar
     return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
 
 
-def _profile(path: PathLike, feeds: dict[str, np.ndarray], repeats: int) -> list[dict]:
-    """ONNX Runtime's own events, one per operator and run, but those of the first run."""
+def _profile(
+    path: PathLike, feeds: dict[str, np.ndarray], repeats: int
+) -> tuple[list[dict], dict[str, tuple[int, ...]]]:
+    """ONNX Runtime's own events, one per operator and run but the first, and weights' shapes."""
+    import onnx
+
     with tempfile.TemporaryDirectory() as folder:
-        session = _session(str(path), profile=Path(folder) / "profile")
+        optimised = Path(folder) / "optimised.onnx"
+        session = _session(str(path), profile=Path(folder) / "profile", optimised=optimised)
         for _ in range(repeats + 1):
             session.run(None, feeds)
         events = json.loads(Path(session.end_profiling()).read_text())
-    kernels = [
-        event
-        for event in events
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time")
-    ]
+        graph = onnx.load(optimised).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    weights = {
+        node.name: shapes[node.input[_WEIGHTS_AT[node.op_type]]]
+        for node in graph.node
+        if node.op_type in _WEIGHTS_AT and node.input[_WEIGHTS_AT[node.op_type]] in shapes
+    }
+    kernels = [each for each in events if each["name"].endswith(_KERNEL_TIME)]
     if not kernels:
         raise ModelError(f"{path}: ONNX Runtime told nothing of its operators")
-    return kernels[len(kernels) // (repeats + 1) :]
+    return kernels[len(kernels) // (repeats + 1) :], weights
 
 
-def _work(facts: dict) -> tuple[str, float, float]:
+def _work(facts: dict, weights: tuple[int, ...] | None) -> tuple[str, float, float]:
     """Kind of an operator, its multiplications and the bytes of its tensors, by their shapes."""
     inputs = [_tensor(each) for each in facts.get("input_type_shape", [])]
     outputs = [_tensor(each) for each in facts.get("output_type_shape", [])]
     traffic = sum(_WIDTHS.get(kind, 4) * math.prod(shape) for kind, shape in inputs + outputs)
     name, macs = facts["op_name"], 0.0
-    if name in _WEIGHTS_AT:
-        weights = inputs[_WEIGHTS_AT[name]][1]
-        per_output = math.prod(weights[1:])
-        macs = math.prod(outputs[0][1]) * per_output
-        name += ", depthwise" if weights[1] == 1 and per_output > 1 else ", dense"
+    if weights is not None:
+        macs = math.prod(outputs[0][1]) * math.prod(weights[1:])
+        name += ", depthwise" if weights[1] == 1 and math.prod(weights[2:]) > 1 else ", dense"
     elif "MatMul" in name:
         macs = math.prod(outputs[0][1]) * inputs[0][1][-1]
     return name, macs, traffic

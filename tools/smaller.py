@@ -48,10 +48,10 @@ PRUNED = re.compile(r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned
 TIMES = {"cpu_rtf": "1", "latency_ms": "ms", "peak_mb": "MB"}
 
 
-def calibration_music(sample_rate: int) -> list[np.ndarray]:
-    """The excerpts through real codecs, mono, every third once more at full scale."""
+def calibration_music(sample_rate: int, *, every: int = 1) -> list[np.ndarray]:
+    """Every n-th excerpt through a real codec, mono, a third of them once more at full scale."""
     waves = []
-    for number, file in enumerate(el.find_audio(EXCERPTS)):
+    for number, file in enumerate(el.find_audio(EXCERPTS)[::every]):
         wave, _ = el.load(file, sample_rate=sample_rate, duration_s=3.0)
         condition = CALIBRATION_CONDITIONS[number % len(CALIBRATION_CONDITIONS)]
         lossy = el.degrade(wave[:2], condition, sample_rate=sample_rate)
@@ -59,14 +59,20 @@ def calibration_music(sample_rate: int) -> list[np.ndarray]:
     return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
 
 
-def publish(preset: str, folder: Path = PRETRAINED) -> list[Path]:
+def publish(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:
     """Write ``<preset>.int8.onnx``, ``.int8.stream.onnx`` and ``.int8.stream.tflite``.
 
     Each is compared with the float32 file on real music; one that deviates is not written.
+
+    Args:
+        preset: whose weights are in ``folder``.
+        folder: where they are and the files go.
+        every: take only every n-th excerpt for the ranges.
     """
     weights = folder / f"{preset}.safetensors"
     model = AudioUNet.load(weights)
-    ranges = compression.calibrate(model, calibration_music(model.config.sample_rate))
+    music = calibration_music(model.config.sample_rate, every=every)
+    ranges = compression.calibrate(model, music)
     wanted = []
     with tempfile.TemporaryDirectory() as made:
         el.export_model(
