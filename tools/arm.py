@@ -4,9 +4,9 @@
 
 qemu-user runs ARM's Python with ARM's ONNX Runtime and LiteRT, instruction by instruction, in a
 folder with a small arm64 system (data/runs/arm: Debian packages and wheels, no root rights needed).
-That tells two things exactly: whether a file gives the same output there as here, and how many
-instructions a second of audio takes. Milliseconds it cannot tell; those of named cores are
-estimates and labelled so. Where qemu, apt or a compiler is missing, it says so and does nothing.
+That tells exactly how far a file's output there lies from its output here (difference) and from
+PyTorch's (error), and how many instructions a second of audio takes. Milliseconds it cannot tell;
+those of named cores are estimates and labelled so. Where qemu, apt or a compiler is missing, it says so and does nothing.
 """
 
 import argparse
@@ -39,6 +39,7 @@ NEEDED = {
 """Programs, each with the Debian package that has it."""
 DEBIAN = ("python3", "libstdc++6")
 WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "flatbuffers", "lazy_loader", "packaging")
+WHEELS += ("soundfile", "cffi", "pycparser", "soxr", "typing_extensions")
 CORES = {
     "Cortex-A53 at 1.4 GHz": ("cortex-a53", 1.4e9, 0.8),
     "Cortex-A76 at 2.4 GHz": ("cortex-a76", 2.4e9, 2.0),
@@ -90,24 +91,34 @@ def missing() -> str:
 
 def make_root(folder: Path) -> str:
     """A folder with ARM's Python and wheels, made once; returns the version of that Python."""
-    made = folder / "made"
-    if not made.exists():
+    made, wheels = folder / "made.json", pinned_wheels()
+    facts = json.loads(made.read_text()) if made.exists() else {}
+    if facts.get("wheels") != wheels:
         shutil.rmtree(folder, ignore_errors=True)
         _unpack_debian(folder)
         version = next((folder / "usr" / "bin").glob("python3.*[0-9]")).name.removeprefix("python")
-        _install_wheels(folder / "wheels", version)
+        _install_wheels(folder / "wheels", wheels, version)
         for name in ("possible", "present", "online"):
             file = folder / "sys" / "devices" / "system" / "cpu" / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text("0\n")
         (folder / "proc").mkdir(exist_ok=True)
-        made.write_text(version)
-    return made.read_text()
+        facts = {"python": version, "wheels": wheels}
+        made.write_text(json.dumps(facts))
+    return facts["python"]
+
+
+def pinned_wheels() -> list[str]:
+    """The wheels at the versions of this repository's lock."""
+    lines = Path("requirements.lock").read_text().splitlines()
+    pins = dict(line.split(";")[0].strip().split("==") for line in lines if "==" in line)
+    pins = {name.lower().replace("_", "-"): pin for name, pin in pins.items()}
+    return [f"{name}=={pins[name.replace('_', '-')]}" for name in WHEELS]
 
 
 def _unpack_debian(folder: Path) -> None:
     """Debian's packages for arm64 with all they depend on, from this machine's own sources."""
-    state = folder / "apt"
+    state = folder.resolve() / "apt"
     for part in ("state/lists/partial", "cache/archives/partial"):
         (state / part).mkdir(parents=True)
     (state / "status").touch()
@@ -129,15 +140,8 @@ def _unpack_debian(folder: Path) -> None:
     shutil.rmtree(state)
 
 
-def _install_wheels(folder: Path, version: str) -> None:
-    """The wheels for that Python, at the versions of this repository's lock."""
-    pins = dict(
-        line.split(";")[0].strip().split("==")
-        for line in Path("requirements.lock").read_text().splitlines()
-        if "==" in line and not line.startswith("#")
-    )
-    pins = {name.lower().replace("_", "-"): pin for name, pin in pins.items()}
-    wanted = [f"{name}=={pins[name.lower().replace('_', '-')]}" for name in WHEELS]
+def _install_wheels(folder: Path, wheels: list[str], version: str) -> None:
+    """The wheels for that Python on ARM."""
     platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(17, 36)]
     tags = ["manylinux2014_aarch64", *platforms]
     _run(
@@ -145,7 +149,7 @@ def _install_wheels(folder: Path, version: str) -> None:
             *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-compile"),
             *("--target", folder, "--only-binary=:all:", "--python-version", version),
             *(f"--platform={tag}" for tag in tags),
-            *wanted,
+            *wheels,
         ]
     )
 
@@ -188,8 +192,8 @@ def play_on_arm(
         [
             *("qemu-aarch64", "-cpu", core, "-L", ROOT.resolve()),
             *("-plugin", str((ROOT / "count.so").resolve())),
-            *(f"-E{name}={value}" for name, value in variables.items()),
-            *("-U", "LD_PRELOAD", ROOT / "usr" / "bin" / f"python{version}", "-c", PLAY),
+            *(word for name, value in variables.items() for word in ("-E", f"{name}={value}")),
+            *(ROOT / "usr" / "bin" / f"python{version}", "-c", PLAY),
             json.dumps(task),
         ],
         env={key: value for key, value in os.environ.items() if not key.startswith("PYTHON")},
@@ -201,14 +205,21 @@ def play_on_arm(
     ]
 
 
+def level_db(error: np.ndarray, signal: np.ndarray) -> float:
+    """Power of one wave in dB below that of another."""
+    powers = (float(np.sum(np.square(wave, dtype=np.float64))) for wave in (error, signal))
+    return 10 * float(np.log10(max(next(powers), 1e-30) / next(powers)))
+
+
 def measure(files: list[Path], preset: str) -> pandas.DataFrame:
-    """Rows for every file and core: agreement with this machine, instructions, estimate."""
+    """Rows for every file and core: agreement, instructions, estimate."""
     version = make_root(ROOT)
     build_counter(ROOT)
     rate = open_model(files[0]).metadata.sample_rate
     piece = el.find_audio("data/excerpts")[0]
     original, _ = el.load(piece, sample_rate=rate, duration_s=WARM_UP_S + SECONDS)
     lossy = el.degrade(original[:1], "mp3-64", sample_rate=rate)
+    float32 = el.enhance_wave(lossy, el.find_weights("published", preset=preset), sample_rate=rate)
     here = []
     for file in files:
         engine = FrameEngine(open_model(file), 1)
@@ -220,17 +231,11 @@ def measure(files: list[Path], preset: str) -> pandas.DataFrame:
         for core, (name, clock, per_cycle) in CORES.items():
             played = play_on_arm(files, wave, name, version, Path(folder))
             for file, wanted, (got, count) in zip(files, here, played, strict=True):
-                error = float(np.sum(np.square(got - wanted, dtype=np.float64)))
-                signal = float(np.sum(np.square(wanted, dtype=np.float64)))
                 estimate = f"estimate: {core}, {per_cycle} instructions per cycle assumed"
                 for condition, metric, value, unit in (
                     (f"{name}, emulated", "instructions", count, "1/s"),
-                    (
-                        f"{name}, emulated",
-                        "error",
-                        10 * float(np.log10(max(error, 1e-30) / signal)),
-                        "dB",
-                    ),
+                    (f"{name}, emulated", "difference", level_db(got - wanted, wanted), "dB"),
+                    (f"{name}, emulated", "error", level_db(got - float32, float32), "dB"),
                     (estimate, "rtf", count / clock / per_cycle, "1"),
                 ):
                     rows.append(
