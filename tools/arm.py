@@ -6,7 +6,8 @@ qemu-user runs ARM's Python with ARM's ONNX Runtime and LiteRT, instruction by i
 folder with a small arm64 system (data/runs/arm: Debian packages and wheels, no root rights needed).
 That tells exactly how far a file's output there lies from its output here (difference) and from
 PyTorch's (error), and how many instructions a second of audio takes. Milliseconds it cannot tell;
-those of named cores are estimates and labelled so. Where qemu, apt or a compiler is missing, it says so and does nothing.
+those of named cores are estimates and labelled so. Where qemu, apt or a compiler is missing, it
+says so and does nothing.
 """
 
 import argparse

@@ -33,6 +33,8 @@ RESULTS = Path("data/results")
 EXCERPTS = Path("data/excerpts")
 PAIRS = (Path("data/pretraining/pairs/manifest.csv"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
+TUNED_ON = 1200
+"""Segments at most."""
 CALIBRATION_CONDITIONS = (
     *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
     *("down-16000hz", "noise-white-20db", "clip-6db"),
@@ -114,11 +116,20 @@ class Maker:
 
     @cached_property
     def manifest(self) -> Path:
-        """Of the pairs to tune on."""
-        for path in PAIRS:
-            if path.exists():
-                return path
-        raise ConfigError(f"{PAIRS[-1]}: no pairs to tune on; run chapter 01 or make pretrain")
+        """Of some pairs to tune on, in a folder of its own: their cache must not replace others."""
+        source = next((path for path in PAIRS if path.exists()), None)
+        if source is None:
+            raise ConfigError(f"{PAIRS[-1]}: no pairs to tune on; run chapter 01 or make pretrain")
+        folder = ROOT / "pairs"
+        if not (folder / "manifest.csv").exists():
+            folder.mkdir(exist_ok=True)
+            rows = pandas.read_csv(source, keep_default_na=False)
+            rows = rows[rows["split"] == "train"]
+            rows = rows.sample(min(TUNED_ON, len(rows)), random_state=0)
+            for part in {Path(path).parts[0] for path in (*rows["lossless"], *rows["lossy"])}:
+                (folder / part).symlink_to((source.parent / part).resolve())
+            rows.to_csv(folder / "manifest.csv", index=False)
+        return folder / "manifest.csv"
 
     def make(self, name: str) -> Path:
         """The file of this name, made if it is not there yet.
