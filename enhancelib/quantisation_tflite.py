@@ -84,37 +84,58 @@ def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> No
     }
     _apply(recipe, source, target, statistics)
     model = schema.ModelT.InitFromPackedBuf(target.read_bytes(), 0)
-    _keep_states_in_8_bits(model)
+    _keep_states_as_inside(model)
     _write(model, target)
 
 
-def _keep_states_in_8_bits(model: schema.ModelT) -> None:
-    """Let a stream's states go in and out as they are kept inside: a quarter of the traffic.
+def _keep_states_as_inside(model: schema.ModelT) -> None:
+    """Let a stream's states go in and out as the graph keeps them: 8 bits, channels last.
 
-    The tool wants floats outside, so it quantises every state that comes in, and restores every one
-    that goes out; the same state goes back in with the next frame.
+    The tool wants floats outside, the converter channels first. So each state is quantised and
+    transposed when it comes in, and all that undone before it goes out, to come in again with the
+    next frame. Those pairs are taken away.
     """
     graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    replaced: dict[int, int] = {}
-    for operator in list(graph.operators):
-        code = model.operatorCodes[operator.opcodeIndex]
-        kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
-        source, target = operator.inputs[0], operator.outputs[0]
-        readers = sum(source in each.inputs for each in graph.operators)
-        enters = kind == "QUANTIZE" and source in graph.inputs and readers == 1
-        leaves = kind == "DEQUANTIZE" and target in graph.outputs
-        outside, inside = (source, target) if enters else (target, source)
-        if (enters or leaves) and b"state_" in graph.tensors[outside].name:
-            replaced[int(outside)] = int(inside)
-            names = graph.tensors[inside], graph.tensors[outside]
-            names[0].name, names[1].name = names[1].name, names[0].name
-            graph.operators.remove(operator)
-    graph.inputs, graph.outputs = (
-        np.int32([replaced.get(int(index), int(index)) for index in indices])
-        for indices in (graph.inputs, graph.outputs)
-    )
-    for entry in (*signature.inputs, *signature.outputs):
-        entry.tensorIndex = replaced.get(entry.tensorIndex, entry.tensorIndex)
+    outputs = {entry.name: entry for entry in signature.outputs}
+    for entering in signature.inputs:
+        leaving = outputs.get(entering.name.replace(b"state_", b"state_out_"))
+        while leaving is not None and _shed(model, entering, leaving):
+            pass
+    graph.inputs = np.int32([entry.tensorIndex for entry in signature.inputs])
+    graph.outputs = np.int32([entry.tensorIndex for entry in signature.outputs])
+
+
+def _shed(model: schema.ModelT, entering: schema.TensorMapT, leaving: schema.TensorMapT) -> bool:
+    """Remove the operator behind an input and its inverse before an output, if that is what is."""
+    graph = model.subgraphs[0]
+    readers = [each for each in graph.operators if entering.tensorIndex in each.inputs]
+    writers = [each for each in graph.operators if leaving.tensorIndex in each.outputs]
+    shared = any(leaving.tensorIndex in each.inputs for each in graph.operators)
+    if len(readers) != 1 or len(writers) != 1 or shared:
+        return False
+    first, last = readers[0], writers[0]
+    kinds = [_kind(model, each) for each in (first, last)]
+    if kinds == ["TRANSPOSE", "TRANSPOSE"]:
+        there, back = (
+            np.frombuffer(bytes(model.buffers[graph.tensors[each.inputs[1]].buffer].data), np.int32)
+            for each in (first, last)
+        )
+        if not np.array_equal(there[back], np.arange(len(there))):
+            return False
+    elif kinds != ["QUANTIZE", "DEQUANTIZE"]:
+        return False
+    for entry, inside in ((entering, first.outputs[0]), (leaving, last.inputs[0])):
+        outer, inner = graph.tensors[entry.tensorIndex], graph.tensors[inside]
+        outer.name, inner.name = inner.name, outer.name
+        entry.tensorIndex = int(inside)
+    graph.operators.remove(first)
+    graph.operators.remove(last)
+    return True
+
+
+def _kind(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def _weights_recipe() -> RecipeManager:
@@ -178,8 +199,7 @@ def _graph(path: Path) -> tuple[dict[str, bool], list[Node]]:
     filled = [model.buffers[tensor.buffer].data is not None for tensor in graph.tensors]
     operators = []
     for each in graph.operators:
-        code = model.operatorCodes[each.opcodeIndex]
-        kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        kind = _kind(model, each)
         activation = getattr(each.builtinOptions, "fusedActivationFunction", None)
         operators.append(
             Node(
