@@ -336,6 +336,8 @@ file = el.write_results(measured, run / "results" / "04_edge_optimization.csv")
 summary = smaller.losses(quality, reference=checkpoint.name)
 summary = summary.join(footprint[["size", "macs", "error"]])
 summary = summary.join(times.set_index("file")[["latency_ms", "cpu_rtf", "peak_mb"]])
+
+# %%
 heads = {
     "size": "file (MB)",
     "macs": "multiplications per second",
@@ -348,9 +350,12 @@ heads = {
     "in_band_si_sdr_loss": "in-band lost (dB)",
     "kept": "kept",
 }
-heads = {name: head for name, head in heads.items() if name in summary}
+
+# %% [markdown]
+# By size, the smallest first:
 
 # %%
+heads = {name: head for name, head in heads.items() if name in summary}
 table = summary.sort_values("size")[list(heads)].set_axis(list(heads.values()), axis="columns")
 table.style.format(precision=3, na_rep="–").format(
     {
@@ -369,7 +374,7 @@ table.style.format(precision=3, na_rep="–").format(
 # is both smaller and closer: these lie on the dotted line.
 
 # %%
-bits = summary.loc[[path.name for path in files if path.name in summary.index]]
+bits = summary.loc[[path.name for path in files if path.suffix != ".pt"]]
 suffixes = sorted({Path(name).suffix for name in bits.index})
 figure, panels = el.plotting.subplots(columns=len(suffixes), width=4.6 * len(suffixes), height=3.8)
 for ax, suffix in zip(np.ravel(panels), suffixes, strict=True):

@@ -171,22 +171,15 @@ operators[list(columns)].rename(columns=columns).head(12).style.format(
 
 # %%
 roof = el.compression.ceilings()
-places = {"float32": operators[operators["macs"] > 0]}
-int8_file = exports / f"{preset}.int8.onnx"
-if int8_file.exists():
-    in_int8 = el.compression.operator_times(int8_file, seconds=seconds)
-    places["int8"] = in_int8[in_int8["macs"] > 0]
-figure, panels = el.plotting.subplots(columns=len(places), width=4.6 * len(places), height=3.8)
-for ax, (arithmetic, rows) in zip(np.ravel(panels), places.items(), strict=True):
-    spots = {
-        name: (row["macs_per_byte"], row["macs_per_second"] / 1e9) for name, row in rows.iterrows()
-    }
-    labels = {"x_label": "Multiplications per byte moved", "y_label": "10⁹ per second"}
-    el.plotting.points(spots, ax=ax, title=arithmetic, **labels)
-    reach = np.geomspace(0.01, 1000, 200)
-    line = np.minimum(roof[arithmetic], roof["memory"] * reach) / 1e9
-    ax.plot(reach, line, color="#b3261e", linestyle="--", zorder=0)
-    ax.set(xscale="log", yscale="log")
+profiles = {"float32": operators}
+if (exports / f"{preset}.int8.onnx").exists():
+    profiles["int8"] = el.compression.operator_times(exports / f"{preset}.int8.onnx")
+figure, panels = el.plotting.subplots(columns=len(profiles), width=4.6 * len(profiles), height=3.8)
+for ax, (kind, rows) in zip(np.ravel(panels), profiles.items(), strict=True):
+    rows = rows[rows["macs"] > 0]
+    places = rows[["macs_per_byte", "macs_per_second"]].T.to_dict("list")
+    limits = {"arithmetic": roof[kind], "memory": roof["memory"]}
+    el.plotting.roofline(places, **limits, ax=ax, title=kind)
 el.plotting.save_figure(figure, "05_roofline.svg", figures_dir=figures_dir)
 
 # %%
@@ -339,6 +332,8 @@ if on_arm.exists():
     estimates = pd.read_csv(on_arm).query("metric == 'rtf'")
     quickest = estimates.loc[estimates["value"].idxmin()]
     guess = f"about {3000 * quickest['value']:.0f} ms; {quickest['condition']}"
+
+# %%
 gpu = el.benchmark_file(checkpoint, kind="clip", device="cuda", seconds=seconds)
 energy = "no energy counter here" if np.isnan(joules) else f"{joules:.2f} J per second of audio"
 unjudged = {
