@@ -394,8 +394,7 @@ el.plotting.save_figure(figure, "04_pareto.svg", figures_dir=figures_dir)
 # ## The one to carry
 #
 # Size against CPU time, for all that can be carried. A file is worth a look if no other is at least as
-# good in size, time and losses: those have a ring. The one to carry is chosen by rule. It must be
-# *careful*: under every condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of
+# good in size, time and losses. The one to carry is chosen by rule. It must be *careful*: under every condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of
 # ViSQOL, and it keeps at least 95 % of the gain. Among those it is the one with the least product of
 # size and CPU time; if there is none, the one that keeps most.
 
@@ -404,25 +403,27 @@ losing = [name for name in ("in_band_si_sdr_loss", "visqol_loss") if name in sum
 summary["careful"] = smaller.careful(summary)
 summary["front"] = smaller.on_front(summary[["size", "cpu_rtf", *losing]])
 best = smaller.sweet_spot(summary)
+
+# %%
+front, rest = summary[summary["front"]], summary[~summary["front"]]
 axes = el.plotting.points(
     {
         name.removeprefix(f"{preset}."): (row["size"], 1000 * row["cpu_rtf"])
-        for name, row in summary[summary["front"]].iterrows()
+        for name, row in front.iterrows()
     },
     x_label="File (MB)",
     y_label="CPU time per second of audio (ms)",
 )
-rest = summary[~summary["front"]]
 axes.scatter(rest["size"], 1000 * rest["cpu_rtf"], color="#6e6e73", s=12, zorder=0)
-spot = summary.loc[best]
-axes.scatter(spot["size"], 1000 * spot["cpu_rtf"], s=180, facecolors="none", edgecolors="#b3261e")
+spot = summary["size"][best], 1000 * summary["cpu_rtf"][best]
+axes.scatter(*spot, s=180, facecolors="none", edgecolors="#b3261e")
 el.plotting.save_figure(axes.figure, "04_sweet_spot.svg", figures_dir=figures_dir)
 
+# %% [markdown]
+# Named are those that no other beats, grey is the rest, and the one to carry has a red ring:
+
 # %%
-Markdown(
-    f"Red: **`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful. Named "
-    "are those that no other beats; grey: the rest."
-)
+Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, over the whole test set and
