@@ -215,7 +215,7 @@ measured_apart("peers", "make peers")
 # %% [markdown]
 # ## On a phone's processor
 #
-# There is no phone here, but there is an emulator. `make arm` runs the streaming files with ARM's own
+# There is no phone here, but there is an emulator. `make arm` runs the published files with ARM's own
 # ONNX Runtime and LiteRT, instruction by instruction. *Difference* is that from this machine's output,
 # *error* that from PyTorch's, both in dB below the signal; *instructions* are counted per second of
 # audio and channel. The real-time factor is an **estimate**: it assumes how many instructions a core

@@ -24,7 +24,6 @@ import pandas
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.frames import FrameEngine
 from enhancelib.modelfiles import open_model
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from enhancelib.weights import PRETRAINED
@@ -74,13 +73,20 @@ def mark():
 
 task = json.loads(sys.argv[1])
 for file, wave, warm_up, output in task:
-    wave = np.load(wave)
-    engine = FrameEngine(open_model(file), 1)
-    parts = [engine.push(wave[:, :warm_up])]
-    mark()
-    parts.append(engine.push(wave[:, warm_up:]))
-    mark()
-    np.save(output, np.concatenate([*parts, engine.finish()], axis=1))
+    wave, backend = np.load(wave), open_model(file)
+    if backend.clip:
+        result = backend.run_clip(wave)
+        mark()
+        backend.run_clip(wave[:, warm_up:])
+        mark()
+    else:
+        engine = FrameEngine(backend, 1)
+        parts = [engine.push(wave[:, :warm_up])]
+        mark()
+        parts.append(engine.push(wave[:, warm_up:]))
+        mark()
+        result = np.concatenate([*parts, engine.finish()], axis=1)
+    np.save(output, result)
 """
 
 
@@ -221,10 +227,7 @@ def measure(files: list[Path], preset: str) -> pandas.DataFrame:
     original, _ = el.load(piece, sample_rate=rate, duration_s=WARM_UP_S + SECONDS)
     lossy = el.degrade(original[:1], "mp3-64", sample_rate=rate)
     float32 = el.enhance_wave(lossy, el.find_weights("published", preset=preset), sample_rate=rate)
-    here = []
-    for file in files:
-        engine = FrameEngine(open_model(file), 1)
-        here.append(np.concatenate([engine.push(lossy), engine.finish()], axis=1))
+    here = [el.enhance_wave(lossy, open_model(file), sample_rate=rate) for file in files]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         wave = Path(folder) / "wave.npy"
@@ -257,19 +260,20 @@ def measure(files: list[Path], preset: str) -> pandas.DataFrame:
 
 
 def main() -> None:
-    """Measure the streaming files of a preset, or say why not."""
+    """Measure the published files of a preset, or say why not."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fullband-44k")
-    parser.add_argument("--files", type=Path, nargs="+", help="streaming files to run instead")
+    parser.add_argument("--files", type=Path, nargs="+", help="files to run instead")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     if reason := missing():
         print(f"skipped: {reason}")
         return
     try:
-        files = arguments.files or sorted(PRETRAINED.glob(f"{arguments.preset}*.stream.*"))
+        found = sorted(PRETRAINED.glob(f"{arguments.preset}.*"))
+        files = arguments.files or [each for each in found if each.suffix in (".onnx", ".tflite")]
         if not files:
-            raise ModelError(f"{PRETRAINED}: no streaming file of {arguments.preset}; export one")
+            raise ModelError(f"{PRETRAINED}: no exported file of {arguments.preset}; publish some")
         table = measure(files, arguments.preset)
         path = el.write_results(table, arguments.output / f"{arguments.preset}-arm.csv")
     except EnhanceError as error:
