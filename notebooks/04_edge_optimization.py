@@ -85,6 +85,22 @@ def show(results: list) -> pd.DataFrame:
 show(written)
 
 # %% [markdown]
+# *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make executorch`
+# writes its streaming files apart, in float and in 8 bits (here torchao quantises: it knows
+# convolutions once a graph is exported for a backend), and measures them against PyTorch:
+
+# %%
+apart = Path("data/results") / f"{preset}-executorch.csv"
+if apart.exists():
+    rows = pd.read_csv(apart)
+    facts = rows[rows["metric"].isin(["size", "error", "cpu_rtf"])]
+    facts = facts.pivot_table(index="system", columns="metric", values="value")
+    lost = smaller.losses(rows, reference="pytorch").drop(columns="kept")
+    display(facts.join(lost).round(3))
+else:
+    display(Markdown(f"`{apart}` is not there: run `make executorch`."))
+
+# %% [markdown]
 # ## Fewer bits
 #
 # A weight takes 32 bits. Three ways to spend 8 instead, or 16:
