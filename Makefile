@@ -35,7 +35,7 @@ LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}'
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
 .PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
-	tips devices soak container lint test lock clean
+	smaller peers executorch arm tips devices soak container lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -158,6 +158,18 @@ container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without
 
 devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
 	"$(BIN)/python" tools/devices.py
+
+smaller: $(ENVIRONMENT)  ## Quantise, prune and measure PRESET in every way, into data/results
+	"$(BIN)/python" tools/smaller.py --preset $(PRESET)
+
+peers: $(ENVIRONMENT)  ## Speed of PRESET beside packaged real-time enhancers, into data/results
+	"$(BIN)/python" tools/peers.py --preset $(PRESET)
+
+executorch: $(ENVIRONMENT)  ## Export PRESET to ExecuTorch and measure it, into data/results
+	"$(BIN)/python" tools/pte.py --preset $(PRESET)
+
+arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instructions, into data/results
+	"$(BIN)/python" tools/arm.py --preset $(PRESET)
 
 soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
 	"$(BIN)/python" tools/soak.py

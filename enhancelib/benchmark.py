@@ -304,7 +304,7 @@ def _measure(task: dict) -> dict[str, str | float]:
         calls = samples // facts.hop_length
     call()
     startup_s = time.time() - task["began"]
-    measures = _time(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
+    measures = timed(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
     return row | {
         "format": backend.model_type,
         "preset": facts.preset,
@@ -339,10 +339,20 @@ def _stream_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
     return lambda: engine.push(hops[next(turn) % len(hops)])
 
 
-def _time(
+def timed(
     call: Callable[[], object], *, audio_s: float, repeats: int, between: int
 ) -> dict[str, float]:
-    """Time ``call``, and the kernel after every ``between`` calls, within the budget."""
+    """Time a call again and again, within a budget of 5 s.
+
+    Args:
+        call: what is timed.
+        audio_s: seconds of audio that one call takes.
+        repeats: calls at most.
+        between: calls after which the kernel is timed.
+
+    Returns:
+        Those of :data:`UNITS` that are times, and the energy.
+    """
     kernel, energy = _kernel(), _EnergyMeter()
     wall, cpu, kernels = [], [], []
     began = time.perf_counter()
@@ -468,7 +478,7 @@ def _measure_cuda(path: Path, task: dict) -> dict[str, str | float]:
 
     call()
     startup_s = time.time() - task["began"]
-    measures = _time(call, audio_s=task["seconds"], repeats=task["repeats"], between=1)
+    measures = timed(call, audio_s=task["seconds"], repeats=task["repeats"], between=1)
     return {
         "format": "pytorch",
         "preset": facts.preset,

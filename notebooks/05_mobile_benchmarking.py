@@ -158,6 +158,81 @@ axes.set_title("dashed: what was promised", fontsize=10)
 el.plotting.save_figure(axes.figure, "05_memory.svg", figures_dir=figures_dir)
 
 # %% [markdown]
+# ## Where the time goes
+#
+# ONNX Runtime can profile itself. Beside each kind of operator stands how often it runs, how long,
+# and how fast it multiplies. What multiplies nothing still takes time: it moves numbers about.
+
+# %%
+clip_file = exports / f"{preset}.onnx"
+operators = el.compression.operator_times(clip_file, seconds=seconds)
+columns = {"calls": "calls", "ms": "ms per second", "share": "share", "macs_per_second": "MACs/s"}
+operators[list(columns)].rename(columns=columns).head(12).style.format(
+    {"ms per second": "{:.3f}", "share": "{:.1%}", "MACs/s": "{:.2g}"}
+)
+
+# %% [markdown]
+# How good is that? A core multiplies no faster than its arithmetic allows (the flat line), nor faster
+# than memory delivers (the slope): the *roofline*. Both were measured here a moment ago, with one
+# large matrix product and one large copy. An operator far under the line wastes what the core could
+# do; one at the slope would need less traffic, not more arithmetic.
+
+# %%
+roof = el.compression.ceilings()
+profiles = {"float32": operators}
+if (exports / f"{preset}.int8.onnx").exists():
+    profiles["int8"] = el.compression.operator_times(exports / f"{preset}.int8.onnx")
+figure, panels = el.plotting.subplots(columns=len(profiles), width=4.6 * len(profiles), height=3.8)
+for ax, (kind, rows) in zip(np.ravel(panels), profiles.items(), strict=True):
+    rows = rows[rows["macs"] > 0]
+    places = rows[["macs_per_byte", "macs_per_second"]].T.to_dict("list")
+    limits = {"arithmetic": roof[kind], "memory": roof["memory"]}
+    el.plotting.roofline(places, **limits, ax=ax, title=kind)
+el.plotting.save_figure(figure, "05_roofline.svg", figures_dir=figures_dir)
+
+# %%
+reached = operators["macs"].sum() / operators["ms"].sum() * 1e3
+moving = operators.loc[operators["macs"] == 0, "share"].sum()
+Markdown(
+    f"The whole clip runs at {reached / 1e9:.0f} · 10⁹ multiplications per second, "
+    f"{reached / roof['float32']:.0%} of what this core reaches in one large product "
+    f"({roof['float32'] / 1e9:.0f} · 10⁹). {moving:.0%} of the time goes to operators that multiply "
+    "nothing."
+)
+
+# %% [markdown]
+# ## Beside others
+#
+# Two packaged real-time enhancers, both denoisers of speech, do another task; but they too have to
+# keep up with sound. `make peers` runs them and the published files in turn on one thread. A wider
+# band is more work, so the cost counts per second of audio and kHz of bandwidth.
+
+
+# %%
+def measured_apart(name: str, command: str) -> pd.DataFrame | Markdown:
+    path = Path("data/results") / f"{preset}-{name}.csv"
+    if not path.exists():
+        return Markdown(f"`{path}` is not there: run `{command}`.")
+    rows = pd.read_csv(path)
+    index = ["system", "condition"]
+    return rows.pivot_table(index=index, columns="metric", values="value", sort=False).round(5)
+
+
+measured_apart("peers", "make peers")
+
+# %% [markdown]
+# ## On a phone's processor
+#
+# There is no phone here, but there is an emulator. `make arm` runs the published files with ARM's own
+# ONNX Runtime and LiteRT, instruction by instruction. *Difference* is that from this machine's output,
+# *error* that from PyTorch's, both in dB below the signal; *instructions* are counted per second of
+# audio and channel. The real-time factor is an **estimate**: it assumes how many instructions a core
+# finishes per cycle.
+
+# %%
+measured_apart("arm", "make arm")
+
+# %% [markdown]
 # ## Music as it arrives
 #
 # `RealTimeAudioEnhancer` takes chunks of any size and returns as many samples as it got, delayed by
@@ -326,9 +401,17 @@ kept = {
 # where there is one; `enhancelib benchmark --device cuda` measures it by itself.
 
 # %%
+on_arm = Path("data/results") / f"{preset}-arm.csv"
+guess = "not measured: no phone here"
+if on_arm.exists():
+    estimates = pd.read_csv(on_arm).query("metric == 'rtf'")
+    quickest = estimates.loc[estimates["value"].idxmin()]
+    guess = f"about {3000 * quickest['value']:.0f} ms; {quickest['condition']}"
+
+# %%
 gpu = el.benchmark_file(checkpoint, kind="clip", device="cuda", seconds=seconds)
 gpu_ms = gpu["latency_ms"] * 3 / seconds
-unjudged = {"about 20 ms for 3 s on a phone": "not measured: no phone here"}
+unjudged = {"about 20 ms for 3 s on a phone": guess}
 if gpu["status"]:
     unjudged["about 2 ms for 3 s on a GPU"] = gpu["status"]
 else:

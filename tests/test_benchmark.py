@@ -91,7 +91,7 @@ def test_latency_follows_the_clock():
     code = """
 import json, time
 from enhancelib import benchmark
-print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
+print(json.dumps(benchmark.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measures = json.loads(done.stdout.splitlines()[-1])
@@ -103,7 +103,7 @@ print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=
 def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
     """Of two packages, one of which starts over; not of a package's parts, which it contains."""
     monkeypatch.setattr(benchmark, "RAPL", tmp_path)
-    assert math.isnan(benchmark._time(lambda: None, audio_s=1, repeats=2, between=1)[ENERGY])
+    assert math.isnan(benchmark.timed(lambda: None, audio_s=1, repeats=2, between=1)[ENERGY])
     counters = []
     for name, kind, value in [
         ("intel-rapl:0", "package-0", 1_000_000),
@@ -121,7 +121,7 @@ def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
         for counter in counters:
             counter.write_text(str((int(counter.read_text()) + 500_000) % 10_000_000))
 
-    measures = benchmark._time(call, audio_s=2.0, repeats=4, between=1)
+    measures = benchmark.timed(call, audio_s=2.0, repeats=4, between=1)
     assert measures[ENERGY] == pytest.approx(2 * 0.25)
 
 

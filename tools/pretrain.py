@@ -3,7 +3,7 @@
     python tools/pretrain.py fullband-44k
 
 Pairs, run and log are kept in data/pretraining. ``--publish`` copies the best weights and their log
-into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite.
+into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite, in float and in 8 bits.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pandas
+import smaller
 
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
@@ -120,6 +121,7 @@ def publish(preset: str, runs: list[Path]) -> None:
     model = AudioUNet.load(weights)
     export_model(model, PRETRAINED, formats=["onnx"], **options)
     export_model(model, PRETRAINED, formats=["tflite"], kinds=["stream"], **options)
+    smaller.publish(preset)
     print(f"{weights}: {options['checkpoint_sha256']}; measure it: tools/results.py")
 
 
