@@ -22,7 +22,13 @@ UNTREATED = "untreated"
 """The system that does nothing: every table holds it."""
 TRANSPARENT = ("lossless", "sbc-53", "aac-256", "mp3-320", "aptx")
 """Conditions that leave nothing to repair: there, a system can only do harm."""
-HARM = {"visqol": 0.02, "zimtohrli": 0.02, "lsd": 0.02, "in_band_si_sdr": 0.1}
+HARM = {
+    "visqol": 0.02,
+    "zimtohrli": 0.02,
+    "lsd": 0.02,
+    "in_band_si_sdr": 0.1,
+    "stereo_image_change": 0.5,
+}
 """Loss, in the metric's unit, from which the worst piece counts as harmed on transparent input."""
 GOOD = ("visqol", "zimtohrli", "lsd", "si_sdr")
 """Metrics by which a system shows that it helps."""
