@@ -64,12 +64,14 @@ def equal_rates(
         for name, (value, resampled) in columns.items():
             table[name] = value
             table[f"{name}_low"], table[f"{name}_high"] = _interval(resampled)
-        rows.append(table.replace([np.inf, -np.inf], np.nan))
+        equal = table.columns.str.startswith("equals_kbps")
+        table.loc[:, equal] = table.loc[:, equal].replace([0.0, np.inf], np.nan)
+        rows.append(table)
     return pandas.concat(rows, ignore_index=True)
 
 
 def _equal(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> np.ndarray:
-    """Untreated bit rate of each enhanced quality; -inf or inf beyond the curve."""
+    """Untreated bit rate of each enhanced quality; 0 or inf beyond the curve."""
     curve = np.maximum.accumulate(untreated)
     return np.exp(np.interp(enhanced, curve, np.log(rates), left=-np.inf, right=np.inf))
 

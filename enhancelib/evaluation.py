@@ -70,8 +70,8 @@ def evaluate(
         conditions: Names of conditions.
         systems: Model files or functions, by name, or model files in a list. The untreated audio is
             always measured and needs no naming.
-        metrics: Keys of :data:`enhancelib.metrics.METRICS`, or such a list by the name of each system,
-            the untreated audio's too; default: all but the expensive ones.
+        metrics: Keys of :data:`enhancelib.metrics.METRICS`, or such a list by the name of each
+            system, the untreated audio's too; default: all but the expensive ones.
         sample_rate: Of the comparison, in Hz; every model's own.
         excerpt_s: Measure so many seconds from the middle of each piece; None measures all of it.
         seed: Of the noise in conditions that have any.

@@ -230,7 +230,7 @@ def stereo_image_change(
     Against the *untreated* signal, since a system is to leave the image as it came. Bands of IEC
     61260 (base ten), 25 Hz to 20 kHz; energy in one transform of the whole wave. Only those count
     in which mid and side of the untreated signal lie within 60 dB of its loudest band. 0 where
-    there are not two channels, or no image; at most 100.
+    there are not two channels, or no image; 100 where the estimate lost its mid or side in one.
 
     Args:
         estimate: What a system made of ``untreated``, or ``untreated`` itself.
@@ -247,10 +247,11 @@ def stereo_image_change(
     counted = before.min(axis=0) > floor
     if not counted.any():
         return 0.0
-    least = floor * 10 ** (-IMAGE_RANGE_DB / 10)  # an emptied mid or side still has a level
-    levels = 10 * np.log10(np.maximum(np.stack([after, before])[..., counted], least))
-    image = levels[:, 1] - levels[:, 0]
-    return float(min(np.abs(image[0] - image[1]).max(), CLAMP_DB))
+    after, before = after[:, counted], before[:, counted]
+    if (after <= floor * 10 ** (-IMAGE_RANGE_DB / 10)).any():
+        return CLAMP_DB
+    change_db = 10 * np.log10(after[1] / after[0]) - 10 * np.log10(before[1] / before[0])
+    return float(np.abs(change_db).max())
 
 
 def _mid_side_bands(wave: np.ndarray, sample_rate: int) -> np.ndarray:

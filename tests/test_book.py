@@ -137,7 +137,7 @@ def chapters(html: Path) -> list[str]:
 
 
 def test_every_player_plays_and_switches(html, open_page):
-    assert len(chapters(html)) == 5
+    assert len(chapters(html)) == 6
     for name in chapters(html):
         page = open_page(name)
         players = page.locator(".el-player")

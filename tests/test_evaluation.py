@@ -172,6 +172,27 @@ def test_nothing_is_measured_twice(tmp_path, pieces, checkpoint, counted):
     assert set(more["metric"]) == {"lsd", "snr"}
 
 
+def test_each_system_may_have_metrics_of_its_own(pieces, checkpoint):
+    metrics = {"untreated": ["snr", "lsd"], "ours": ["snr"], "oracle": ["si_sdr"]}
+    systems = {"ours": checkpoint, "oracle": oracle_mask}
+    table = run({"loud": pieces["loud"]}, ["sbc-20"], systems, metrics=metrics)
+    measured = table.groupby("system", sort=False)["metric"].agg(list).to_dict()
+    assert measured == metrics
+    for odd in ({"ours": ["snr"]}, metrics | {"theirs": ["snr"]}):
+        with pytest.raises(InputError, match="every system, and of no other"):
+            run(pieces, ["sbc-20"], systems, metrics=odd)
+
+
+def test_functions_of_this_package_are_kept_others_measured_again(tmp_path, pieces, counted):
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    for _ in range(2):
+        run({"loud": pieces["loud"]}, systems={"oracle": oracle_mask}, **settings)
+    assert len(counted) == 1
+    for _ in range(2):
+        run({"loud": pieces["loud"]}, systems={"same": identity}, **settings)
+    assert len(counted) == 3
+
+
 def test_whatever_decides_a_value_is_part_of_its_name(tmp_path, pieces, checkpoint, counted):
     own = tmp_path / "own.safetensors"
     own.write_bytes(checkpoint.read_bytes())
