@@ -124,6 +124,7 @@ ifeq ($(PROFILE),smoke)
 else
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE)
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+	"$(BIN)/python" tools/peers.py --preset $(PRESET)
 	"$(BIN)/python" tools/cost.py --preset $(PRESET)
 	"$(BIN)/python" tools/report.py --preset $(PRESET)
 endif

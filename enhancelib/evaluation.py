@@ -298,7 +298,7 @@ def _identity(system: System | None) -> str | None:
     if not callable(system):
         return _file_digest(system)
     module, name = getattr(system, "__module__", ""), getattr(system, "__qualname__", "")
-    ours = module.startswith("enhancelib.") and "<" not in name  # then _code_digest sees a change
+    ours = name and module.startswith("enhancelib.") and "<" not in name  # seen by _code_digest
     return f"{module}.{name}" if ours else None
 
 

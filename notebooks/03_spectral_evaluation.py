@@ -221,6 +221,26 @@ table = harm.pivot(index=["condition", "system"], columns="head", values="shown"
 table.reindex(columns=harm["head"].unique())
 
 # %% [markdown]
+# ## Others, on noise
+#
+# No package that brings its weights restores coded music. There are denoisers, made for speech.
+# Here are those that could be installed, each on its own ground and on ours: mean gain over the
+# untreated audio, music and speech apart.
+
+# %%
+peers_file = Path(results_dir) / f"{preset}-peers.csv"
+table = pd.DataFrame(index=["not measured: tools/peers.py"])
+if peers_file.exists():
+    peers = el.paired_deltas(pd.read_csv(peers_file))
+    speaks = peers["piece"].str.startswith("speech_")
+    peers["on"] = speaks.map({True: "speech", False: "music"})
+    names = {name: el.METRICS[name].title for name in ("snr", "si_sdr", "visqol", "zimtohrli")}
+    peers = peers[peers["metric"].isin(names)].replace({"metric": names})
+    keys = {"index": ["on", "condition"], "columns": ["metric", "system"]}
+    table = peers.pivot_table(values="delta", sort=False, **keys).round(2)
+table.fillna("–")
+
+# %% [markdown]
 # ## What was promised
 #
 # The README this project started from claimed results without saying on what audio. Each claim is

@@ -21,13 +21,14 @@ MEASURED = sorted(path.stem for path in RESULTS.glob("*k.csv"))
 
 @pytest.fixture(scope="module")
 def tools():
-    """tools/results.py, report.py and cost.py."""
+    """The modules in tools/."""
     sys.path.insert(0, str(ROOT / "tools"))
     import cost
+    import peers
     import report
     import results
 
-    yield {"results": results, "report": report, "cost": cost}
+    yield {"results": results, "report": report, "cost": cost, "peers": peers}
     sys.path.remove(str(ROOT / "tools"))
 
 
@@ -85,6 +86,22 @@ def test_the_matrix_has_every_condition_that_a_bar_names(tools):
 def test_the_core_on_its_own_takes_less_time_than_the_whole(tools, small_model):
     core_s = tools["cost"].core_seconds(small_model, 5)
     assert 0 < core_s < 3
+
+
+def test_a_peer_runs_in_its_own_environment_and_its_delay_is_taken_out(
+    tools, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tools["peers"], "ENVIRONMENTS", tmp_path)
+    (tmp_path / "late" / "bin").mkdir(parents=True)
+    (tmp_path / "late" / "bin" / "python").symlink_to(sys.executable)
+    late = "sys.stdout.buffer.write((0.5 * np.pad(samples, (960, 0))).tobytes())"
+    peer = tools["peers"].Peer("late", "late==1", late.replace("0.5", "np.float32(0.5)"))
+    speech, _ = el.load(ROOT / "data" / "testset" / "speech_00.flac", sample_rate=48000)
+    aligned = peer.aligned(speech[0])
+    assert aligned.delay == 960
+    np.testing.assert_array_equal(aligned.denoise(speech[0]), 0.5 * speech[0])
+    wave = el.resample(speech, from_rate=48000, to_rate=44100)
+    assert el.score(aligned(wave, sample_rate=44100), wave, sample_rate=44100)["si_sdr"] > 40
 
 
 # --- judged --------------------------------------------------------------------------------------
