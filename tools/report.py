@@ -245,12 +245,14 @@ def report_card(
     kinds: pandas.Series,
 ) -> None:
     """One picture: how it sounds by condition, what it saves in bits, what it costs."""
-    heard = by_kind(results, kinds).query("metric == 'visqol' and kind == 'music'")
-    heard = heard[heard["system"].isin(["untreated", preset])]
+    heard = by_kind(results, kinds).query("metric == 'visqol'")
     sides = {"untreated": "untreated", preset: "enhanced"}
-    groups = {
-        name: {label: mean_interval(heard, name, system) for system, label in sides.items()}
-        for name in SHOWN
+    sounds = {
+        kind: {
+            name: {label: mean_interval(part, name, system) for system, label in sides.items()}
+            for name in SHOWN
+        }
+        for kind, part in heard.groupby("kind")
     }
     saved = rates.drop_duplicates(["codec", "metric"]).set_index(["codec", "metric"])
     bits = {
@@ -262,15 +264,18 @@ def report_card(
         }
         for codec in RATES
     }
-    figure, (left, right) = el.plotting.subplots(columns=2, width=10.5, height=6)
-    scale = "ViSQOL, music: predicted opinion, 1 to 4.73"
-    el.plotting.bars(groups, x_label=scale, ax=left, title="How it sounds")
-    left.set_xlim(1, 4.85)
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.03), ncols=2)
-    el.plotting.intervals(
-        bits, x_label="Bits saved at equal quality (%)", ax=right, title="In bits"
-    )
-    right.legend(loc="lower center", bbox_to_anchor=(0.5, 1.03), ncols=2)
+    figure, axes = el.plotting.subplots(columns=3, width=13, height=5.8)
+    for ax, (kind, groups) in zip(axes, sounds.items(), strict=False):
+        count = (kinds == "speech").sum() if kind == "speech" else (kinds != "speech").sum()
+        title = f"How {kind} sounds, {count} pieces"
+        el.plotting.bars(groups, x_label="ViSQOL, 1 to 4.73", ax=ax, title=title)
+        ax.set_xlim(1, 4.85)
+        ax.get_legend().remove()
+    axes[1].set_yticks([])
+    axes[0].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.08), ncols=2)
+    label = "Bits saved at equal quality (%)"
+    el.plotting.intervals(bits, x_label=label, ax=axes[2], title="What it is worth on music")
+    axes[2].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.08), ncols=2)
     own = bars[bars["system"] == preset]
     figure.suptitle(
         f"{preset}: {size_and_speed(preset, costs)}; "

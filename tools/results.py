@@ -128,14 +128,20 @@ def packet_kbps(task: tuple[Path, str]) -> float:
     return el.encode(wave, condition, sample_rate=rate).kbps
 
 
-def rate_table(results: pandas.DataFrame, preset: str, jobs: int | None) -> pandas.DataFrame:
-    """Per codec and condition, on music: mean packet rate, qualities, equal untreated rate."""
-    music = test_set().query("kind != 'speech'")
+def packet_rates(music: pandas.DataFrame, jobs: int | None) -> dict[str, float]:
+    """Mean bit rate over the pieces, by condition."""
     paths = [Path("data") / path for path in music["path"]]
     names = [name for codec in RATES.values() for name in codec]
     tasks = [(path, name) for name in names for path in paths]
     found = list(parallel.map(packet_kbps, tasks, n_jobs=jobs, description="rates", unit="stream"))
-    kbps = dict(zip(names, np.reshape(found, (len(names), -1)).mean(axis=1), strict=True))
+    means = np.reshape(found, (len(names), -1)).mean(axis=1)
+    return dict(zip(names, means, strict=True))
+
+
+def rate_table(
+    results: pandas.DataFrame, preset: str, kbps: dict[str, float], music: pandas.DataFrame
+) -> pandas.DataFrame:
+    """Per codec and condition, on music: mean packet rate, qualities, equal untreated rate."""
     chosen = results[results["piece"].isin(music["piece"])]
     chosen = chosen[chosen["system"].isin(["untreated", preset])]
     tables = []
@@ -171,7 +177,9 @@ def main() -> None:
         file = el.write_results(results, arguments.output / f"{arguments.preset}.csv")
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke":
-            rates = rate_table(results, arguments.preset, arguments.jobs)
+            music = test_set().query("kind != 'speech'")
+            kbps = packet_rates(music, arguments.jobs)
+            rates = rate_table(results, arguments.preset, kbps, music)
             file = arguments.output / f"{arguments.preset}-rates.csv"
             rates.to_csv(file, index=False, lineterminator="\n")
             print(f"{file}: {len(rates)} points")
