@@ -311,24 +311,36 @@ table.set_index("claim", append=True)[["measured", "met", "why"]]
 # enhanced minus untreated, *ratio* enhanced over untreated.
 
 # %%
-bars = pd.read_csv(Path(results_dir) / f"{preset}-bars.csv")
+files = sorted(Path(results_dir).glob("*-bars.csv"))
+bars = pd.concat({path.stem.removesuffix("-bars"): pd.read_csv(path) for path in files})
+bars = bars.rename_axis(["preset", None]).reset_index(0)
+bars["bits"] = bars["system"].str.contains("int8").map({True: "8 bits", False: "32 bits"})
 sign, limit = bars["limit"].str.split(" ", n=1).str
 direction = sign.str.startswith(">").map({True: 1, False: -1})
 bars["margin"] = direction * (bars["reached"] - limit.astype(float))
-own = bars[bars["system"] == preset].reset_index(drop=True)
-hardest = own.loc[own.groupby("bar", sort=False)["margin"].idxmin()].set_index("bar")
-table = hardest[["metric", "statistic", "limit", "reached", "condition", "kind", "worst_piece"]]
-for system, part in bars.groupby("system", sort=False):
-    held = part.groupby("bar")["met"]
-    shown = held.sum().astype(str) + " of " + held.size().astype(str)
-    table.insert(0, system, held.all().map({True: "✓ ", False: "✗ "}) + shown)
-table.rename(columns={"condition": "hardest under", "kind": "of"}).fillna("–")
+bars = bars.sort_values("margin", kind="stable")
+groups = bars.groupby(["preset", "bar", "bits"])["met"]
+held = groups.all().map({True: "✓ ", False: "✗ "}) + groups.sum().astype(str)
+held = (held + " of " + groups.size().astype(str)).unstack()
 
 # %%
-held = bars.groupby("system", sort=False)["met"]
-counts = ", ".join(f"`{name}` {int(part.sum())} of {len(part)}" for name, part in held)
+own = bars[bars["bits"] == "32 bits"]
+hardest = own.drop_duplicates(["preset", "bar"]).set_index(["preset", "bar"])
+shown = hardest[["metric", "statistic", "limit", "reached", "condition", "kind", "worst_piece"]]
+order = pd.MultiIndex.from_frame(own.sort_index(kind="stable")[["preset", "bar"]].drop_duplicates())
+table = held.join(shown).reindex(order)
+table.rename(columns={"condition": "hardest under", "kind": "of"}).fillna("–")
+
+# %% [markdown]
+# In all:
+
+# %%
+counts = [
+    f"`{name}` in {bits}: {int(part.sum())} of {len(part)}"
+    for (name, bits), part in bars.groupby(["preset", "bits"])["met"]
+]
 Markdown(
-    f"**Judgements that hold: {counts}.** Commit `{bars['commit'].iloc[0]}`, "
+    f"**Judgements that hold: {'; '.join(counts)}.** Commit `{bars['commit'].iloc[0]}`, "
     f"{bars['device'].iloc[0]}. Why a bar is missed, and what was tried, stands in `LOG.md`."
 )
 
@@ -337,7 +349,7 @@ Markdown(
 
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
-every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"}))
+every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index(kind="stable")
 every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).fillna("–")
 
 # %% [markdown]
