@@ -313,7 +313,7 @@ table.set_index("claim", append=True)[["measured", "met", "why"]]
 # %%
 files = sorted(Path(results_dir).glob("*-bars.csv"))
 bars = pd.concat({path.stem.removesuffix("-bars"): pd.read_csv(path) for path in files})
-bars = bars.rename_axis(["preset", None]).reset_index(0)
+bars = bars.rename_axis(["preset", None]).reset_index(0).reset_index(drop=True)
 bars["bits"] = bars["system"].str.contains("int8").map({True: "8 bits", False: "32 bits"})
 sign, limit = bars["limit"].str.split(" ", n=1).str
 direction = sign.str.startswith(">").map({True: 1, False: -1})
@@ -327,7 +327,7 @@ held = (held + " of " + groups.size().astype(str)).unstack()
 own = bars[bars["bits"] == "32 bits"]
 hardest = own.drop_duplicates(["preset", "bar"]).set_index(["preset", "bar"])
 shown = hardest[["metric", "statistic", "limit", "reached", "condition", "kind", "worst_piece"]]
-order = pd.MultiIndex.from_frame(own.sort_index(kind="stable")[["preset", "bar"]].drop_duplicates())
+order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
 table = held.join(shown).reindex(order)
 table.rename(columns={"condition": "hardest under", "kind": "of"}).fillna("–")
 
@@ -349,7 +349,7 @@ Markdown(
 
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
-every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index(kind="stable")
+every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
 every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).fillna("–")
 
 # %% [markdown]
