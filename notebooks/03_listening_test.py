@@ -174,7 +174,8 @@ for listener in range(1, 10):
     pd.DataFrame(rows).to_csv(simulated / f"simulated rating {listener}.csv", index=False)
 
 # %% [markdown]
-# A guesser reaches p ≤ 0.05 in at most one of twenty tests; golden ears reach it every time.
+# A guesser reaches p ≤ 0.05 in at most one of twenty tests; golden ears reach it in every test that is
+# long enough. An infinite d' means that every answer was right, or that the test is too short.
 
 # %%
 abx, ratings = evaluate_answers(simulated)
