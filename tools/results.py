@@ -89,7 +89,9 @@ def metrics_of(system: str, preset: str, effort: str) -> list[str]:
     return EXPORTS + HEARING * (effort == "full")
 
 
-def matrix(preset: str, weights: Path, effort: str, jobs: int | None) -> pandas.DataFrame:
+def matrix(
+    preset: str, weights: Path, effort: str, jobs: int | None, cache: Path
+) -> pandas.DataFrame:
     """All values. Frame by frame, files are slow to run: of those, every third piece will do."""
     files = exported_files(weights)
     streams = [path for path in files if ".stream." in path.name]
@@ -111,7 +113,7 @@ def matrix(preset: str, weights: Path, effort: str, jobs: int | None) -> pandas.
             named,
             metrics=metrics,
             sample_rate=preset_config(preset).sample_rate,
-            cache_dir=CACHE,
+            cache_dir=cache,
             n_jobs=jobs,
             command=f"make results PRESET={preset}",
         )
@@ -173,7 +175,9 @@ def main() -> None:
     began = time.monotonic()
     try:
         weights = el.find_weights(arguments.weights, preset=arguments.preset)
-        results = matrix(arguments.preset, weights, arguments.effort, arguments.jobs)
+        # The smallest effort shows that it works, so it must.
+        cache = arguments.output / "cache" if arguments.effort == "smoke" else CACHE
+        results = matrix(arguments.preset, weights, arguments.effort, arguments.jobs, cache)
         file = el.write_results(results, arguments.output / f"{arguments.preset}.csv")
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke":
