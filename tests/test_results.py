@@ -1,6 +1,7 @@
 """The tools behind `make results`: what they measure, how they judge it, what they write."""
 
 import csv
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import enhancelib as el
 from enhancelib.errors import InputError, ModelError
 from enhancelib.model import PRESETS
 from enhancelib.provenance import RESULT_COLUMNS
+from enhancelib.weights import PRETRAINED
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results"
@@ -60,14 +62,13 @@ def test_measuring_again_gives_what_is_published(make, tmp_path_factory):
     np.testing.assert_allclose(pairs["value"], pairs["value_published"], rtol=0.01, atol=0.01)
 
 
-def test_files_of_other_weights_are_refused(tools, small_exports, tmp_path):
-    folder, _ = small_exports
-    for name in ("small.safetensors", "small.onnx"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    weights = tmp_path / "small.safetensors"
-    assert [path.name for path in tools["results"].exported_files(weights)] == ["small.onnx"]
+def test_files_of_other_weights_are_refused(tools, tmp_path):
+    for name in (f"{PRESET}.safetensors", f"{PRESET}.onnx"):
+        shutil.copy(PRETRAINED / name, tmp_path / name)
+    weights = tmp_path / f"{PRESET}.safetensors"
+    assert [path.name for path in tools["results"].exported_files(weights)] == [f"{PRESET}.onnx"]
     el.AudioUNet(base_channels=4, depth=2).save(weights, overwrite=True)
-    with pytest.raises(ModelError, match=r"small\.onnx: exported from other weights"):
+    with pytest.raises(ModelError, match=r"k\.onnx: exported from other weights"):
         tools["results"].exported_files(weights)
 
 
