@@ -319,9 +319,9 @@ files = sorted(Path(results_dir).glob("*-bars.csv"))
 bars = pd.concat({path.stem.removesuffix("-bars"): pd.read_csv(path) for path in files})
 bars = bars.rename_axis(["preset", None]).reset_index(0).reset_index(drop=True)
 bars["bits"] = bars["system"].str.contains("int8").map({True: "8 bits", False: "32 bits"})
-sign, limit = bars["limit"].str.split(" ", n=1).str
-direction = sign.str.startswith(">").map({True: 1, False: -1})
-bars["margin"] = direction * (bars["reached"] - limit.astype(float))
+limit = bars["limit"].str.split(" ", n=1, expand=True)
+direction = limit[0].str.startswith(">").map({True: 1, False: -1})
+bars["margin"] = direction * (bars["reached"] - limit[1].astype(float))
 bars = bars.sort_values("margin", kind="stable")
 groups = bars.groupby(["preset", "bar", "bits"])["met"]
 held = groups.all().map({True: "✓ ", False: "✗ "}) + groups.sum().astype(str)

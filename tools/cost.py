@@ -10,7 +10,6 @@ import argparse
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from results import HEARING, RESULTS, exported_files, test_set
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
+from enhancelib.export import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 SECONDS = 3.0
@@ -46,8 +46,7 @@ def core_seconds(model: el.AudioUNet, repeats: int) -> float:
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
         spectrum = model.analyse(wave)
         path = Path(folder) / "core.onnx"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet_exporters():
             program = torch.onnx.export(Core(model).eval(), (spectrum,), dynamo=True, verbose=False)
         program.save(path)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -158,17 +158,15 @@ def model_card(
     config = json.loads(facts["training_config"])
     model = el.AudioUNet.load(weights)
     log = pandas.read_csv(weights.with_suffix(".csv"))
-    means = results.groupby(["condition", "metric", "system"], sort=False)["value"].mean()
     titles = {"lsd": "LSD", "in_band_si_sdr": "in-band SI-SDR (dB)", "visqol": "ViSQOL"}
     lines = [
         "| condition | " + " | ".join(titles.values()) + " |",
         "|---" * (1 + len(titles)) + "|",
     ]
-    for condition in results["condition"].unique():
-        cells = [
-            f"{means[condition, metric, 'untreated']:.2f} → {means[condition, metric, preset]:.2f}"
-            for metric in titles
-        ]
+    chosen = results[results["metric"].isin(titles) & results["system"].isin(["untreated", preset])]
+    means = chosen.groupby(["condition", "metric", "system"], sort=False)["value"].mean()
+    for condition, row in means.unstack(["metric", "system"], sort=False).dropna().iterrows():
+        cells = [f"{row[name, 'untreated']:.2f} → {row[name, preset]:.2f}" for name in titles]
         lines.append(f"| `{condition}` | " + " | ".join(cells) + " |")
     deltas = el.paired_deltas(results[results["system"].isin(["untreated", preset])])
     deltas = deltas[deltas["metric"] == "visqol"].assign(kind=lambda t: t["piece"].map(kinds))
