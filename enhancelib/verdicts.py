@@ -319,8 +319,8 @@ def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
 
     Returns:
         A row per claim: ``claim``, ``system`` (the file), ``promised`` and ``figure`` in ``unit``,
-        ``met`` (missing where nothing was measured or no figure promised) and ``why`` there is no
-        verdict.
+        ``load`` of the machine, ``met`` (missing where nothing was measured or no figure promised)
+        and ``why`` there is no verdict.
     """
     import pandas
 
@@ -334,15 +334,13 @@ def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
         ]
         row = {"claim": claim.text, "system": file, "promised": claim.bound}
         if found.empty:
-            row |= {"figure": float("nan"), "unit": "", "met": pandas.NA, "why": claim.unmeasured}
+            row |= {"figure": float("nan"), "unit": "", "load": float("nan"), "met": pandas.NA}
+            row["why"] = claim.unmeasured
         else:
-            figure, unit = found.iloc[-1][["value", "unit"]]
+            figure, unit, load = found.iloc[-1][["value", "unit", "load"]]
             known = not np.isnan(claim.bound)
-            row |= {
-                "figure": figure,
-                "unit": unit,
-                "why": "" if known else "no figure was promised",
-            }
+            row |= {"figure": figure, "unit": unit, "load": load}
+            row["why"] = "" if known else "no figure was promised"
             row["met"] = bool(figure <= claim.bound) if known else pandas.NA
         rows.append(row)
     return pandas.DataFrame(rows)

@@ -141,6 +141,10 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"
 
 
+def unbroken(table: pd.DataFrame) -> pd.DataFrame:
+    return table.fillna("–").replace(" ", "\N{NO-BREAK SPACE}", regex=True)
+
+
 music = results[~speech]
 means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
 cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
@@ -150,7 +154,7 @@ titles = {
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-cells.reindex(index=titles, columns=conditions).rename(index=titles)
+unbroken(cells.reindex(index=titles, columns=conditions).rename(index=titles))
 
 # %% [markdown]
 # ## Does it do good?
@@ -166,13 +170,11 @@ interval = good["low"].map("{:+.2f}".format) + ", " + good["high"].map("{:+.2f}"
 shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verdict"].map(marks)
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
 table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
-table = table.reindex(
-    columns=[name for name in headings if name in table], index=good["condition"].unique()
-)
-table.rename(columns=headings).fillna("–")
+columns = [name for name in headings if name in table]
+unbroken(table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings))
 
 # %% [markdown]
-# With the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
+# Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
 # signed-rank test) and the worst piece by name:
 
 # %% tags=["hide-output"]
@@ -220,7 +222,7 @@ harm["head"] = [
     f"{el.METRICS[row.metric].title}, {row.tolerance:g} {row.unit}" for row in harm.itertuples()
 ]
 table = harm.pivot(index=["kind", "system", "condition"], columns="head", values="shown")
-table.reindex(columns=harm["head"].unique())
+unbroken(table.reindex(columns=harm["head"].unique()))
 
 # %% [markdown]
 # ## Others, on noise
@@ -263,7 +265,8 @@ def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 
 claims = el.seed_claims(music).query("system == @preset")
-kept_promises(music, preset)[[name for name in conditions if name in set(claims["condition"])]]
+promises = kept_promises(music, preset)
+unbroken(promises[[name for name in conditions if name in promises]])
 
 # %% [markdown]
 # Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
@@ -286,24 +289,23 @@ if seed_file.exists():
     at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
-table.fillna("–")
+unbroken(table)
 
 # %% [markdown]
 # Size, speed, memory and power were promised as well. Chapters [04](04_edge_optimization) and
 # [05](05_mobile_benchmarking) measure them on the machine they run on; here are the figures of the
-# published files, timed on a machine that did nothing else.
+# published files. Times count on an idle machine, so beside them stands the load they were taken at.
 
 # %%
 files = sorted(Path(results_dir).glob("*-cost.csv"))
+presets = [path.stem.removesuffix("-cost") for path in files]
 files += sorted((Path(run_dir) / "results").glob("04_*.csv"))  # the pruned file is made there
 measured = pd.concat([costs.iloc[:0], *map(pd.read_csv, files)], ignore_index=True)
-table = pd.concat(
-    {name: el.cost_claims(measured, preset=name) for name in (preset, "seed-22k")}, names=["preset"]
-).droplevel(1)
-value = table["figure"].map("{:.3g} ".format) + table["unit"]
+table = pd.concat({name: el.cost_claims(measured, preset=name) for name in presets}).droplevel(1)
+value = table["figure"].map("{:.3g} ".format) + table["unit"].replace("1", "")
 table["measured"] = value.where(table["figure"].notna(), "–")
 table["met"] = table["met"].map({True: "✓", False: "✗"}).fillna("–")
-table.set_index("claim", append=True)[["measured", "met", "why"]]
+table.set_index("claim", append=True)[["measured", "met", "load", "why"]].fillna("–")
 
 # %% [markdown]
 # ## The bars
@@ -330,10 +332,11 @@ held = (held + " of " + groups.size().astype(str)).unstack()
 # %%
 own = bars[bars["bits"] == "32 bits"]
 hardest = own.drop_duplicates(["preset", "bar"]).set_index(["preset", "bar"])
-shown = hardest[["metric", "statistic", "limit", "reached", "condition", "kind", "worst_piece"]]
+wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"]
+case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
+case += (" (" + hardest["worst_piece"] + ")").fillna("")
 order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-table = held.join(shown).reindex(order)
-table.rename(columns={"condition": "hardest under", "kind": "of"}).fillna("–")
+unbroken(held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order))
 
 # %% [markdown]
 # In all:
@@ -354,7 +357,7 @@ Markdown(
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
 every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).fillna("–")
+unbroken(every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3))
 
 # %% [markdown]
 # ## What it is worth in bits
@@ -383,7 +386,7 @@ el.plotting.save_figure(figure, "03_bit_rates.svg", figures_dir=figures_dir)
 # %%
 saved = rates.drop_duplicates(["codec", "metric"]).set_index(["codec", "metric"])
 saved = saved[["saving_percent", "low", "high"]].rename(columns={"saving_percent": "saved (%)"})
-saved.round(0)
+saved.map("{:.0f}".format)
 
 # %% [markdown]
 # For Bluetooth, point by point, what that sounds like. In brackets the 95 % interval; its end is open
@@ -391,15 +394,16 @@ saved.round(0)
 
 # %%
 lines = []
-for row in by_visqol[by_visqol["codec"] == "SBC"].itertuples():
+points = by_visqol[by_visqol["codec"] == "SBC"]
+for row in points.itertuples():
     edges = (row.equals_kbps_low, row.equals_kbps_high)
     low, high = (f"{edge:.0f}" if edge > 0 else "open" for edge in edges)
-    same = f"untreated SBC at **{row.equals_kbps:.0f} kbit/s** ({low} to {high})"
-    better = "nothing that untreated SBC reaches at the rates measured"
-    lines.append(
-        f"- SBC at {row.kbps:.0f} kbit/s, enhanced, sounds like "
-        f"{same if row.equals_kbps > 0 else better} (ViSQOL {row.untreated:.2f} → {row.value:.2f})."
-    )
+    sound = f"sounds like untreated SBC at **{row.equals_kbps:.0f} kbit/s** ({low} to {high})"
+    if np.isnan(row.equals_kbps):
+        side = "better" if row.value > points["untreated"].max() else "worse"
+        sound = f"sounds {side} than untreated SBC at any rate measured"
+    quality = f"ViSQOL {row.untreated:.2f} → {row.value:.2f}"
+    lines.append(f"- SBC at {row.kbps:.0f} kbit/s, enhanced, {sound}; {quality}.")
 Markdown("\n".join(lines))
 
 # %% [markdown]

@@ -202,9 +202,8 @@ def test_every_claim_names_a_metric_of_ours():
 
 def costs(*rows):
     columns = ["system", "condition", "metric", "value", "unit"]
-    return verdicts.cost_claims(pandas.DataFrame(rows, columns=columns), preset="p").set_index(
-        "claim"
-    )
+    table = pandas.DataFrame(rows, columns=columns).assign(load=0.5)
+    return verdicts.cost_claims(table, preset="p").set_index("claim")
 
 
 def test_claims_of_cost_are_met_missed_or_have_no_figure():
@@ -218,7 +217,7 @@ def test_claims_of_cost_are_met_missed_or_have_no_figure():
     )
     assert len(table) == len(verdicts.SEED_COSTS)
     fast = table.loc["10 ms for 3 s on a CPU, one thread"]
-    assert (fast["figure"], fast["met"]) == (8.0, True)
+    assert (fast["figure"], fast["load"], fast["met"]) == (8.0, 0.5, True)
     assert not table.loc["ONNX about 6 MB", "met"]
     assert table.loc["Half pruned about 4 MB", "met"]
     power = table.loc["Low power (no figure was promised)"]
