@@ -83,6 +83,7 @@ $(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tool
 $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
 $(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
+$(RUN)/notebooks/03_listening_test.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
 
@@ -145,10 +146,17 @@ pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hou
 	"$(BIN)/python" tools/pretrain.py $(PRESET)
 	"$(BIN)/python" tools/pretrain.py $(PRESET) --publish
 
+# Untreated, the weights, and every file exported from them. PROFILE=smoke only shows that it works.
 results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
-	"$(BIN)/python" tools/results.py --preset $(PRESET)
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
+ifeq ($(PROFILE),smoke)
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort smoke --output $(RUN)/results
+else
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE)
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+	"$(BIN)/python" tools/denoisers.py --preset $(PRESET)
+	"$(BIN)/python" tools/cost.py --preset $(PRESET)
+	"$(BIN)/python" tools/report.py --preset $(PRESET)
+endif
 
 tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minutes, on a quiet machine)
 	"$(BIN)/python" tools/tips.py --preset $(PRESET)

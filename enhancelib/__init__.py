@@ -30,6 +30,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "restoration": ["TrainingConfig"],
         "training": ["held_out_loss", "train_model"],
         "weights": ["find_weights"],
-        "verdicts": ["does_good", "does_no_harm", "paired_deltas", "seed_claims", "summarise"],
+        "verdicts": [
+            "cost_claims",
+            "does_good",
+            "does_no_harm",
+            "paired_deltas",
+            "seed_claims",
+            "summarise",
+        ],
     },
 )

@@ -519,6 +519,8 @@ LAB_CELLS = (
     "el.Player({'a': wave, 'b': wave / 2}, sample_rate=44100)",
     "abx = el.ABX(wave, -wave, sample_rate=44100, trials=2); abx",
     "print('right:', el.abx_result([row['correct'] for row in abx.answers]))",
+    "mushra = el.MUSHRA({'half': wave / 2}, wave, sample_rate=44100); mushra",
+    "print('rated:', el.mushra_result(mushra.answers))",
 )
 
 
@@ -603,4 +605,19 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
     printed = page.locator(".jp-OutputArea-output:has-text('right: ABXResult')").inner_text()
     hits = abx.locator(".el-result").inner_text().split(" of ")[0]
     assert f"hits={hits}, trials=2" in printed
+    page.locator(".jp-Cell").nth(3).click()
+    page.keyboard.press("Shift+Enter")
+    mushra = page.locator(".el-mushra[data-state]")
+    mushra.locator("[data-action=play]").click()
+    page.wait_for_selector(".el-mushra[data-state=playing]")
+    for version in range(3):
+        page.keyboard.press(str(version + 1))
+        slider = mushra.locator("input[type=range]").nth(version)
+        slider.fill("95")
+        slider.press("ArrowRight")
+    mushra.locator("[data-action=finish]").click()
+    page.locator(".jp-Cell").nth(4).click()
+    page.keyboard.press("Shift+Enter")
+    printed = page.locator(".jp-OutputArea-output:has-text('rated: MUSHRAResult')").inner_text()
+    assert "'half': (96.0, 0.0, 100.0)" in printed
     page.close()
