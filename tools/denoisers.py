@@ -2,10 +2,11 @@
 
     python tools/denoisers.py --preset fullband-44k
 
-Packages that bring their weights along are put into an environment of their own, data/runs/denoisers;
-one that cannot be installed is named and left out. All of them were made for speech at 48 kHz. Each
-channel is denoised on its own and aligned by the delay of the peer, which is measured. The result
-is data/results/PRESET-denoisers.csv, with the untreated audio and our weights beside them.
+Packages that bring their weights along are put into an environment of their own, in
+data/runs/denoisers; one that cannot be installed is named and left out. All of them were made for
+speech at 48 kHz. Each channel is denoised on its own and aligned by the delay of the peer, which is
+measured. The result is data/results/PRESET-denoisers.csv, with the untreated audio and our weights
+beside them.
 """
 
 import argparse
