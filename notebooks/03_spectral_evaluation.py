@@ -141,10 +141,6 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"
 
 
-def unbroken(table: pd.DataFrame) -> pd.DataFrame:
-    return table.fillna("–").replace(" ", "\N{NO-BREAK SPACE}", regex=True)
-
-
 music = results[~speech]
 means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
 cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
@@ -154,7 +150,7 @@ titles = {
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-unbroken(cells.reindex(index=titles, columns=conditions).rename(index=titles))
+cells.reindex(index=titles, columns=conditions).rename(index=titles).fillna("–")
 
 # %% [markdown]
 # ## Does it do good?
@@ -171,7 +167,7 @@ shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verd
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
 table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
 columns = [name for name in headings if name in table]
-unbroken(table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings))
+table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).fillna("–")
 
 # %% [markdown]
 # Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
@@ -222,7 +218,7 @@ harm["head"] = [
     f"{el.METRICS[row.metric].title}, {row.tolerance:g} {row.unit}" for row in harm.itertuples()
 ]
 table = harm.pivot(index=["kind", "system", "condition"], columns="head", values="shown")
-unbroken(table.reindex(columns=harm["head"].unique()))
+table.reindex(columns=harm["head"].unique()).fillna("–")
 
 # %% [markdown]
 # ## Others, on noise
@@ -266,7 +262,7 @@ def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 claims = el.seed_claims(music).query("system == @preset")
 promises = kept_promises(music, preset)
-unbroken(promises[[name for name in conditions if name in promises]])
+promises[[name for name in conditions if name in promises]].fillna("–")
 
 # %% [markdown]
 # Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
@@ -289,7 +285,7 @@ if seed_file.exists():
     at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
-unbroken(table)
+table.fillna("–")
 
 # %% [markdown]
 # Size, speed, memory and power were promised as well. Chapters [04](04_edge_optimization) and
@@ -336,7 +332,7 @@ wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"
 case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
 case += (" (" + hardest["worst_piece"] + ")").fillna("")
 order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-unbroken(held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order))
+held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).fillna("–")
 
 # %% [markdown]
 # In all:
@@ -357,7 +353,7 @@ Markdown(
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
 every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-unbroken(every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3))
+every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).fillna("–")
 
 # %% [markdown]
 # ## What it is worth in bits
