@@ -150,7 +150,7 @@ titles = {
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-cells.reindex(index=titles, columns=conditions).rename(index=titles).fillna("–")
+cells.reindex(index=titles, columns=conditions).rename(index=titles).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Does it do good?
@@ -167,7 +167,9 @@ shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verd
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
 table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
 columns = [name for name in headings if name in table]
-table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).fillna("–")
+table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
 # Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
@@ -218,7 +220,7 @@ harm["head"] = [
     f"{el.METRICS[row.metric].title}, {row.tolerance:g} {row.unit}" for row in harm.itertuples()
 ]
 table = harm.pivot(index=["kind", "system", "condition"], columns="head", values="shown")
-table.reindex(columns=harm["head"].unique()).fillna("–")
+table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Others, on noise
@@ -238,7 +240,7 @@ if peers_file.exists():
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
     keys = {"index": ["on", "condition"], "columns": ["metric", "system"]}
     table = peers.pivot_table(values="delta", sort=False, **keys).round(2)
-table.fillna("–")
+table.astype(object).fillna("–")
 
 # %% [markdown]
 # ## What was promised
@@ -262,7 +264,7 @@ def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 claims = el.seed_claims(music).query("system == @preset")
 promises = kept_promises(music, preset)
-promises[[name for name in conditions if name in promises]].fillna("–")
+promises[[name for name in conditions if name in promises]].astype(object).fillna("–")
 
 # %% [markdown]
 # Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
@@ -285,7 +287,7 @@ if seed_file.exists():
     at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
-table.fillna("–")
+table.astype(object).fillna("–")
 
 # %% [markdown]
 # Size, speed, memory and power were promised as well. Chapters [04](04_edge_optimization) and
@@ -301,7 +303,7 @@ table = pd.concat({name: el.cost_claims(measured, preset=name) for name in prese
 value = table["figure"].map("{:.3g} ".format) + table["unit"].replace("1", "")
 table["measured"] = value.where(table["figure"].notna(), "–")
 table["met"] = table["met"].map({True: "✓", False: "✗"}).fillna("–")
-table.set_index("claim", append=True)[["measured", "met", "load", "why"]].fillna("–")
+table.set_index("claim", append=True)[["measured", "met", "load", "why"]].astype(object).fillna("–")
 
 # %% [markdown]
 # ## The bars
@@ -332,7 +334,9 @@ wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"
 case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
 case += (" (" + hardest["worst_piece"] + ")").fillna("")
 order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).fillna("–")
+held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
 # In all:
@@ -353,7 +357,9 @@ Markdown(
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
 every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).fillna("–")
+every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
 # ## What it is worth in bits
