@@ -28,7 +28,8 @@ hearing_pieces: int = 1  # pieces that the models of hearing score here; 0 leave
 trials: int = 16  # of the blind test
 seed: int = 0  # of the noise and of the intervals
 
-# %%
+# %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,9 @@ from IPython.display import Markdown
 from scipy.signal import welch
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 pd.set_option("display.max_colwidth", None)
 pd.set_option("display.max_rows", None)
@@ -141,6 +145,10 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"
 
 
+def unbroken(table: pd.DataFrame) -> pd.DataFrame:
+    return table.fillna("–").replace(" ", "\N{NO-BREAK SPACE}", regex=True)
+
+
 music = results[~speech]
 means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
 cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
@@ -150,7 +158,7 @@ titles = {
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-cells.reindex(index=titles, columns=conditions).rename(index=titles).astype(object).fillna("–")
+unbroken(cells.reindex(index=titles, columns=conditions).rename(index=titles))
 
 # %% [markdown]
 # ## Does it do good?
@@ -167,9 +175,7 @@ shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verd
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
 table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
 columns = [name for name in headings if name in table]
-table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).astype(
-    object
-).fillna("–")
+unbroken(table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings))
 
 # %% [markdown]
 # Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
@@ -220,7 +226,7 @@ harm["head"] = [
     f"{el.METRICS[row.metric].title}, {row.tolerance:g} {row.unit}" for row in harm.itertuples()
 ]
 table = harm.pivot(index=["kind", "system", "condition"], columns="head", values="shown")
-table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
+unbroken(table.reindex(columns=harm["head"].unique()))
 
 # %% [markdown]
 # ## Others, on noise
@@ -230,8 +236,8 @@ table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 # untreated audio, music and speech apart.
 
 # %%
-peers_file = Path(results_dir) / f"{preset}-peers.csv"
-table = pd.DataFrame({"not measured yet": ["python tools/peers.py"]})
+peers_file = Path(results_dir) / f"{preset}-denoisers.csv"
+table = pd.DataFrame({"not measured yet": ["python tools/denoisers.py"]})
 if peers_file.exists():
     peers = el.paired_deltas(pd.read_csv(peers_file))
     speaks = peers["piece"].str.startswith("speech_")
@@ -240,7 +246,7 @@ if peers_file.exists():
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
     keys = {"index": ["on", "condition"], "columns": ["metric", "system"]}
     table = peers.pivot_table(values="delta", sort=False, **keys).round(2)
-table.astype(object).fillna("–")
+table.fillna("–")
 
 # %% [markdown]
 # ## What was promised
@@ -264,7 +270,7 @@ def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 claims = el.seed_claims(music).query("system == @preset")
 promises = kept_promises(music, preset)
-promises[[name for name in conditions if name in promises]].astype(object).fillna("–")
+unbroken(promises[[name for name in conditions if name in promises]])
 
 # %% [markdown]
 # Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
@@ -287,7 +293,7 @@ if seed_file.exists():
     at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
-table.astype(object).fillna("–")
+unbroken(table)
 
 # %% [markdown]
 # Size, speed, memory and power were promised as well. Chapters [04](04_edge_optimization) and
@@ -303,7 +309,7 @@ table = pd.concat({name: el.cost_claims(measured, preset=name) for name in prese
 value = table["figure"].map("{:.3g} ".format) + table["unit"].replace("1", "")
 table["measured"] = value.where(table["figure"].notna(), "–")
 table["met"] = table["met"].map({True: "✓", False: "✗"}).fillna("–")
-table.set_index("claim", append=True)[["measured", "met", "load", "why"]].astype(object).fillna("–")
+table.set_index("claim", append=True)[["measured", "met", "load", "why"]].fillna("–")
 
 # %% [markdown]
 # ## The bars
@@ -334,9 +340,7 @@ wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"
 case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
 case += (" (" + hardest["worst_piece"] + ")").fillna("")
 order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).astype(
-    object
-).fillna("–")
+unbroken(held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order))
 
 # %% [markdown]
 # In all:
@@ -357,9 +361,7 @@ Markdown(
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
 every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).astype(
-    object
-).fillna("–")
+unbroken(every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3))
 
 # %% [markdown]
 # ## What it is worth in bits
@@ -591,3 +593,14 @@ Markdown(
     f"{earned} of them thanks to the enhancement.\n"
     f"- These figures are those of `{checkpoint.name}` ({weights}); they are kept in `{file}`."
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Your ears.** Take the blind test above, save the answers, and give them to `el.abx_result`. If the
+# test shows nothing: how small a difference could one of this length have shown at all? How many
+# trials would half that difference need?
+#
+# **2. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of the
+# right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
+# {numref}`fig-03-deltas`, and explain with it what {numref}`fig-03-bit-rates` shows for Opus.

@@ -78,7 +78,7 @@ def test_what_is_said_was_measured_on_these_weights(published):
     enhanced = results[results["system"] == published.stem]
     assert set(enhanced["checkpoint_sha256"]) == {sha256}
     assert set(results["piece"]) == {Path(path).stem for path in TESTS["path"]}
-    for kind in ("", ".stream"):
+    for kind in ("", ".stream", ".int8", ".int8.stream"):
         exported = onnx.load(published.with_name(f"{published.stem}{kind}.onnx"))
         metadata = {entry.key: entry.value for entry in exported.metadata_props}
         assert sha256 in metadata.values()

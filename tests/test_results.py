@@ -26,11 +26,11 @@ def tools():
     """The modules in tools/."""
     sys.path.insert(0, str(ROOT / "tools"))
     import cost
-    import peers
+    import denoisers
     import report
     import results
 
-    yield {"results": results, "report": report, "cost": cost, "peers": peers}
+    yield {"results": results, "report": report, "cost": cost, "denoisers": denoisers}
     sys.path.remove(str(ROOT / "tools"))
 
 
@@ -92,11 +92,11 @@ def test_the_core_on_its_own_takes_less_time_than_the_whole(tools, small_model):
 def test_a_peer_runs_in_its_own_environment_and_its_delay_is_taken_out(
     tools, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(tools["peers"], "ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr(tools["denoisers"], "ENVIRONMENTS", tmp_path)
     (tmp_path / "late" / "bin").mkdir(parents=True)
     (tmp_path / "late" / "bin" / "python").symlink_to(sys.executable)
     late = "sys.stdout.buffer.write((0.5 * np.pad(samples, (960, 0))).tobytes())"
-    peer = tools["peers"].Peer("late", "late==1", late.replace("0.5", "np.float32(0.5)"))
+    peer = tools["denoisers"].Peer("late", "late==1", late.replace("0.5", "np.float32(0.5)"))
     speech, _ = el.load(ROOT / "data" / "testset" / "speech_00.flac", sample_rate=48000)
     aligned = peer.aligned(speech[0])
     assert aligned.delay == 960
