@@ -176,8 +176,8 @@ table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings
 ).fillna("–")
 
 # %% [markdown]
-# Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
-# signed-rank test) and the worst piece by name:
+# Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were
+# none, Wilcoxon's signed-rank test) and the worst piece by name:
 
 # %% tags=["hide-output"]
 full = good.drop(columns=["system", "unit"]).set_index(["condition", "metric"])
