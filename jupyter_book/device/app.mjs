@@ -321,10 +321,11 @@ class Listening {
     if (news.epoch !== this.epoch) return;
     Object.assign(this.root.dataset, {
       position: news.position, late: news.late, stalled: news.stalled, quanta: news.quanta,
-      waiting: news.waiting, rate: this.rate,
+      waiting: news.waiting,
     });
     this.position = news.position;
     if (this.state === "playing") {
+      this.timeClock(news.waiting);
       if (news.position >= this.samples) {
         this.pause();
         this.position = 0;
@@ -339,6 +340,14 @@ class Listening {
       this.root.dataset.speed = speed;
       this.root.dataset.economy = Boolean(economy);
     }
+  }
+
+  // Seconds of sound in a second: where the audio thread comes too late, under 1.
+  timeClock(waiting) {
+    const now = [this.context.currentTime, performance.now() / 1000];
+    if (waiting || this.timed?.epoch !== this.epoch) this.timed = { epoch: this.epoch, now };
+    const [sound, time] = now.map((value, index) => value - this.timed.now[index]);
+    if (time > 1) this.root.dataset.clock = (sound / time).toFixed(4);
   }
 
   draw() {
