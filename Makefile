@@ -78,7 +78,8 @@ $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
 $(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
-$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
+$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb \
+		$(wildcard data/results/devices/*.json)
 
 chapters: $(EXECUTED)
 

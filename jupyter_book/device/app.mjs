@@ -5,6 +5,7 @@ const site = await (await fetch(here("device.json"), { cache: "no-cache" })).jso
 for (const file of [site.runtime, ...site.models, ...site.clips]) file.url = here(file.url);
 
 const LONGEST_S = 900; // decoded, a quarter of an hour of stereo takes 320 MB
+const SOUND_AHEAD_S = 0.1; // a switch is heard so much later; less, and slow devices stutter
 const HEADROOM = 0.8; // what is enhanced may rise above full scale
 const KEPT = "device";
 
@@ -226,7 +227,7 @@ class Listening {
       }
       if (this.context?.sampleRate !== this.rate) {
         this.context?.close();
-        this.context = new AudioContext({ sampleRate: this.rate, latencyHint: "playback" });
+        this.context = new AudioContext({ sampleRate: this.rate, latencyHint: SOUND_AHEAD_S });
       }
       const running = this.context.resume(); // while the press of the button still counts
       await this.load();
@@ -431,7 +432,8 @@ async function deviceName() {
   const hints = await navigator.userAgentData?.getHighEntropyValues?.(["model", "platformVersion"])
     .catch(() => null);
   if (!hints) return `${navigator.userAgent.replace(/^Mozilla\/5\.0 /, "")}, ${cores}`;
-  const brand = hints.brands.find(({ brand }) => !/Not.?A|^Chromium$/.test(brand)) ?? hints.brands[0];
+  const brands = hints.brands.filter(({ brand }) => !/^\W*Not\W?A/.test(brand)); // one is made up
+  const brand = brands.find(({ brand }) => brand !== "Chromium") ?? brands[0];
   const system = [hints.platform, hints.platformVersion].filter(Boolean).join(" ");
   return [hints.model, system, `${brand?.brand} ${brand?.version}`, cores].filter(Boolean).join(", ");
 }
