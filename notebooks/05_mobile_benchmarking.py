@@ -321,8 +321,9 @@ Markdown(
 
 # %%
 devices = el.device_results(devices_dir)
+devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
 hops = devices[devices["metric"].isin(["latency_ms", "latency_p99_ms", "rtf", "wasm_mb"])]
-names = {"device": "device", "system": "file", "condition": "run"}
+names = {"device": "device", "load": "load", "system": "file", "condition": "run"}
 columns = {
     "latency_ms": "one hop (ms)",
     "latency_p99_ms": "99 %",
@@ -346,7 +347,7 @@ columns = {
     "play_stalled": "silent",
     "play_clock": "clock",
 }
-shown = played.pivot_table(index=["device", "condition"], columns="metric", values="value")
+shown = played.pivot_table(index=["device", "load"], columns="metric", values="value")
 shown = shown.reindex(columns=list(columns)).rename(columns=columns).rename_axis(columns=None)
 shown.style.format("{:.4g}", na_rep="none")
 
