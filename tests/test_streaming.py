@@ -1,5 +1,6 @@
 """A stream, in any chunks and any runtime, is the clip; late chunks leave no gap."""
 
+import itertools
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enhancelib import modelfiles
+from enhancelib.audio import blocks, save
 from enhancelib.backends import Backend
 from enhancelib.errors import InputError, ModelError
 from enhancelib.modelfiles import default_model, open_model, open_stream
@@ -91,6 +93,18 @@ def test_chunks_of_one_sample_and_of_a_minute(backends, offline, kind):
     minute = music(seconds * RATE, 1)[0]
     out = play(enhancer, minute, [len(minute)])
     np.testing.assert_allclose(out[127:], offline(minute[None])[0], atol=ROUNDING)
+
+
+def test_tracks_that_follow_each_other_have_no_gap(backends, offline, tmp_path):
+    """An album in two files, cut anywhere, played through one stream."""
+    wave, cut = music(5000), 2345
+    for name, track in (("1.wav", wave[:, :cut]), ("2.wav", wave[:, cut:])):
+        save(tmp_path / name, track, sample_rate=RATE, subtype="FLOAT")
+    enhancer = RealTimeAudioEnhancer(backends["onnx"])
+    tracks = itertools.chain(blocks(tmp_path / "1.wav", frames=999), blocks(tmp_path / "2.wav"))
+    out = [enhancer.process_audio_chunk(block) for block in tracks]
+    joined = np.concatenate([*out, enhancer.flush()], axis=1)
+    np.testing.assert_allclose(joined[:, 127:], offline(wave), atol=ROUNDING)
 
 
 def test_network_changes_the_sound(offline):
