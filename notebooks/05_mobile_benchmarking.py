@@ -251,9 +251,9 @@ hours[measures].style.format(precision=3)
 # memory from the first minute to the last.
 
 # %%
+over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")
 Markdown(
-    f"Over the limit: {', '.join(hours.index[hours['chunk_p99_share'] >= 0.2].map(str)) or 'none'}, "
-    f"at a load of up to {soak['load'].max():.1f}."
+    f"Over the limit: {', '.join(over) or 'none'}, at a load of up to {soak['load'].max():.1f}."
 )
 
 # %% [markdown]
