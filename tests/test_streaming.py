@@ -494,12 +494,11 @@ def test_a_minute_of_music_leaves_memory_flat_and_time_to_spare(tmp_path):
 
 
 def test_the_published_files_in_random_chunks_and_on_files(tmp_path):
-    measured = soak(tmp_path, "--only", "random", "file", "--seconds", "6")
-    differences = measured.xs("largest_difference", level="metric")
+    measured = soak(tmp_path, "--only", "random", "file", "--seconds", "3")
+    differences = measured.xs("largest_difference_db", level="metric")
     assert len(differences) == 4
-    assert (differences < 1e-4).all(), differences
-    short, long = measured.xs("peak_mb", level="metric").sort_index()
-    assert abs(long - short) < 40
+    assert (differences < -80).all(), differences
+    assert (measured.xs("speed", level="metric") > 0).all()  # memory: in test_files.py
 
 
 def test_latency_of_the_published_network_is_under_25_ms():
