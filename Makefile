@@ -30,10 +30,12 @@ EXCERPTS := $(wildcard data/excerpts/*)
 SITE := jupyter_book/_build
 PAGES := $(shell find jupyter_book -type f -not -path '*/_build/*' -not -path '*/__pycache__/*')
 BUILT := $(SITE)/.built-$(PROFILE)
+# Pages that compute what they say: run like chapters, but always on the published weights and results.
+LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
+COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser notebooks chapters book serve format corpus pretrain results smaller peers \
-	executorch arm soak lint test \
-	lock clean
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
+	smaller peers executorch arm tips devices soak container lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -66,6 +68,9 @@ $(ENVIRONMENT):
 browser:
 	@"$(BIN)/python" tools/browser.py
 
+sound: $(ENVIRONMENT)
+	@"$(BIN)/python" tools/sound.py
+
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" tools/pair.py
 
@@ -78,27 +83,51 @@ $(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tool
 $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
 $(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
+$(RUN)/notebooks/03_listening_test.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
 
+# The full profile leaves nothing as it came: corpus, training and measurements precede its chapters.
+# Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped.
+ifeq ($(PROFILE),full)
+$(EXECUTED) $(COMPUTED): | $(RUN)/.from-nothing
+endif
+data/runs/full/.from-nothing:
+	$(MAKE) pretrain results tips
+	@mkdir -p $(@D) && touch $@
+
 chapters: $(EXECUTED)
+
+$(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/run_chapter.py $(CODE) $(ENVIRONMENT) \
+		$(wildcard data/results/* data/testset/*)
+	@echo "== $* =="
+	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" tools/run_chapter.py $< $@
 
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(PAGES) CHANGELOG.md tools/api_page.py
+$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
 	mkdir -p $(RUN)/book/notebooks $(RUN)/book/reference
 	cp $(EXECUTED) $(RUN)/book/notebooks
+	for page in $(LIVE:jupyter_book/%.md=%); do \
+	  rm $(RUN)/book/$$page.md && cp data/runs/pages/$$page.ipynb $(RUN)/book/$$page.ipynb || exit 1; done
 	"$(BIN)/python" tools/api_page.py > $(RUN)/book/reference/api.md
-	jupyter-book build $(RUN)/book --path-output $(dir $(SITE)) --all -W --keep-going --quiet
+	jupyter-book build $(RUN)/book --all -W --keep-going --quiet
+	mv $(RUN)/book/_build/html $(SITE)/html
 	@# What the players load: the files that these notebooks name, and no older ones.
 	mkdir -p $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(EXECUTED) | sort -u | sed 's#^#$(RUN)/#' \
 	  | xargs -I {} cp {} $(SITE)/html/listen
+	grep -oh 'listen/[0-9a-z.-]*' $(COMPUTED) | sort -u | sed 's#^#data/runs/pages/#' \
+	  | xargs -I {} cp {} $(SITE)/html/listen
+	"$(BIN)/python" tools/device_page.py $(SITE)/html/device
 	@touch $@
+
+linkcheck: $(BUILT)  ## Ask every external address of the book whether it still answers (needs a network)
+	jupyter-book build $(RUN)/book --builder linkcheck --quiet
 
 serve:  ## Serve the built book on http://localhost:$PORT
 	@test -f $(SITE)/html/index.html || { echo "error: no book yet: make book" >&2; exit 1; }
@@ -117,10 +146,26 @@ pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hou
 	"$(BIN)/python" tools/pretrain.py $(PRESET)
 	"$(BIN)/python" tools/pretrain.py $(PRESET) --publish
 
+# Untreated, the weights, and every file exported from them. PROFILE=smoke only shows that it works.
 results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
-	"$(BIN)/python" tools/results.py --preset $(PRESET)
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
+ifeq ($(PROFILE),smoke)
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort smoke --output $(RUN)/results
+else
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE)
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+	"$(BIN)/python" tools/denoisers.py --preset $(PRESET)
+	"$(BIN)/python" tools/cost.py --preset $(PRESET)
+	"$(BIN)/python" tools/report.py --preset $(PRESET)
+endif
+
+tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minutes, on a quiet machine)
+	"$(BIN)/python" tools/tips.py --preset $(PRESET)
+
+container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without an engine
+	"$(BIN)/python" tools/container.py
+
+devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
+	"$(BIN)/python" tools/devices.py
 
 smaller: $(ENVIRONMENT)  ## Quantise, prune and measure PRESET in every way, into data/results
 	"$(BIN)/python" tools/smaller.py --preset $(PRESET)
@@ -134,8 +179,9 @@ executorch: $(ENVIRONMENT)  ## Export PRESET to ExecuTorch and measure it, into 
 arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instructions, into data/results
 	"$(BIN)/python" tools/arm.py --preset $(PRESET)
 
-soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
+soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
 	"$(BIN)/python" tools/soak.py
+	"$(BIN)/python" tools/soak_stream.py
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
@@ -143,8 +189,8 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	lint-imports
 	"$(BIN)/python" tools/pair.py --check
 
-test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
-	"$(BIN)/python" -m pytest
+test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
+	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py

@@ -25,7 +25,8 @@ conditions: str = "lossless,sbc-53,sbc-20,aac-64,mp3-64,mp3-128,aac-64+sbc-20,do
 study_pieces: int = 3  # pieces on which every bit rate of every codec is measured
 seed: int = 0  # of the noise
 
-# %%
+# %% tags=["hide-input"]
+import os
 import shutil
 from pathlib import Path
 
@@ -35,6 +36,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 # %% [markdown]
 # ## Pairs
@@ -125,8 +129,8 @@ ratios = {
 }
 centres = next(iter(ratios.values()))[0]
 figure, axes = el.plotting.subplots(width=8.4, height=0.8 + 0.32 * len(ratios))
-image = axes.imshow([ratio for _, ratio in ratios.values()], cmap="RdBu_r", vmin=-30, vmax=30,
-                    aspect="auto")  # fmt: skip
+colours = {"cmap": el.plotting.DIFFERENCE_MAP, "vmin": -30, "vmax": 30, "aspect": "auto"}
+image = axes.imshow([ratio for _, ratio in ratios.values()], **colours)
 ticks = [abs(centres - hertz).argmin() for hertz in (100, 300, 1000, 3000, 10000)]
 axes.set(xlabel="Frequency (kHz)", xticks=ticks, xticklabels=[0.1, 0.3, 1, 3, 10])
 axes.set(yticks=range(len(ratios)), yticklabels=ratios)
@@ -333,3 +337,14 @@ Markdown(
     f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Your own chain.** Point `input_dir` at an album you know and set `conditions` to what your music
+# goes through: the codec of your stream, then that of your headphones, joined by `+`. Before you run
+# it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
+#
+# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise ratio
+# stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look at
+# {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.

@@ -16,6 +16,7 @@
 input_dir: str = "data/excerpts"  # folder of lossless music, if there are no pairs yet
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
+results_dir: str = "data/results"  # tables that were measured once, at length
 preset: str = "fullband-44k"  # or "seed-22k", for pairs at 22,050 Hz
 start_from: str = "published"  # weights to go on from, or a checkpoint; empty: from scratch
 base_channels: int = 32  # width of the network, if from scratch
@@ -28,7 +29,8 @@ least_improvement_percent: float = 5.0  # the run must beat untreated audio by t
 listen_to: str = "mp3-64"  # condition of the clip at the end
 seed: int = 0  # of weights, order, crops and augmentation
 
-# %%
+# %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +38,9 @@ import pandas as pd
 from IPython.display import Markdown
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 # %% [markdown]
 # ## The network
@@ -78,8 +83,8 @@ Markdown(
 # two frame lengths, and so hears the quiet treble. On its own it would gladly repaint what was
 # fine; a fourth term, *relative*, therefore counts by how many decades the error has grown where
 # the codec had left the music intact. It is zero for a wire, and growth weighs more than gain. The
-# *envelope* compares the energy in bands as wide as the ear's, and *gate* is the cross-entropy
-# between the gate and what it should be.
+# *envelope* compares the energy in bands as wide as the ear's, *dissimilarity* the shape of their
+# rise and fall, and *gate* is the cross-entropy between the gate and what it should be.
 
 # %%
 config = el.TrainingConfig(
@@ -97,10 +102,10 @@ pd.Series(config.loss.model_dump(), name="weight").to_frame()
 # ## The run
 #
 # *AdamW* takes the steps; their size rises over the first part of the run and then falls along half
-# a cosine. Each segment is cut at random, made louder or softer, turned upside down or not, and
-# played a little faster or slower, always both sides alike; some inputs get noise on top. After
-# every pass over the pairs, the validation split is measured, and the best state is kept. A run
-# that is interrupted goes on where it stopped.
+# a cosine. Each segment is cut at random, made louder or softer, turned upside down or not, played
+# a little faster or slower, and given another colour, brighter or duller, always both sides alike;
+# some inputs get noise on top. After every pass over the pairs, the validation split is measured,
+# and the best state is kept. A run that is interrupted goes on where it stopped.
 #
 # The run does not begin from nothing, but from the published weights, as you would to fit them to
 # your own music. From scratch (`start_from` empty), minutes are enough to fill an empty treble but
@@ -209,6 +214,28 @@ both["published"] = el.held_out_loss(published, manifest).set_index("condition")
 both.style.format(precision=2)
 
 # %% [markdown]
+# ## What each choice is worth
+#
+# The same recipe cut short, and what becomes of it when one thing is changed. Every row had the
+# same processor time, far less than the published weights, and was measured on the validation
+# clips (`tools/ablate.py` makes the table, `data/results/ablations.csv` holds more columns). Over
+# the *weak* conditions a low LSD and a high ViSQOL are wanted; of the rest, no more than was there:
+# the last column shows the worst loss of in-band SI-SDR where nothing was to be gained.
+
+# %%
+ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
+shown = {
+    "question": "question",
+    "parameters": "parameters",
+    "steps": "steps",
+    "lsd_weak": "LSD, weak (bel)",
+    "visqol_weak": "ViSQOL, weak",
+    "snr_noisy_delta": "SNR gain, noise (dB)",
+    "in_band_si_sdr_transparent_worst_delta": "worst harm (dB)",
+}
+ablations[list(shown)].rename(columns=shown).style.format(precision=2, na_rep="–", thousands=",")
+
+# %% [markdown]
 # ## Listen
 #
 # The longest test piece, degraded and enhanced as a whole.
@@ -269,3 +296,14 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 #   `lossless` and `sbc-53` in the last table, where any change is harm.
 # - To train on your own music, longer: `enhancelib train --input_dir your/music --output_dir pairs
 #   --checkpoint_dir checkpoints --config config.json`.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. From scratch.** Run the chapter with `start_from=""`, `epochs=9` and `learning_rate=1e-3`, and
+# `least_improvement_percent=-1000`, so that it does not stop at what you will see. Which conditions
+# gain within minutes, and what becomes of `lossless`? Why is doing nothing the hardest lesson?
+#
+# **2. What a term is for.** Give the configuration `loss={"relative": 0.0}` and train again from the
+# published weights. Compare the last table: which conditions win, and who pays? Then do the same with
+# `envelope`.

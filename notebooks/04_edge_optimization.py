@@ -36,7 +36,8 @@ excerpt_s: float = 3.0  # from the middle of each piece, in seconds
 metrics: str = "visqol,lsd,si_sdr,in_band_si_sdr"  # by which quality is judged
 seed: int = 0  # of random pruning, order and noise
 
-# %%
+# %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 
 import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
 
 smaller = el.compression
 run = Path(run_dir)
@@ -507,3 +511,13 @@ Markdown(
     "- Zeros save nothing until a file is compressed; removed channels save everywhere.\n"
     f"- All figures are kept in `{file}`."
 )
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not know about
+# calibration at all? Find the piece on which the error grows most and listen to it.
+#
+# **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the error
+# the sum of both errors, less, or more? Is the file the product of both savings? Place it in
+# {numref}`fig-04-pareto`.

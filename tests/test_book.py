@@ -2,19 +2,24 @@
 
 import functools
 import http.server
+import os
 import re
 import shutil
 import subprocess
 import sys
 import threading
+from html import unescape
 from pathlib import Path
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 import nbformat
 import pytest
+import yaml
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from playwright.sync_api import sync_playwright
+
+import enhancelib as el
 
 SITE = "data/runs/smoke/_build"
 FLAGS = [
@@ -98,30 +103,109 @@ def pages(html: Path) -> list[str]:
     return sorted(name for name in found if not name.startswith("_static/"))
 
 
-def test_every_page_is_whole(html, open_page):
+VIEWS = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "phone": {"color_scheme": "light", "viewport": PHONE},
+}
+HEAVIEST = 2_000_000  # bytes of a page, without the audio, which loads when it is played
+# What differs between the views; the rest of axe's rules need not run three times.
+RULES = {"light": None, "dark": ["color-contrast"], "phone": ["color-contrast", "target-size"]}
+SETTLED = """() => document.readyState === "complete"
+  && !document.querySelector(".el-root:not([data-state])")
+  && [...document.images].every((image) => image.complete)"""
+FACTS = """() => ({
+  title: document.title,
+  icons: document.querySelectorAll("link[rel=icon]").length,
+  unnamed: [...document.images].filter((i) => !i.hasAttribute("alt") || /\\.(png|svg)$/.test(i.alt))
+    .map((i) => i.src),
+  broken: [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src),
+  text: document.querySelector("article")?.innerText ?? "",
+  theme: document.documentElement.dataset.theme,
+  width: document.documentElement.scrollWidth,
+  bytes: performance.getEntries().reduce((sum, entry) => sum + (entry.encodedBodySize || 0), 0),
+})"""
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_page_is_whole_and_open_to_all(html, open_page, view):
+    """No console error, failed or foreign request, broken image, axe violation or overflow."""
+    axe, faults, page = Axe(), [], open_page("index.html", **VIEWS[view])
+    rules = {"runOnly": RULES[view]} if RULES[view] else {}
     for name in pages(html):
-        page = open_page(name)
-        assert page.title(), name
-        assert page.locator("link[rel='icon']").count() == 1, name
-        blind = page.evaluate("[...document.images].filter(i => !i.hasAttribute('alt')).length")
-        assert blind == 0, name
-        broken = page.evaluate(
-            "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src)"
-        )
-        assert broken == [], name
-        article = (
-            page.locator("article").first.inner_text() if page.locator("article").count() else ""
-        )
-        assert "Traceback (most recent call last)" not in article, name
-        assert not re.search(r"\b\w+(Error|Warning): ", article), name
-        page.context.close()
+        page.goto(urljoin(page.url, "/" + name))
+        page.wait_for_function(SETTLED)
+        facts = page.evaluate(FACTS)
+        wrong = {
+            "title": not facts["title"] or facts["icons"] != 1,
+            "image without a text": facts["unnamed"],
+            "broken image": facts["broken"],
+            "error in the text": re.search(
+                r"Traceback \(most recent|\b\w+(Error|Warning): ", facts["text"]
+            ),
+            "theme": facts["theme"] != VIEWS[view]["color_scheme"],
+            "wider than the window": facts["width"] > page.viewport_size["width"],
+            "heavier than 2 MB": facts["bytes"] > HEAVIEST and facts["bytes"],
+        }
+        faults += [(name, what, why) for what, why in wrong.items() if why]
+        for violation in axe.run(page, options={"preload": False, **rules}).response["violations"]:
+            if violation["impact"] in ("serious", "critical"):
+                faults.append((name, violation["id"], violation["nodes"][0]["html"]))
+    assert faults == []
 
 
 def test_links_within_the_book_lead_somewhere(html):
-    for name in pages(html):
-        text = (html / name).read_text()
-        for target in re.findall(r'<a[^>]* href="([^"#:?]+\.html)', text):
-            assert (html / name).parent.joinpath(target).exists(), f"{name}: {target}"
+    """To a page that is there, and to a place on it."""
+    texts = {name: (html / name).read_text() for name in pages(html)}
+    places = {name: set(re.findall(r'\bid="([^"]+)"', text)) for name, text in texts.items()}
+    dead = []
+    for name, text in texts.items():
+        for link in re.findall(r'<a[^>]* href="([^"]+)"', text):
+            target, _, place = unescape(link).partition("#")
+            if re.match(r"\w+:", target) or "?" in target:
+                continue
+            path = os.path.normpath(os.path.join(os.path.dirname(name), target)) if target else name
+            if path in places:
+                dead += [(name, link)] * bool(place and unquote(place) not in places[path])
+            else:
+                dead += [(name, link)] * (not (html / path).exists())
+    assert dead == []
+
+
+def test_figures_are_numbered_and_described(html):
+    """Every figure that a chapter saves has a caption and a text for those who cannot see it."""
+    captions = yaml.safe_load((ROOT / "jupyter_book" / "captions.yml").read_text())
+    sources = "".join(path.read_text() for path in (ROOT / "notebooks").glob("[0-9]*.py"))
+    assert set(re.findall(r'save_figure\([^"]*"(\w+)', sources)) <= set(captions)
+    texts = {name: (html / name).read_text() for name in pages(html)}
+    numbers = []
+    for name, text in texts.items():
+        figures = re.findall(r"<figure.*?</figure>", text, re.DOTALL)
+        for figure in figures:
+            numbers.append(int(re.search(r'caption-number">Fig. (\d+) ', figure)[1]))
+            assert len(re.search(r'alt="([^"]*)"', figure)[1]) > 40, (name, figure[:200])
+        drawn = re.findall(r'<img[^>]*src="[^"]*_images/', text)
+        assert len(drawn) == len(figures), f"{name}: an image without a caption"
+    assert sorted(numbers) == list(range(1, len(numbers) + 1))
+
+
+def test_search_finds_and_chapters_can_be_downloaded(html, open_page):
+    page = open_page("search.html?q=bitpool")
+    page.wait_for_selector("#search-results li")
+    page.goto(urljoin(page.url, "/notebooks/01_data_synthesis.html"))
+    link = page.locator("a.btn-download-source-button").get_attribute("href")
+    path = html / "notebooks" / link
+    cells = nbformat.reads(path.read_text(), as_version=4).cells
+    assert "el.prepare(" in "".join(cell.source for cell in cells)
+
+
+def test_hidden_cells_open_by_keyboard(open_page):
+    page = open_page("notebooks/01_data_synthesis.html")
+    hidden = page.locator("details", has_text="import enhancelib").first
+    assert hidden.get_attribute("open") is None
+    hidden.locator("summary").focus()
+    page.keyboard.press("Enter")
+    assert hidden.get_attribute("open") is not None
 
 
 def test_no_source_or_launch_link_while_the_repository_has_no_address(html):
@@ -132,19 +216,55 @@ def test_no_source_or_launch_link_while_the_repository_has_no_address(html):
         assert not re.search(r"btn-source|btn-launch|mybinder|executablebooks/jupyter-book", text)
 
 
-def chapters(html: Path) -> list[str]:
-    return [name for name in pages(html) if name.startswith("notebooks/")]
-
-
 def test_every_player_plays_and_switches(html, open_page):
-    assert len(chapters(html)) == 5
-    for name in chapters(html):
+    heard = [name for name in pages(html) if "el-root el-player" in (html / name).read_text()]
+    chapters = {name for name in pages(html) if name.startswith("notebooks/")}
+    assert len(chapters) == len(list((ROOT / "notebooks").glob("[0-9]*.py")))
+    assert {"index.html", "theory/phase.html", *chapters} <= set(heard)
+    for name in heard:
         page = open_page(name)
         players = page.locator(".el-player")
-        assert players.count() > 0, f"{name} has no player"
         for index in range(players.count()):
             plays_and_switches(page, players.nth(index))
         page.context.close()
+
+
+def saved(test, path: Path) -> Path:
+    """The CSV file that a blind test offers once it is done."""
+    with test.page.expect_download() as download:
+        test.locator("a.el-download").click()
+    download.value.save_as(path)
+    return path
+
+
+def test_blind_tests_of_the_page_end_in_files_that_can_be_evaluated(open_page, tmp_path):
+    page = open_page("notebooks/03_listening_test.html")
+
+    def play(test):
+        test.locator("[data-action=play]").click()
+        page.wait_for_function("t => t.dataset.state === 'playing'", arg=test.element_handle())
+
+    abx = page.locator(".el-abx").first
+    abx.locator("[data-action=loop]").click()
+    while not abx.locator("a.el-download").count():
+        play(abx)
+        abx.press("3")
+        abx.press("a")
+    answers = saved(abx, tmp_path / "abx.csv")
+    result = el.abx_result(answers)
+    assert f"{result.hits} of {result.trials} right" in abx.inner_text()
+
+    mushra = page.locator(".el-mushra").first
+    mushra.locator("[data-action=loop]").click()
+    play(mushra)
+    sliders = mushra.locator("input[type=range]")
+    for version in range(sliders.count()):
+        mushra.press(str(version + 1))
+        sliders.nth(version).fill("95")
+        sliders.nth(version).press("ArrowRight")
+    mushra.locator("[data-action=finish]").click()
+    rated = el.mushra_result([saved(mushra, tmp_path / "mushra.csv")])
+    assert set(rated.scores) == {"reference", "low anchor", "lossy", "enhanced"}
 
 
 def plays_and_switches(page, player):
@@ -187,31 +307,6 @@ def plays_and_switches(page, player):
     wait_for("state", "paused")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_pages_fit_a_phone_in_light_and_dark(html, open_page, scheme):
-    widths = {}
-    for name in pages(html):
-        page = open_page(name, viewport=PHONE, color_scheme=scheme)
-        assert page.evaluate("document.documentElement.dataset.theme") == scheme, name
-        widths[name] = page.evaluate("document.documentElement.scrollWidth")
-        page.context.close()
-    assert {name: width for name, width in widths.items() if width > PHONE["width"]} == {}
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_barrier_for_readers(html, open_page, scheme):
-    """axe-core finds nothing serious: contrast, names of controls, order of headings, …"""
-    only = {"runOnly": ["color-contrast"]} if scheme == "dark" else {}  # the rest does not differ
-    axe, barriers = Axe(), []
-    for name in pages(html):
-        page = open_page(name, color_scheme=scheme)
-        for violation in axe.run(page, options={"preload": False, **only}).response["violations"]:
-            if violation["impact"] in ("serious", "critical"):
-                barriers.append((name, violation["id"], violation["nodes"][0]["html"]))
-        page.context.close()
-    assert barriers == []
-
-
 def test_reference_lists_every_public_name(html):
     import enhancelib as el
 
@@ -221,19 +316,27 @@ def test_reference_lists_every_public_name(html):
 
 
 def build_tiny_book(folder, text, url=""):
-    """Build a book of one page with our settings and the Makefile's options."""
+    """Build a book of one page and one chapter with our settings and the Makefile's options."""
     makefile = (ROOT / "Makefile").read_text()
     (options,) = re.findall(r"jupyter-book build .* (--all .*)", makefile)
     config = (ROOT / "jupyter_book" / "_config.yml").read_text()
     (folder / "_config.yml").write_text(config.replace('url: ""', f'url: "{url}"'))
     for name in ("_ext", "_static"):
         shutil.copytree(ROOT / "jupyter_book" / name, folder / name)
-    shutil.copy(ROOT / "jupyter_book" / "references.bib", folder)
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: index\n")
-    cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1 + 1")]
-    notebook = nbformat.v4.new_notebook(cells=cells)
-    notebook.metadata["language_info"] = {"name": "python"}
-    nbformat.write(notebook, folder / "index.ipynb")
+    for name in ("references.bib", "captions.yml"):
+        shutil.copy(ROOT / "jupyter_book" / name, folder)
+    pages = ("theory/codecs", "notebooks/01_data_synthesis")
+    listed = "".join(f"  - file: {name}\n" for name in pages)
+    (folder / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{listed}")
+    for name in pages:
+        (folder / name).parent.mkdir()
+    (folder / "theory/codecs.md").write_text("# Codecs\n")
+    for name, title in {"index": text, "notebooks/01_data_synthesis": "# Chapter"}.items():
+        cells = [nbformat.v4.new_markdown_cell(title), nbformat.v4.new_code_cell("1 + 1")]
+        notebook = nbformat.v4.new_notebook(cells=cells)
+        notebook.metadata["language_info"] = {"name": "python"}
+        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
     return subprocess.run(
         [Path(sys.executable).with_name("jupyter-book"), "build", folder, *options.split()],
         capture_output=True,
@@ -249,11 +352,23 @@ def test_a_warning_stops_the_build(tmp_path):
 
 
 def test_source_and_launch_links_once_the_repository_has_an_address(tmp_path):
-    done = build_tiny_book(tmp_path, "# Title", url="https://github.com/someone/something")
+    """Each leads to a file of this repository; only chapters can be launched."""
+    url = "https://github.com/someone/something"
+    done = build_tiny_book(tmp_path, "# Title", url=url)
     assert done.returncode == 0, done.stderr
-    text = (tmp_path / "_build" / "html" / "index.html").read_text()
-    assert 'href="https://github.com/someone/something"' in text
-    assert "https://mybinder.org/v2/gh/someone/something/main" in text
+    launched = {}
+    for page in ("index", "theory/codecs", "notebooks/01_data_synthesis"):
+        text = unescape((tmp_path / "_build" / "html" / f"{page}.html").read_text())
+        assert f'href="{url}"' in text
+        (source,) = set(re.findall(rf"{url}/blob/main/([^\"?]+)", text))
+        assert (ROOT / source).is_file()
+        assert Path(source).stem == Path(page).stem
+        launched[page] = set(
+            re.findall(r"mybinder.org/v2/gh/[^\"]*urlpath=lab/tree/([^\"]+)", text)
+        )
+    assert launched.pop("notebooks/01_data_synthesis") == {"notebooks/01_data_synthesis.ipynb"}
+    assert (ROOT / "notebooks/01_data_synthesis.ipynb").is_file()
+    assert not any(launched.values())
 
 
 def test_equations_are_mathml_without_a_script(tmp_path):

@@ -1,9 +1,13 @@
 """pyproject.toml, the lock and requirements.txt agree."""
 
 import ast
+import json
+import os
 import re
+import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -101,3 +105,34 @@ def test_everything_imported_is_a_direct_dependency(root, direct, folder):
     names = set().union(*(imported(path.read_text()) for path in files))
     for name in names - set(sys.stdlib_module_names) - {path.stem for path in files} - APART:
         assert canonicalize_name(PACKAGE_OF.get(name, name)) in declared, f"{folder}: {name}"
+
+
+def test_dockerfile_can_be_replayed(root):
+    """Its steps in a scratch folder, with this environment in place of a new one."""
+    if not list(Path(sys.prefix).glob(".made-from-lock-*")):
+        pytest.skip("this environment was not made by make, which would make another here")
+    done = subprocess.run(
+        [sys.executable, "tools/container.py"],
+        cwd=root,
+        env=os.environ | {"ENHANCELIB_VENV": sys.prefix},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "RUN make environment" in done.stdout
+    assert "JupyterLab answers" in done.stdout
+
+
+def test_codespace_uses_the_environment_of_the_image(root):
+    setup = json.loads((root / ".devcontainer/devcontainer.json").read_text())
+    dockerfile = (root / ".devcontainer" / setup["build"]["dockerfile"]).read_text()
+    (workdir,) = re.findall(r"^WORKDIR (\S+)$", dockerfile, re.MULTILINE)
+    assert setup["containerEnv"]["ENHANCELIB_VENV"] == f"{workdir}/.venv"
+    assert f"useradd --create-home {setup['remoteUser']} " in dockerfile
+
+
+def test_binder_installs_what_requirements_name(root):
+    lines = (root / ".binder/requirements.txt").read_text().splitlines()
+    assert "-r ../requirements.txt" in lines
+    assert os.access(root / ".binder/postBuild", os.X_OK)

@@ -1,8 +1,13 @@
-"""The book's own Sphinx extension: equations as MathML, and the theme's options.
+"""The book's own Sphinx extension: equations as MathML, captions of figures, the theme's options.
 
 MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
 """
 
+import json
+import re
+from pathlib import Path
+
+import yaml
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -33,9 +38,48 @@ def set_theme_options(app: Sphinx, config: Config) -> None:
     options["navbar_persistent"] = []  # the search field stands in the sidebar
     config.html_context.setdefault("default_mode", "auto")  # light or dark as the reader's system
     if options.get("repository_url"):
-        options["use_repository_button"] = True
+        options["use_repository_button"] = options["use_source_button"] = True
         options["launch_buttons"]["binderhub_url"] = "https://mybinder.org"
-        options["launch_buttons"]["colab_url"] = "https://colab.research.google.com"
+
+
+def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Number the figures of a chapter: caption and alternative text are those of captions.yml.
+
+    A figure is known by the name under which its cell saves it; `01_room` is referred to as
+    {numref}`fig-01-room`.
+    """
+    path = Path(app.srcdir) / "captions.yml"
+    if not docname.startswith("notebooks/") or not path.exists():
+        return
+    captions = yaml.safe_load(path.read_text())
+    notebook = json.loads(source[0])
+    for cell in notebook["cells"]:
+        found = re.search(r'save_figure\([^"]*"(\w+)', "".join(cell["source"]))
+        if cell["cell_type"] == "code" and found and found[1] in captions:
+            texts = captions[found[1]]
+            label = "fig-" + found[1].replace("_", "-")
+            cell["metadata"]["mystnb"] = {
+                "figure": {"name": label, "caption": texts["caption"]},
+                "image": {"alt": texts["alt"]},
+            }
+    source[0] = json.dumps(notebook)
+
+
+SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/api_page.py"}
+"""Pages whose source is neither a chapter nor a page of jupyter_book."""
+
+
+def point_at_real_files(app: Sphinx, page: str, template: str, context: dict, *_: object) -> None:
+    """Source links lead to files of the repository, launch links to chapters: nothing else runs."""
+    chapter = page.startswith("notebooks/")
+    source = f"{page}.py" if chapter else SOURCES.get(page, f"jupyter_book/{page}.md")
+    for button in list(context.get("header_buttons", [])):
+        if button["label"] == "launch-buttons" and not chapter:
+            context["header_buttons"].remove(button)
+        for link in button.get("buttons", []):
+            if link["label"] == "source-file-button":
+                place = page + context["page_source_suffix"]
+                link["url"] = link["url"].replace(f"/{place}?", f"/{source}?")
 
 
 def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unused: object) -> None:
@@ -44,9 +88,28 @@ def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unuse
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+DEVICE_PAGE = """
+<link rel="manifest" href="manifest.json">
+<link rel="apple-touch-icon" href="icon.png">
+<link rel="stylesheet" href="listening.css">
+<link rel="stylesheet" href="device.css">
+"""
+
+
+def dress_device_page(
+    app: Sphinx, page: str, template: str, context: dict, *unused: object
+) -> None:
+    """Make an app of the device page; tools/device_page.py brings its files."""
+    if page == "device/index":
+        context["metatags"] += DEVICE_PAGE
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("config-inited", set_theme_options, priority=100)
+    app.connect("source-read", caption_figures)
     app.connect("html-page-context", name_list_items)
+    app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
+    app.connect("html-page-context", dress_device_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
