@@ -459,7 +459,7 @@ def roofline(
     ax.plot(reach, np.minimum(arithmetic, memory * reach) / 1e9, color="#b3261e", ls="--", zorder=0)
     ax.set(xscale="log", yscale="log", title=title)
     ax.set(xlabel="Multiplications per byte moved", ylabel="10⁹ multiplications per second")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower right")
     return ax
 
 

@@ -108,6 +108,8 @@ columns = {
     "ratio": "CPU ratio",
     "energy_j_per_s": "energy (J/s)",
 }
+
+# %%
 shown = measured.set_index(["kind", "file", "threads"])[list(columns)].rename(columns=columns)
 shown.sort_index().style.format(precision=3, na_rep="not measured")
 
