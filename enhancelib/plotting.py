@@ -451,16 +451,15 @@ def roofline(
         ax: Axes to draw on; a new figure where None.
         title: Title of the axes.
     """
-    ax = points(
-        {name: (intensity, rate / 1e9) for name, (intensity, rate) in places.items()},
-        x_label="Multiplications per byte moved",
-        y_label="10⁹ multiplications per second",
-        ax=ax,
-        title=title,
-    )
-    reach = np.geomspace(0.01, 1000, 200)
+    ax = ax or subplots()[1]
+    for index, (name, (intensity, rate)) in enumerate(places.items()):
+        look = index % len(_COLOURS)
+        ax.plot(intensity, rate / 1e9, _MARKERS[look], color=_COLOURS[look], label=name)
+    reach = np.geomspace(0.3, 300, 200)
     ax.plot(reach, np.minimum(arithmetic, memory * reach) / 1e9, color="#b3261e", ls="--", zorder=0)
-    ax.set(xscale="log", yscale="log")
+    ax.set(xscale="log", yscale="log", title=title)
+    ax.set(xlabel="Multiplications per byte moved", ylabel="10⁹ multiplications per second")
+    ax.legend(fontsize=8, loc="lower right")
     return ax
 
 

@@ -186,7 +186,7 @@ def _work(facts: dict, weights: tuple[int, ...] | None) -> tuple[str, float, flo
         macs = math.prod(outputs[0][1]) * math.prod(weights[1:])
         name += ", depthwise" if weights[1] == 1 and math.prod(weights[2:]) > 1 else ", dense"
     elif "MatMul" in name:
-        macs = math.prod(outputs[0][1]) * inputs[0][1][-1]
+        macs = math.prod(inputs[0][1]) * outputs[0][1][-1]  # whichever way they were transposed
     return name, macs, traffic
 
 

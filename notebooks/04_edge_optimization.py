@@ -494,7 +494,8 @@ full, static = f"{preset}.onnx", f"{preset}.int8.onnx"
 small = footprint["size"][static] / footprint["size"][full]
 quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]
 work = footprint["macs"] / footprint["macs"][checkpoint.name]
-narrow = [name for name in tuned_names if "channels-magnitude" in name]
+tuned_rows = summary.loc[tuned_names].dropna(subset="kept")  # where there was no room: no share
+narrow = [name for name in tuned_rows.index if "channels-magnitude" in name]
 lines = [
     f"- `{name}` needs {work[name]:.0%} of the multiplications and keeps "
     f"{summary['kept'][name]:.0%} of the gain after {tuning_steps} batches of fine-tuning."

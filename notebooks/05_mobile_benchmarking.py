@@ -108,6 +108,8 @@ columns = {
     "ratio": "CPU ratio",
     "energy_j_per_s": "energy (J/s)",
 }
+
+# %%
 shown = measured.set_index(["kind", "file", "threads"])[list(columns)].rename(columns=columns)
 shown.sort_index().style.format(precision=3, na_rep="not measured")
 
@@ -175,7 +177,8 @@ operators[list(columns)].rename(columns=columns).head(12).style.format(
 # How good is that? A core multiplies no faster than its arithmetic allows (the flat line), nor faster
 # than memory delivers (the slope): the *roofline*. Both were measured here a moment ago, with one
 # large matrix product and one large copy. An operator far under the line wastes what the core could
-# do; one at the slope would need less traffic, not more arithmetic.
+# do; one at the slope would need less traffic, not more arithmetic. What lies above the slope found its
+# numbers in the cache, which the large copy does not fit.
 
 # %%
 roof = el.compression.ceilings()

