@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: equations as MathML, captions of figures, the theme's options.
+"""The book's own Sphinx extension: equations, captions, links to sources, light pages.
 
 MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from docutils import nodes
 from latex2mathml.converter import convert
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.writers.html5 import HTML5Translator
@@ -88,11 +89,38 @@ def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unuse
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+ICON = re.compile(
+    r'"?(?P<name>[\w-]+)"?:\[\d+,\d+,\[(?P<others>[^\]]*)\],"\w*",(?:"[^"]*"|\["[^\]]*\])\],?'
+)
+"""One icon in Font Awesome's script: name, size, other names, code point, outline."""
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Keep every page under 2 MB: of 2,000 icons those that are used, figures in 256 colours."""
+    if error or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    script = site / "_static" / "scripts" / "fontawesome.js"
+    users = [*site.rglob("*.html"), script.with_name("pydata-sphinx-theme.js")]
+    used = {name for path in users for name in re.findall(r"\bfa-([\w-]+)", path.read_text())}
+
+    def keep(icon: re.Match) -> str:
+        names = {icon["name"], *re.findall(r"[\w-]+", icon["others"])}
+        return icon[0] if names & used else ""
+
+    script.write_text(ICON.sub(keep, script.read_text()))
+    for path in (site / "_images").glob("*.png"):
+        smaller = path.with_suffix(".partial")
+        Image.open(path).convert("RGB").quantize(256).save(smaller, "PNG", optimize=True)
+        smaller.replace(path) if smaller.stat().st_size < path.stat().st_size else smaller.unlink()
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("source-read", caption_figures)
+    app.connect("build-finished", lighten)
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
     return {"parallel_read_safe": True, "parallel_write_safe": True}
