@@ -111,7 +111,8 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
     script.write_text(ICON.sub(keep, script.read_text()))
     for path in (site / "_images").glob("*.png"):
         smaller = path.with_suffix(".partial")
-        Image.open(path).convert("RGB").quantize(256).save(smaller, "PNG", optimize=True)
+        few = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+        few.save(smaller, "PNG", optimize=True)
         smaller.replace(path) if smaller.stat().st_size < path.stat().st_size else smaller.unlink()
 
 
