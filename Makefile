@@ -34,8 +34,8 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser notebooks chapters book serve linkcheck format corpus pretrain results \
-	tips soak container lint test lock clean
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
+	smaller peers executorch arm tips devices soak container lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -68,6 +68,9 @@ $(ENVIRONMENT):
 browser:
 	@"$(BIN)/python" tools/browser.py
 
+sound: $(ENVIRONMENT)
+	@"$(BIN)/python" tools/sound.py
+
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" tools/pair.py
 
@@ -80,6 +83,7 @@ $(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tool
 $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
 $(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
+$(RUN)/notebooks/03_listening_test.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
 
@@ -102,7 +106,7 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/run_chapter.py $(C
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
+$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
@@ -119,6 +123,7 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py
 	  | xargs -I {} cp {} $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(COMPUTED) | sort -u | sed 's#^#data/runs/pages/#' \
 	  | xargs -I {} cp {} $(SITE)/html/listen
+	"$(BIN)/python" tools/device_page.py $(SITE)/html/device
 	@touch $@
 
 linkcheck: $(BUILT)  ## Ask every external address of the book whether it still answers (needs a network)
@@ -141,10 +146,17 @@ pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hou
 	"$(BIN)/python" tools/pretrain.py $(PRESET)
 	"$(BIN)/python" tools/pretrain.py $(PRESET) --publish
 
+# Untreated, the weights, and every file exported from them. PROFILE=smoke only shows that it works.
 results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
-	"$(BIN)/python" tools/results.py --preset $(PRESET)
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --rates
+ifeq ($(PROFILE),smoke)
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort smoke --output $(RUN)/results
+else
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE)
 	"$(BIN)/python" tools/chain.py --preset $(PRESET)
+	"$(BIN)/python" tools/denoisers.py --preset $(PRESET)
+	"$(BIN)/python" tools/cost.py --preset $(PRESET)
+	"$(BIN)/python" tools/report.py --preset $(PRESET)
+endif
 
 tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minutes, on a quiet machine)
 	"$(BIN)/python" tools/tips.py --preset $(PRESET)
@@ -152,8 +164,24 @@ tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minute
 container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without an engine
 	"$(BIN)/python" tools/container.py
 
-soak: $(ENVIRONMENT)  ## Speed, memory and kills at scale, into data/results (a quarter of an hour)
+devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
+	"$(BIN)/python" tools/devices.py
+
+smaller: $(ENVIRONMENT)  ## Quantise, prune and measure PRESET in every way, into data/results
+	"$(BIN)/python" tools/smaller.py --preset $(PRESET)
+
+peers: $(ENVIRONMENT)  ## Speed of PRESET beside packaged real-time enhancers, into data/results
+	"$(BIN)/python" tools/peers.py --preset $(PRESET)
+
+executorch: $(ENVIRONMENT)  ## Export PRESET to ExecuTorch and measure it, into data/results
+	"$(BIN)/python" tools/pte.py --preset $(PRESET)
+
+arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instructions, into data/results
+	"$(BIN)/python" tools/arm.py --preset $(PRESET)
+
+soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
 	"$(BIN)/python" tools/soak.py
+	"$(BIN)/python" tools/soak_stream.py
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
@@ -161,8 +189,8 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	lint-imports
 	"$(BIN)/python" tools/pair.py --check
 
-test: $(ENVIRONMENT) browser lint  ## Everything that must hold: lint, units, chapters, book in a browser
-	"$(BIN)/python" -m pytest
+test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
+	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
         "bandwidth": ["bandwidth_hz"],
-        "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results"],
+        "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results", "device_results"],
         "bitrates": ["bitrate_saving", "equal_rates"],
         "codecs": ["degrade", "encode", "standard_conditions"],
         "data": ["PairDataset", "prepare", "read_manifest"],
@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "folders": ["enhance_folder"],
         "listening": ["ABX", "MUSHRA", "Player"],
         "listening_tests": ["abx_result", "mushra_result"],
+        "live": ["LiveEnhancer", "sound_devices"],
         "masking": ["noise_to_mask"],
         "metrics": ["METRICS", "score"],
         "model": ["AudioUNet", "checkpoint_sha256"],
@@ -29,6 +30,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "restoration": ["TrainingConfig"],
         "training": ["held_out_loss", "train_model"],
         "weights": ["find_weights"],
-        "verdicts": ["does_good", "does_no_harm", "paired_deltas", "seed_claims", "summarise"],
+        "verdicts": [
+            "cost_claims",
+            "does_good",
+            "does_no_harm",
+            "paired_deltas",
+            "seed_claims",
+            "summarise",
+        ],
     },
 )

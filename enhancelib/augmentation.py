@@ -1,8 +1,20 @@
 """Vary pairs while training, so that a network sees more music than there is."""
 
+import math
+
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
+
+LOWEST_HZ = 62.5
+"""Below this, :func:`random_response` is flat."""
+
+OCTAVE_DB = 3.0
+"""Standard deviation of its gain in each octave."""
+
+CORNERS_HZ = (1000.0, 12000.0)
+STEEPEST_DB = 40.0
+"""Of its roll-off. The test speech falls by 20 to 40 dB per octave, a muted synthesiser by 30."""
 
 
 class Augmentation(BaseModel):
@@ -12,6 +24,7 @@ class Augmentation(BaseModel):
         gain_db: pairs are scaled by a random gain up to this far in either direction.
         noise_probability: share of the inputs that get white noise at 10 to 40 dB SNR.
         stretch: largest relative change of speed.
+        equalise_probability: share of the pairs that get another colour, both sides alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,15 +32,22 @@ class Augmentation(BaseModel):
     gain_db: float = Field(6.0, ge=0)
     noise_probability: float = Field(0.1, ge=0, le=1)
     stretch: float = Field(0.05, ge=0, lt=0.5)
+    equalise_probability: float = Field(0.5, ge=0, le=1)
 
 
 def augment(
-    untreated: Tensor, reference: Tensor, settings: Augmentation, *, crop_samples: int
+    untreated: Tensor,
+    reference: Tensor,
+    settings: Augmentation,
+    *,
+    crop_samples: int,
+    sample_rate: int,
 ) -> tuple[Tensor, Tensor]:
     """Vary a batch of pairs, (batch, 1, samples) each, so that each pair stays a pair.
 
-    A random crop of ``crop_samples``, gain, polarity and speed act on both sides alike; noise is
-    one more loss, so it is added to the input only. Randomness comes from torch's generator.
+    A random crop of ``crop_samples``, gain, polarity, speed and colour act on both sides alike;
+    noise is one more loss, so it is added to the input only. Randomness comes from torch's
+    generator.
     """
     starts = torch.randint(max(1, untreated.shape[2] - crop_samples + 1), (len(untreated),))
     untreated, reference = (
@@ -46,6 +66,12 @@ def augment(
     if settings.stretch:
         speed = 1 + settings.stretch * (2 * torch.rand(()).item() - 1)
         untreated, reference = change_speed(untreated, speed), change_speed(reference, speed)
+    if settings.equalise_probability:
+        bins = untreated.shape[2] // 2 + 1
+        response = random_response(len(untreated), bins, sample_rate=sample_rate)
+        response[torch.rand(len(untreated)) >= settings.equalise_probability] = 1
+        response = response[:, None].to(device)
+        untreated, reference = equalise(untreated, response), equalise(reference, response)
     level = reference.square().mean(dim=2, keepdim=True).sqrt() * 10 ** (uniform(-40, -10) / 20)
     level = level * (uniform(0, 1) < settings.noise_probability)
     return untreated + level * torch.randn(untreated.shape).to(device), reference
@@ -62,3 +88,28 @@ def change_speed(wave: Tensor, speed: float) -> Tensor:
     bins = length // 2 + 1
     spectrum = nn.functional.pad(spectrum, (0, max(0, bins - spectrum.shape[-1])))[..., :bins]
     return torch.fft.irfft(spectrum, n=length) * (length / samples)
+
+
+def equalise(wave: Tensor, response: Tensor) -> Tensor:
+    """Filter (batch, 1, samples) by real gains per frequency, (batch, 1, samples // 2 + 1)."""
+    return torch.fft.irfft(torch.fft.rfft(wave) * response, n=wave.shape[-1])
+
+
+def random_response(count: int, bins: int, *, sample_rate: int) -> Tensor:
+    """Gains (count, bins) over 0 to the Nyquist frequency: the colours of other recordings.
+
+    A gain per octave, normally distributed (:data:`OCTAVE_DB`), with straight lines between; for
+    half of them also a roll-off from a corner in :data:`CORNERS_HZ`, up to :data:`STEEPEST_DB` per
+    octave, so that music without treble is met as an original and not only as a loss.
+    """
+    frequency = torch.linspace(0, sample_rate / 2, bins).clamp(min=LOWEST_HZ)
+    octave = (frequency / LOWEST_HZ).log2()
+    knots = OCTAVE_DB * torch.randn(count, int(octave[-1]) + 2)
+    below = octave.long()
+    part = octave - below
+    gain_db = knots[:, below] * (1 - part) + knots[:, below + 1] * part
+    low, high = (math.log2(corner / LOWEST_HZ) for corner in CORNERS_HZ)
+    corner = low + (high - low) * torch.rand(count, 1)
+    slope_db = STEEPEST_DB * torch.rand(count, 1) * (torch.rand(count, 1) < 0.5)
+    gain_db = gain_db - slope_db * (octave - corner).clamp(min=0)
+    return 10 ** (gain_db / 20)

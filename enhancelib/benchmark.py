@@ -48,8 +48,8 @@ UNITS = {
 }
 """What is measured, and its unit; the columns of a row beside those that say what was run."""
 
-RAPL = Path("/sys/class/powercap/intel-rapl:0/energy_uj")
-"""Energy counter of the processor package, where the system lets us read it."""
+RAPL = Path("/sys/class/powercap")
+"""Energy counters of the processor packages (Intel's and AMD's), where we may read them."""
 
 _BUDGET_S = 5.0  # a slow file gets fewer repeats
 _FEWEST = 5
@@ -76,9 +76,10 @@ def benchmark_file(
         device: ``"cpu"`` or ``"cuda"`` (checkpoints only).
 
     Returns:
-        ``file``, ``format``, ``kind``, ``preset``, ``runtime``, ``threads``, ``status`` (empty if
-        all went well), the measures of :data:`UNITS`, ``checkpoint_sha256`` and the columns of
-        :func:`enhancelib.provenance.provenance`. ``latency_ms`` is the median of one call;
+        ``file``, ``format``, ``kind``, ``preset``, ``runtime``, ``threads``, ``processor``,
+        ``status`` (empty if all went well), the measures of :data:`UNITS`, ``checkpoint_sha256``
+        and the columns of :func:`enhancelib.provenance.provenance` (on a GPU, ``device`` is the
+        GPU). ``latency_ms`` is the median of one call;
         ``rtf`` that per second of audio; ``cpu_rtf`` the CPU time of all threads per second of
         audio, and ``kernels_per_s`` the same in units of the kernel; NaN: not measured.
 
@@ -120,7 +121,8 @@ def benchmark_file(
     from enhancelib.provenance import provenance
 
     shown = path.name if path.is_absolute() else path.as_posix()
-    return row | provenance(f"enhancelib benchmark --model_path {shown} --threads {threads}")
+    command = f"enhancelib benchmark --model_path {shown} --threads {threads}"
+    return provenance(command + f" --device {device}" * (device != "cpu")) | row
 
 
 def benchmark_files(
@@ -189,7 +191,7 @@ def benchmark_results(table: pandas.DataFrame) -> pandas.DataFrame:
     rows = [
         {
             "piece": "",
-            "condition": f"{row['kind']}, {row['threads']} thread{'s' * (row['threads'] > 1)}",
+            "condition": _condition(row),
             "system": row["file"],
             "metric": metric,
             "value": row[metric],
@@ -202,6 +204,42 @@ def benchmark_results(table: pandas.DataFrame) -> pandas.DataFrame:
         if not math.isnan(row[metric])
     ]
     return pandas.DataFrame(rows, columns=list(RESULT_COLUMNS))
+
+
+def device_results(folder: PathLike = "data/results/devices") -> pandas.DataFrame:
+    """What readers' devices, and the stand-ins for them, measured on the book's device page.
+
+    Args:
+        folder: of JSON files as that page offers them for download, one per device.
+
+    Returns:
+        All their rows, in the columns of :data:`enhancelib.provenance.RESULT_COLUMNS`.
+
+    Raises:
+        InputError: a file is no such table, or there is none.
+    """
+    import pandas
+
+    from enhancelib.provenance import RESULT_COLUMNS
+
+    tables = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
+            tables.append(table.astype({"value": float, "load": float}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: no table of the device page ({error}); remove it") from None
+    if not tables:
+        raise InputError(f"{folder}: no measured devices; make devices measures this one")
+    return pandas.concat(tables, ignore_index=True)
+
+
+def _condition(row: dict) -> str:
+    """How a file was run: ``stream, 2 threads``, or ``clip, cuda``."""
+    if row["processor"] != "cpu":
+        return f"{row['kind']}, {row['processor']}"
+    return f"{row['kind']}, {row['threads']} thread{'s' * (row['threads'] > 1)}"
 
 
 def _model_files(path: Path) -> Iterator[tuple[Path, str]]:
@@ -245,6 +283,7 @@ def _measure(task: dict) -> dict[str, str | float]:
         "preset": "",
         "runtime": "",
         "threads": task["threads"],
+        "processor": task["device"],
         "checkpoint_sha256": "",
         "status": "",
         **dict.fromkeys(UNITS, math.nan),
@@ -265,7 +304,7 @@ def _measure(task: dict) -> dict[str, str | float]:
         calls = samples // facts.hop_length
     call()
     startup_s = time.time() - task["began"]
-    measures = _time(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
+    measures = timed(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
     return row | {
         "format": backend.model_type,
         "preset": facts.preset,
@@ -300,23 +339,34 @@ def _stream_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
     return lambda: engine.push(hops[next(turn) % len(hops)])
 
 
-def _time(
+def timed(
     call: Callable[[], object], *, audio_s: float, repeats: int, between: int
 ) -> dict[str, float]:
-    """Time ``call``, and the kernel after every ``between`` calls, within the budget."""
-    kernel = _kernel()
+    """Time a call again and again, within a budget of 5 s.
+
+    Args:
+        call: what is timed.
+        audio_s: seconds of audio that one call takes.
+        repeats: calls at most.
+        between: calls after which the kernel is timed.
+
+    Returns:
+        Those of :data:`UNITS` that are times, and the energy.
+    """
+    kernel, energy = _kernel(), _EnergyMeter()
     wall, cpu, kernels = [], [], []
-    energy, began = _energy_j(), time.perf_counter()
+    began = time.perf_counter()
     for turn in range(repeats):
+        energy.start()
         wall_before, cpu_before = time.perf_counter(), time.process_time()
         call()
         cpu.append(time.process_time() - cpu_before)
         wall.append(time.perf_counter() - wall_before)
+        energy.stop()
         if turn % between == 0:
             kernels.append(kernel())
         if turn >= _FEWEST and time.perf_counter() - began > _BUDGET_S:
             break
-    energy = _energy_j() - energy
     median, low, high, top = np.percentile(wall, [50, 10, 90, 99])
     cpu_s, kernel_s = float(np.mean(cpu)), float(np.median(kernels))
     return {
@@ -329,7 +379,7 @@ def _time(
         "rtf": float(median) / audio_s,
         "cpu_rtf": cpu_s / audio_s,
         "kernels_per_s": cpu_s / audio_s / kernel_s,
-        "energy_j_per_s": energy / (len(wall) * audio_s),
+        "energy_j_per_s": energy.joules / (len(wall) * audio_s),
     }
 
 
@@ -351,12 +401,35 @@ def _kernel() -> Callable[[], float]:
     return run
 
 
-def _energy_j() -> float:
-    """Energy counter in joules; NaN where there is none or it is not ours to read."""
+class _EnergyMeter:
+    """Energy of the processor packages between every ``start`` and ``stop``, added up.
+
+    ``joules`` is NaN where there is no counter, or where only root may read it.
+    """
+
+    def __init__(self):
+        self._folders = [folder for folder in sorted(RAPL.glob("intel-rapl:*")) if _is_ours(folder)]
+        self.joules = 0.0 if self._folders else math.nan
+
+    def start(self) -> None:
+        self._before = [_microjoules(folder) for folder in self._folders]
+
+    def stop(self) -> None:
+        for folder, before in zip(self._folders, self._before, strict=True):
+            spent = _microjoules(folder) - before  # negative where the counter began anew
+            self.joules += (spent % _microjoules(folder, "max_energy_range_uj")) / 1e6
+
+
+def _microjoules(folder: Path, name: str = "energy_uj") -> int:
+    return int((folder / name).read_text())
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a counter may be read and is that of a package: not of its part, nor a sum."""
     try:
-        return int(RAPL.read_text()) / 1e6
-    except (OSError, ValueError):
-        return math.nan
+        return _microjoules(folder) >= 0 and (folder / "name").read_text().startswith("package")
+    except OSError:
+        return False
 
 
 def _memory() -> dict[str, float]:
@@ -390,8 +463,10 @@ def _measure_cuda(path: Path, task: dict) -> dict[str, str | float]:
 
     if not torch.cuda.is_available():
         return {"status": "not measured: no CUDA device here"}
+    from enhancelib.backends import PyTorchBackend
     from enhancelib.model import AudioUNet
 
+    facts = PyTorchBackend.open(path).metadata
     model = AudioUNet.load(path).to("cuda")
     rate = model.config.sample_rate
     wave = torch.from_numpy(_test_signal(round(task["seconds"] * rate), rate))[None].to("cuda")
@@ -403,11 +478,13 @@ def _measure_cuda(path: Path, task: dict) -> dict[str, str | float]:
 
     call()
     startup_s = time.time() - task["began"]
-    measures = _time(call, audio_s=task["seconds"], repeats=task["repeats"], between=1)
-    name = torch.cuda.get_device_name()
+    measures = timed(call, audio_s=task["seconds"], repeats=task["repeats"], between=1)
     return {
         "format": "pytorch",
-        "runtime": f"{_runtime('pytorch')} on {name}",
+        "preset": facts.preset,
+        "runtime": f"{_runtime('pytorch')} on CUDA",
+        "checkpoint_sha256": facts.checkpoint_sha256,
+        "device": torch.cuda.get_device_name(),
         "startup_s": startup_s,
         "peak_mb": torch.cuda.max_memory_allocated() / 1e6,
         **measures,

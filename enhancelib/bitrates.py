@@ -23,45 +23,57 @@ FEWEST_RATES = 4
 
 
 def equal_rates(
-    results: pandas.DataFrame, kbps: Mapping[str, float], *, metric: str = "visqol"
+    results: pandas.DataFrame, kbps: Mapping[str, float], *, metric: str = "visqol", seed: int = 0
 ) -> pandas.DataFrame:
     """Per condition and system: which bit rate untreated audio of the same mean quality has.
 
     The untreated curve is made monotonic and read linearly over the logarithm of the bit rate.
+    Intervals are percentile bootstraps over pieces, at 95 %.
 
     Args:
         results: Columns piece, condition, system, metric and value at least.
         kbps: Conditions of one codec → kbit/s.
         metric: Of quality, higher is better.
+        seed: Of the bootstrap.
 
     Returns:
-        Columns condition, kbps, system, untreated, value (mean qualities) and ``equals_kbps``; NaN
-        where the system is better than untreated audio at any of these rates.
+        Columns condition, kbps, system, ``untreated`` and ``value`` (mean qualities) and
+        ``equals_kbps``, each with its interval in ``…_low`` and ``…_high``. NaN where the system is
+        better than untreated audio at any of these rates, or worse than at all of them.
 
     Raises:
         InputError: A condition or the metric is missing.
     """
     import pandas
 
-    quality = _quality(results, kbps, metric).mean(axis=0).unstack("system")
-    rates = np.array([kbps[name] for name in quality.index])
-    curve = np.maximum.accumulate(quality[UNTREATED].to_numpy())
+    quality = _quality(results, kbps, metric)
+    rates = np.array(sorted(kbps.values()))
+    untreated = _of(quality, UNTREATED)
+    draws = _draws(len(quality), seed)
     rows = []
-    for system in quality.columns.drop(UNTREATED):
-        for name, rate in zip(quality.index, rates, strict=True):
-            value = quality.loc[name, system]
-            equal = np.exp(np.interp(value, curve, np.log(rates), left=np.nan, right=np.nan))
-            rows.append(
-                {
-                    "condition": name,
-                    "kbps": rate,
-                    "system": system,
-                    UNTREATED: quality.loc[name, UNTREATED],
-                    "value": value,
-                    "equals_kbps": float(equal),
-                }
-            )
-    return pandas.DataFrame(rows)
+    for system in quality.columns.unique("system").drop(UNTREATED):
+        enhanced = _of(quality, system)
+        spread = [_equal(rates, untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws]
+        columns = {
+            UNTREATED: (untreated.mean(0), untreated[draws].mean(1)),
+            "value": (enhanced.mean(0), enhanced[draws].mean(1)),
+            "equals_kbps": (_equal(rates, untreated.mean(0), enhanced.mean(0)), np.array(spread)),
+        }
+        table = pandas.DataFrame({"condition": quality.columns.unique("condition"), "kbps": rates})
+        table["system"] = system
+        for name, (value, resampled) in columns.items():
+            table[name] = value
+            table[f"{name}_low"], table[f"{name}_high"] = _interval(resampled)
+        equal = table.columns.str.startswith("equals_kbps")
+        table.loc[:, equal] = table.loc[:, equal].replace([0.0, np.inf], np.nan)
+        rows.append(table)
+    return pandas.concat(rows, ignore_index=True)
+
+
+def _equal(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> np.ndarray:
+    """Untreated bit rate of each enhanced quality; 0 or inf beyond the curve."""
+    curve = np.maximum.accumulate(untreated)
+    return np.exp(np.interp(enhanced, curve, np.log(rates), left=-np.inf, right=np.inf))
 
 
 def bitrate_saving(
@@ -95,18 +107,16 @@ def bitrate_saving(
         raise InputError(f"{len(kbps)} bit rates make no curve; measure {FEWEST_RATES} or more")
     quality = _quality(results, kbps, metric)
     rates = np.array(sorted(kbps.values()))
-    random = np.random.default_rng(seed)
-    draws = random.integers(len(quality), size=(RESAMPLES, len(quality)))
-    tail = 100 * (1 - CONFIDENCE) / 2
+    untreated = _of(quality, UNTREATED)
     rows = []
-    for system in quality.columns.get_level_values("system").unique().drop(UNTREATED):
-        untreated, enhanced = (
-            quality.xs(name, axis=1, level="system").to_numpy() for name in (UNTREATED, system)
+    for system in quality.columns.unique("system").drop(UNTREATED):
+        enhanced = _of(quality, system)
+        means = (
+            (untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in _draws(len(quality), seed)
         )
-        means = ((untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws)
         spread = np.array([_saving(rates, *pair) for pair in means])
         known = spread[~np.isnan(spread)]
-        low, high = np.percentile(known, [tail, 100 - tail]) if len(known) else (np.nan, np.nan)
+        low, high = _interval(known) if len(known) else (np.nan, np.nan)
         rows.append(
             {
                 "system": system,
@@ -128,6 +138,22 @@ def _quality(results: pandas.DataFrame, kbps: Mapping[str, float], metric: str) 
     table = wanted.pivot_table(index="piece", columns=["condition", "system"], values="value")
     names = sorted(kbps, key=lambda name: kbps[name])
     return table.reindex(columns=names, level="condition").dropna()
+
+
+def _of(quality: pandas.DataFrame, system: str) -> np.ndarray:
+    """Pieces x rates."""
+    return quality.xs(system, axis=1, level="system").to_numpy()
+
+
+def _draws(pieces: int, seed: int) -> np.ndarray:
+    """Indices of pieces drawn with replacement, (resamples, pieces)."""
+    return np.random.default_rng(seed).integers(pieces, size=(RESAMPLES, pieces))
+
+
+def _interval(resampled: np.ndarray) -> np.ndarray:
+    """Low and high end over the first axis; infinite values count as what they are."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    return np.percentile(resampled, [tail, 100 - tail], axis=0, method="closest_observation")
 
 
 def _saving(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> float:

@@ -1,9 +1,15 @@
-"""The command line: ``enhancelib prepare | train | enhance | export | benchmark``.
+"""The command line: ``enhancelib prepare | train | enhance | live | export | benchmark``.
 
 Every command parses its flags, calls one library function and prints what came of it. Nothing heavy
 is imported until a command runs, so ``--help`` answers at once.
 """
 
+import contextlib
+import math
+import os
+import select
+import sys
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -16,9 +22,14 @@ from enhancelib.errors import EnhanceError, InputError, ModelError
 
 ModelType = StrEnum("ModelType", {n: n for n in ("pytorch", "onnx", "tflite", "torchscript")})
 ExportType = StrEnum("ExportType", {n: n for n in ("onnx", "tflite", "torchscript")})
+Processor = StrEnum("Processor", {n: n for n in ("cpu", "cuda")})
 
 ModelPath = Annotated[
     Path | None, typer.Option("--model_path", help="Model file [default: the published model].")
+]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", help="Dask scheduler whose workers do it, e.g. tcp://host:8786."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
 
@@ -100,6 +111,7 @@ def prepare(
         typer.Option("--condition", help="Degrade like this (repeatable), e.g. sbc-20, mp3-64."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the noise in noisy conditions.")] = 0,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Make pairs of lossless and lossy audio to train on.
@@ -115,6 +127,7 @@ def prepare(
         max_files=max_files,
         conditions=condition,
         seed=seed,
+        scheduler=scheduler,
         overwrite=overwrite,
     )
     typer.echo(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
@@ -172,9 +185,14 @@ def enhance(
     model_type: Annotated[
         ModelType | None, typer.Option("--model_type", help="Runtime [default: by its suffix].")
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="Write this in a folder, e.g. flac [default: as it was]."),
+    ] = None,
     limit: Annotated[
         bool, typer.Option("--limit", help="Turn down what would exceed full scale.")
     ] = False,
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Enhance a file, or every audio file of a folder.
@@ -182,21 +200,128 @@ def enhance(
     Names, sample rate, channels and length stay. In a folder, lossy files become FLAC, what cannot
     be read is skipped and reported, and an interrupted run goes on where it was.
     """
-    options = {"model": model_path, "model_type": model_type, "limit": limit}
+    options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
+    options["overwrite"] = overwrite
     if input_path.is_dir():
-        report = el.enhance_folder(input_path, output_path, **options, overwrite=overwrite)
+        report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]
         summary = (
             f"{output_path}: {len(report.done)} enhanced, {len(report.resumed)} done earlier, "
             f"{len(report.skipped)} skipped"
         )
+    elif scheduler:
+        raise InputError(f"{input_path}: a scheduler works on folders; leave --scheduler out")
     else:
-        file = el.enhance_file(input_path, output_path, **options, overwrite=overwrite)
+        file = el.enhance_file(input_path, output_path, **options, progress=True)
         notes, summary = file.notes, f"{file.path}: {file.seconds:.1f} s enhanced"
     for note in notes:
         typer.echo(note, err=True)
     typer.echo(summary)
+
+
+@app.command(
+    epilog=_examples(
+        "enhancelib live --list",
+        "enhancelib live --input_device pulse --output_device pulse",
+    )
+)
+def live(
+    show_devices: Annotated[
+        bool, typer.Option("--list", help="List the sound devices, and end.")
+    ] = False,
+    input_device: Annotated[
+        str | None,
+        typer.Option("--input_device", help="Number or part of a name [default: the system's]."),
+    ] = None,
+    output_device: Annotated[
+        str | None,
+        typer.Option("--output_device", help="Number or part of a name [default: the system's]."),
+    ] = None,
+    model_path: ModelPath = None,
+    model_type: Annotated[
+        ModelType | None, typer.Option("--model_type", help="Runtime [default: by its suffix].")
+    ] = None,
+    block_size: Annotated[int, typer.Option("--block_size", help="Samples per call.")] = 512,
+    queue_delay: Annotated[
+        int | None,
+        typer.Option(
+            "--queue_delay", help="Samples the model may lag [default: two blocks, at least 1024]."
+        ),
+    ] = None,
+    device_latency: Annotated[
+        float, typer.Option("--device_latency", help="To ask each device for, in ms.")
+    ] = 100.0,
+    wet: Annotated[float, typer.Option("--wet", help="Share of the enhanced sound, 0 to 1.")] = 1.0,
+    seconds: Annotated[
+        float | None, typer.Option("--seconds", help="End after so long [default: at Ctrl-C].")
+    ] = None,
+) -> None:
+    """Enhance what one sound device hears and play it on another.
+
+    Shows levels, delay and load. Enter switches to the untreated sound and back, at the same delay;
+    Ctrl-C ends.
+    """
+    if show_devices:
+        typer.echo(el.sound_devices())
+        return
+    options = {"block_size": block_size, "queue_delay_samples": queue_delay, "wet": wet}
+    options["device_latency_ms"] = device_latency
+    options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
+    _ask_for_real_time()
+    with el.LiveEnhancer(model_path, model_type, **options) as stream:
+        status = _watch(stream, math.inf if seconds is None else seconds)
+    if status.failure:
+        raise ModelError(f"the model failed, and the rest was passed through ({status.failure})")
+    typer.echo(
+        f"{status.seconds:.1f} s enhanced, delay {status.latency_ms:.0f} ms (of the devices "
+        f"{status.device_ms:.0f}), load {status.load:.1%}, {status.late_chunks} late, "
+        f"{status.dropouts} dropouts".replace("%", " %")
+    )
+    if status.late_chunks or status.dropouts:
+        typer.echo("a larger --device_latency or --queue_delay leaves more time", err=True)
+
+
+def _ask_for_real_time() -> None:
+    """Let the system run all threads of this process before others', where this user may."""
+    with contextlib.suppress(AttributeError, OSError):
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
+
+
+def _device(name: str | None) -> int | str | None:
+    return int(name) if name and name.isdigit() else name
+
+
+def _watch(stream, seconds: float):
+    """Draw the status ten times a second until the time is over or Ctrl-C; return the last one."""
+    enhancer, status = stream.enhancer, stream.status
+    shown, keys = sys.stderr.isatty(), [sys.stdin] if sys.stdin else []
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end:
+            status = stream.status
+            if shown:
+                typer.echo(f"\r{_status_line(status, enhancer.bypass)}", nl=False, err=True)
+            if select.select(keys, [], [], min(0.1, max(0.0, end - time.monotonic())))[0]:
+                typed = os.read(sys.stdin.fileno(), 1024)
+                enhancer.bypass ^= bool(typed.count(b"\n") % 2)
+                keys = keys if typed else []
+    except KeyboardInterrupt:
+        pass
+    if shown:
+        typer.echo(err=True)
+    return status
+
+
+def _status_line(status, bypass: bool) -> str:
+    """What fits into 80 columns."""
+    levels = [
+        f"{name} {'#' * round((max(-60.0, level) + 60) / 7.5):8} {max(-99.0, level):4.0f} dB"
+        for name, level in (("in", status.input_dbfs), ("out", status.output_dbfs))
+    ]
+    counts = f"{status.late_chunks} late {status.dropouts} lost"
+    sound = "model failed" if status.failure else "untreated" if bypass else "enhanced "
+    return f"{'  '.join(levels)}  {status.latency_ms:.0f} ms {status.load:4.0%} {counts} {sound}"
 
 
 @app.command(
@@ -251,6 +376,9 @@ def benchmark(
         typer.Option("--threads", help="Of the runtime (repeatable) [default: 1]."),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", help="Length of the clip.")] = 3.0,
+    device: Annotated[
+        Processor, typer.Option("--device", help="Where; cuda runs checkpoints only.")
+    ] = Processor.cpu,
     output_path: Annotated[
         Path | None, typer.Option("--output_path", help="CSV for the results [default: none].")
     ] = None,
@@ -266,13 +394,13 @@ def benchmark(
 
     if output_path and output_path.exists() and not overwrite:
         raise InputError(f"{output_path}: exists; pass --overwrite or choose another name")
-    paths = model_path or [default_model()]
-    table = el.benchmark_files(paths, seconds=seconds, threads=threads or [1])
-    for row in table[table["status"] != ""].itertuples():
-        typer.echo(f"skipped: {row.status}", err=True)
-    measured = table[table["status"] == ""]
+    paths = model_path or [default_model("pytorch" if device == "cuda" else None)]
+    table = el.benchmark_files(paths, seconds=seconds, threads=threads or [1], device=device)
+    measured, skipped = table[table["status"] == ""], table[table["status"] != ""]
+    for row in skipped.itertuples():
+        typer.echo(f"skipped: {row.file}, {row.kind}: {row.status}", err=True)
     if measured.empty:
-        raise ModelError(f"none of {len(table)} runs could be measured; name a file of ours")
+        raise ModelError(f"none of {len(table)} runs could be measured, see above")
     columns = ["file", "kind", "threads", "latency_ms", "rtf", "ratio", "peak_mb", "file_mb"]
     typer.echo(measured[columns].to_string(index=False, float_format="{:.3g}".format))
     if output_path:

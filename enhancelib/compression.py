@@ -6,6 +6,8 @@
 - Fewer bits already in training: :func:`quantization_aware_training`.
 - What it comes to: :func:`measure_files`, :func:`deviation_db`, :func:`macs_per_second`,
   :func:`compressed_bytes`; :func:`rounding` lets a network compute as if in 8 bits.
+- Which one to carry: :func:`losses`, :func:`careful`, :func:`on_front`, :func:`sweet_spot`.
+- Where the time goes: :func:`operator_times`, :func:`ceilings`.
 """
 
 from enhancelib.calibration import calibrate
@@ -15,6 +17,7 @@ from enhancelib.footprint import (
     macs_per_second,
     measure_files,
 )
+from enhancelib.pareto import careful, losses, on_front, sweet_spot
 from enhancelib.pruning import prune, prune_channels
 from enhancelib.quantisation import (
     quantize_dynamic,
@@ -24,14 +27,20 @@ from enhancelib.quantisation import (
     to_float16,
 )
 from enhancelib.retraining import fine_tune, quantization_aware_training, rounding
+from enhancelib.roofline import ceilings, operator_times
 
 __all__ = [
     "calibrate",
+    "careful",
+    "ceilings",
     "compressed_bytes",
     "deviation_db",
     "fine_tune",
+    "losses",
     "macs_per_second",
     "measure_files",
+    "on_front",
+    "operator_times",
     "prune",
     "prune_channels",
     "quantization_aware_training",
@@ -40,5 +49,6 @@ __all__ = [
     "quantize_static",
     "quantize_weights",
     "rounding",
+    "sweet_spot",
     "to_float16",
 ]

@@ -51,7 +51,7 @@ def evaluate(
     conditions: Sequence[str],
     systems: Mapping[str, System] | Sequence[PathLike] = (),
     *,
-    metrics: Sequence[str] | None = None,
+    metrics: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     sample_rate: int = 44100,
     excerpt_s: float | None = None,
     seed: int = 0,
@@ -70,12 +70,13 @@ def evaluate(
         conditions: Names of conditions.
         systems: Model files or functions, by name, or model files in a list. The untreated audio is
             always measured and needs no naming.
-        metrics: Keys of :data:`enhancelib.metrics.METRICS`; default: all but the expensive ones.
+        metrics: Keys of :data:`enhancelib.metrics.METRICS`, or such a list by the name of each
+            system, the untreated audio's too; default: all but the expensive ones.
         sample_rate: Of the comparison, in Hz; every model's own.
         excerpt_s: Measure so many seconds from the middle of each piece; None measures all of it.
         seed: Of the noise in conditions that have any.
-        cache_dir: Folder that keeps what was measured. Functions are always measured again, as
-            nothing tells when they change.
+        cache_dir: Folder that keeps what was measured. Functions from outside this package are
+            always measured again, as nothing tells when they change.
         n_jobs: Processes; None means one per core.
         scheduler: Address of a Dask scheduler that does the work instead.
         command: For the column of that name: what a reader runs to measure this again.
@@ -93,8 +94,8 @@ def evaluate(
     """
     import pandas
 
-    names = _metric_names(metrics)
     systems = {UNTREATED: None, **_named(systems, "systems")}
+    names = _metric_names(metrics, systems)
     _check_models(systems, sample_rate)
     for condition in conditions:
         codecs.parse_condition(condition)
@@ -141,7 +142,7 @@ class _Settings:
     sample_rate: int
     excerpt_s: float | None
     seed: int
-    metrics: tuple[str, ...]
+    metrics: dict[str, tuple[str, ...]]
     cache_dir: Path | None
 
 
@@ -159,17 +160,19 @@ def _measure(cell: _Cell) -> list[dict[str, object]]:
     """Rows of every system; audio is only made where a value is missing from the cache."""
     kept = {name: _recall(cell, system) for name, system in cell.systems.items()}
     wanted = cell.settings.metrics
-    if any(not set(wanted) <= set(values) for values in kept.values()):
+    if any(not set(wanted[name]) <= set(values) for name, values in kept.items()):
         reference, untreated = _pair(cell)
         for name, system in cell.systems.items():
-            if missing := [metric for metric in wanted if metric not in kept[name]]:
+            if missing := [metric for metric in wanted[name] if metric not in kept[name]]:
                 estimate = _enhance(name, system, untreated, reference, cell.settings.sample_rate)
                 values = _score(estimate, reference, untreated, missing, cell.settings.sample_rate)
                 facts = cell.provenance | _now(cell)
                 kept[name] |= {metric: [value, facts] for metric, value in values.items()}
                 _remember(cell, system, kept[name])
     return [
-        _row(cell, name, metric, *kept[name][metric]) for name in cell.systems for metric in wanted
+        _row(cell, name, metric, *kept[name][metric])
+        for name in cell.systems
+        for metric in wanted[name]
     ]
 
 
@@ -272,12 +275,13 @@ def _opened_once(path: str, *_stamp: int) -> Backend:
 def _cache_file(cell: _Cell, system: System | None) -> Path | None:
     """Where a cell's values lie: named after everything that decides them."""
     settings = cell.settings
-    if settings.cache_dir is None or callable(system):
+    what = _identity(system)
+    if settings.cache_dir is None or what is None:
         return None
     decides = [
         _file_digest(cell.path),
         codecs.resolve(cell.condition, sample_rate=max(settings.sample_rate, CODING_RATE_HZ)),
-        _file_digest(system) if system is not None else UNTREATED,
+        what,
         settings.sample_rate,
         settings.excerpt_s,
         settings.seed,
@@ -285,6 +289,17 @@ def _cache_file(cell: _Cell, system: System | None) -> Path | None:
     ]
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
     return settings.cache_dir / name[:2] / f"{name}.json"
+
+
+def _identity(system: System | None) -> str | None:
+    """What tells a system from all others; None for a function that may change unseen."""
+    if system is None:
+        return UNTREATED
+    if not callable(system):
+        return _file_digest(system)
+    module, name = getattr(system, "__module__", ""), getattr(system, "__qualname__", "")
+    ours = name and module.startswith("enhancelib.") and "<" not in name  # seen by _code_digest
+    return f"{module}.{name}" if ours else None
 
 
 def _recall(cell: _Cell, system: System | None) -> dict[str, list]:
@@ -334,12 +349,19 @@ def _code_digest() -> str:
 # --- arguments -------------------------------------------------------------------------------
 
 
-def _metric_names(names: Sequence[str] | None) -> tuple[str, ...]:
-    if names is None:
-        return tuple(name for name, metric in METRICS.items() if not metric.expensive)
-    if unknown := [name for name in names if name not in METRICS]:
+def _metric_names(
+    metrics: Sequence[str] | Mapping[str, Sequence[str]] | None, systems: Mapping[str, object]
+) -> dict[str, tuple[str, ...]]:
+    """Metrics of each system, all of them known."""
+    if metrics is None:
+        metrics = [name for name, metric in METRICS.items() if not metric.expensive]
+    if not isinstance(metrics, Mapping):
+        metrics = dict.fromkeys(systems, metrics)
+    if odd := set(systems) ^ set(metrics):
+        raise InputError(f"metrics: name those of every system, and of no other ({min(odd)!r})")
+    if unknown := [name for names in metrics.values() for name in names if name not in METRICS]:
         raise InputError(f"no metric named {unknown[0]!r}: choose from {', '.join(METRICS)}")
-    return tuple(names)
+    return {system: tuple(names) for system, names in metrics.items()}
 
 
 def _named(items: Mapping | Sequence, what: str) -> dict:

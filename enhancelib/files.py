@@ -89,11 +89,12 @@ def enhance_file(
             work.
         model: a model file that can stream, or an opened backend; ``None`` takes the default.
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
-        format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input.
+        format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input;
+            a file named with another one is refused.
         limit: whether to apply one gain, in a second pass, if the true peak exceeds 0 dBTP.
         overwrite: whether an existing file may be replaced.
         threads: of the model's runtime.
-        progress: whether to show a progress bar.
+        progress: whether to show a progress bar, where standard error is a terminal.
 
     Raises:
         InputError: the input cannot be read, or the output exists or cannot be written.
@@ -155,6 +156,8 @@ def target_of(
     suffix = f".{format.lower().lstrip('.')}" if format else own
     target = output / f"{source.stem}{suffix}" if output.is_dir() else output
     name, suffix = display_name(target), target.suffix.lower()
+    if format and suffix != f".{format.lower().lstrip('.')}":
+        raise InputError(f"{name}: is no .{format.lower().lstrip('.')} file; name one, or a folder")
     if suffix not in WRITABLE_SUFFIXES:
         raise InputError(f"{name}: cannot write this format; use {', '.join(WRITABLE_SUFFIXES)}")
     if suffix in _LOSSY_SUFFIXES:
@@ -254,7 +257,9 @@ def _write(
     meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
     file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
-    bar = tqdm(total=round(facts.seconds), unit="s", desc=source.name, disable=not progress)
+    bar = tqdm(
+        total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
+    )
     with bar, file as out:
         stream = enhance_blocks(blocks(source), backend, sample_rate=facts.sample_rate)
         for block in stream:

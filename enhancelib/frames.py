@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from enhancelib.audio import Wave, analysis_window
 from enhancelib.backends import Backend
+from enhancelib.waves import Wave, analysis_window
 
 _FRAMES_AT_ONCE = 64  # bounds the memory of a long chunk
 

@@ -65,6 +65,9 @@ METRICS: dict[str, Metric] = {
     "segmental_snr": Metric(waveform.segmental_snr, "dB", "higher", "Segmental SNR"),
     "si_sdr": Metric(waveform.si_sdr, "dB", "higher", "SI-SDR"),
     "in_band_si_sdr": Metric(spectral.in_band_si_sdr, "dB", "higher", "In-band SI-SDR"),
+    "stereo_image_change": Metric(
+        spectral.stereo_image_change, "dB", "lower", "Change of the stereo image"
+    ),
     "visqol": Metric(perceptual.visqol, "MOS", "higher", "ViSQOL", expensive=True),
     "zimtohrli": Metric(perceptual.zimtohrli, "MOS", "higher", "Zimtohrli", expensive=True),
 }

@@ -434,6 +434,36 @@ def points(
     return ax
 
 
+def roofline(
+    places: Mapping[str, tuple[float, float]],
+    *,
+    arithmetic: float,
+    memory: float,
+    ax: Axes | None = None,
+    title: str = "",
+) -> Axes:
+    """Draw what operators reach, under what their core could do (Williams et al. 2009).
+
+    Args:
+        places: Operator to (multiplications per byte moved, multiplications per second).
+        arithmetic: Most multiplications per second.
+        memory: Most bytes per second.
+        ax: Axes to draw on; a new figure where None.
+        title: Title of the axes.
+    """
+    ax = points(
+        {name: (intensity, rate / 1e9) for name, (intensity, rate) in places.items()},
+        x_label="Multiplications per byte moved",
+        y_label="10⁹ multiplications per second",
+        ax=ax,
+        title=title,
+    )
+    reach = np.geomspace(0.01, 1000, 200)
+    ax.plot(reach, np.minimum(arithmetic, memory * reach) / 1e9, color="#b3261e", ls="--", zorder=0)
+    ax.set(xscale="log", yscale="log")
+    return ax
+
+
 def _triple(value: float | Sequence[float]) -> tuple[float, float, float]:
     return tuple(value) if np.ndim(value) else (value, value, value)
 

@@ -32,6 +32,9 @@ _KINDS = {
     "Slice": "copy",
 }
 
+UNIFORM = 512
+"""Constants of so many equal elements are not stored."""
+
 
 def write_weights(source: Path, target: Path) -> None:
     """Convolutions' weights in 8 bits, everything computed in float."""
@@ -101,6 +104,7 @@ def _prepared(path: Path) -> onnx.ModelProto:
 def _save(content: onnx.ModelProto, source: Path, target: Path) -> None:
     """Write, checked, with the metadata of the source; without long names and notes on shapes."""
     del content.graph.value_info[:]
+    _generate_uniform_constants(content.graph)
     _shorten_names(content.graph)
     facts = onnx.load(source, load_external_data=False).metadata_props
     helper.set_model_props(content, {entry.key: entry.value for entry in facts})
@@ -118,6 +122,20 @@ def _shorten_names(graph: onnx.GraphProto) -> None:
         node.name = f"{index:x}"
         for names in (node.input, node.output):
             names[:] = [numbers.setdefault(name, f"{len(numbers):x}") for name in names]
+
+
+def _generate_uniform_constants(graph: onnx.GraphProto) -> None:
+    """Have large constants of one value, a clip's first states, made when the file is loaded."""
+    for tensor in list(graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if values.size < UNIFORM or (values != values.flat[0]).any():
+            continue
+        shape, value = f"{tensor.name}_shape", numpy_helper.from_array(values.flat[:1])
+        node = helper.make_node("ConstantOfShape", [shape], [tensor.name], value=value)
+        node.name = f"{tensor.name}_made"
+        graph.initializer.remove(tensor)
+        graph.initializer.append(numpy_helper.from_array(np.int64(values.shape), shape))
+        graph.node.insert(0, node)
 
 
 def _convolutions(content: onnx.ModelProto) -> list[onnx.NodeProto]:

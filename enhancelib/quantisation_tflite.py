@@ -83,6 +83,59 @@ def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> No
         for name, (low, high) in ranges.items()
     }
     _apply(recipe, source, target, statistics)
+    model = schema.ModelT.InitFromPackedBuf(target.read_bytes(), 0)
+    _keep_states_as_inside(model)
+    _write(model, target)
+
+
+def _keep_states_as_inside(model: schema.ModelT) -> None:
+    """Let a stream's states go in and out as the graph keeps them: 8 bits, channels last.
+
+    The tool wants floats outside, the converter channels first. So each state is quantised and
+    transposed when it comes in, and all that undone before it goes out, to come in again with the
+    next frame. Those pairs are taken away.
+    """
+    graph, signature = model.subgraphs[0], model.signatureDefs[0]
+    outputs = {entry.name: entry for entry in signature.outputs}
+    for entering in signature.inputs:
+        leaving = outputs.get(entering.name.replace(b"state_", b"state_out_"))
+        while leaving is not None and _shed(model, entering, leaving):
+            pass
+    graph.inputs = np.int32([entry.tensorIndex for entry in signature.inputs])
+    graph.outputs = np.int32([entry.tensorIndex for entry in signature.outputs])
+
+
+def _shed(model: schema.ModelT, entering: schema.TensorMapT, leaving: schema.TensorMapT) -> bool:
+    """Remove the operator behind an input and its inverse before an output, if that is what is."""
+    graph = model.subgraphs[0]
+    readers = [each for each in graph.operators if entering.tensorIndex in each.inputs]
+    writers = [each for each in graph.operators if leaving.tensorIndex in each.outputs]
+    shared = any(leaving.tensorIndex in each.inputs for each in graph.operators)
+    if len(readers) != 1 or len(writers) != 1 or shared:
+        return False
+    first, last = readers[0], writers[0]
+    kinds = [_kind(model, each) for each in (first, last)]
+    if kinds == ["TRANSPOSE", "TRANSPOSE"]:
+        there, back = (
+            np.frombuffer(bytes(model.buffers[graph.tensors[each.inputs[1]].buffer].data), np.int32)
+            for each in (first, last)
+        )
+        if not np.array_equal(there[back], np.arange(len(there))):
+            return False
+    elif kinds != ["QUANTIZE", "DEQUANTIZE"]:
+        return False
+    for entry, inside in ((entering, first.outputs[0]), (leaving, last.inputs[0])):
+        outer, inner = graph.tensors[entry.tensorIndex], graph.tensors[inside]
+        outer.name, inner.name = inner.name, outer.name
+        entry.tensorIndex = int(inside)
+    graph.operators.remove(first)
+    graph.operators.remove(last)
+    return True
+
+
+def _kind(model: schema.ModelT, operator: schema.OperatorT) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def _weights_recipe() -> RecipeManager:
@@ -100,6 +153,21 @@ def _apply(
     _shorten_names(target)
 
 
+class _SharingBuilder(flatbuffers.Builder):
+    """Writes vectors of the same content once: a zero per channel and tensor takes 110 kB."""
+
+    def __init__(self, size: int):
+        super().__init__(size)
+        self._places: dict[tuple[str, bytes], int] = {}
+
+    def CreateNumpyVector(self, values: np.ndarray) -> int:
+        """As in the base class; returns where the vector stands."""
+        content = values.dtype.str, values.tobytes()
+        if content not in self._places:
+            self._places[content] = super().CreateNumpyVector(values)
+        return self._places[content]
+
+
 def _shorten_names(path: Path) -> None:
     """Number the tensors inside the graph: their names tell PyTorch's call stack, 100 kB of it."""
     content = path.read_bytes()
@@ -113,9 +181,13 @@ def _shorten_names(path: Path) -> None:
     for index, tensor in enumerate(graph.tensors):
         if index not in outside:
             tensor.name = str(index)
-    builder = flatbuffers.Builder(path.stat().st_size)
-    builder.Finish(model.Pack(builder), b"TFL3")
     path.unlink()  # the tool had marked it executable
+    _write(model, path)
+
+
+def _write(model: schema.ModelT, path: Path) -> None:
+    builder = _SharingBuilder(1 << 20)
+    builder.Finish(model.Pack(builder), b"TFL3")
     path.write_bytes(builder.Output())
 
 
@@ -127,8 +199,7 @@ def _graph(path: Path) -> tuple[dict[str, bool], list[Node]]:
     filled = [model.buffers[tensor.buffer].data is not None for tensor in graph.tensors]
     operators = []
     for each in graph.operators:
-        code = model.operatorCodes[each.opcodeIndex]
-        kind = _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        kind = _kind(model, each)
         activation = getattr(each.builtinOptions, "fusedActivationFunction", None)
         operators.append(
             Node(

@@ -23,6 +23,8 @@ class TrainingConfig(BaseModel):
         base_channels, depth, dropout: see :class:`enhancelib.model.ModelConfig`.
         batch_size: segments per step.
         epochs: passes over the training pairs.
+        epoch_steps: steps after which an epoch ends before all pairs were seen; each epoch draws
+            anew. Validation and the state to resume from come at its end.
         learning_rate: peak of the schedule, for AdamW (Loshchilov & Hutter, arXiv:1711.05101).
         use_wandb: also log to Weights & Biases (``WANDB_MODE=offline`` keeps it local).
         warmup: share of the steps over which the rate rises; it then falls along a cosine.
@@ -43,6 +45,7 @@ class TrainingConfig(BaseModel):
     epochs: int = Field(100, ge=1)
     learning_rate: float = Field(1e-3, gt=0)
     use_wandb: bool = False
+    epoch_steps: int | None = Field(None, ge=1)
     warmup: float = Field(0.05, ge=0, le=1)
     weight_decay: float = Field(1e-2, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
@@ -108,21 +111,29 @@ class Restorer(lightning.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch after augmentation."""
-        crop = round(self.config.crop_seconds * self.model.config.sample_rate)
+        loss, _ = self.losses(batch)
+        self.training_losses.append(loss.item())
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def losses(self, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, tuple[Spectra, ...]]:
+        """Loss of a batch after augmentation; the enhanced waves and the originals."""
+        rate = self.model.config.sample_rate
         untreated, reference = augment(
-            batch[0], batch[1], self.config.augmentation, crop_samples=crop
+            *batch[:2],
+            self.config.augmentation,
+            crop_samples=round(self.config.crop_seconds * rate),
+            sample_rate=rate,
         )
         enhanced, logits = self.model.with_gate(untreated)
         waves = Spectra(enhanced), Spectra(reference), Spectra(untreated)
         loss = self.loss(*waves)
         if logits is not None and self.config.loss.gate:
-            space = room(waves[2], waves[1], sample_rate=self.model.config.sample_rate)
+            space = room(waves[2], waves[1], sample_rate=rate)
             spectra = self.model.analyse(untreated), self.model.analyse(reference)
             wanted = wanted_gate(*spectra, self.model.config.bands)
             loss = loss + self.config.loss.gate * gate_error(logits, wanted, space)
-        self.training_losses.append(loss.item())
-        self.log("loss", loss, prog_bar=True)
-        return loss
+        return loss, waves[:2]
 
     def on_validation_epoch_start(self) -> None:
         """Forget the sums of the last round."""

@@ -16,7 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
-from enhancelib.waveform import check_pair, ratio, scale_invariant_ratio_db
+from enhancelib.waveform import CLAMP_DB, check_pair, ratio, scale_invariant_ratio_db
 
 N_FFT = 2048
 HOP_LENGTH = 512
@@ -26,6 +26,8 @@ SURVIVED_DB = 60.0
 """Bins this far under the loudest one are left out of the phase and in-band measures."""
 SPLIT_HZ = 8000.0
 """Where the high band of :func:`log_spectral_distance_hf` begins."""
+IMAGE_RANGE_DB = 60.0
+"""Third octaves whose mid or side lies further under the loudest one have no image to change."""
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 """(transform, hop, window) in samples of :func:`multi_resolution_stft_distance`."""
 
@@ -218,6 +220,48 @@ def in_band_si_sdr(estimate: np.ndarray, reference: np.ndarray, *, untreated: np
         power >= power.max() * 10 ** (-SURVIVED_DB / 10)
     )
     return scale_invariant_ratio_db(got[survived], true[survived], clamp_db=SURVIVED_DB)
+
+
+def stereo_image_change(
+    estimate: np.ndarray, reference: np.ndarray, *, untreated: np.ndarray, sample_rate: int
+) -> float:
+    """Largest change, in dB, of the level of side against mid in any third octave. 0 is best.
+
+    Against the *untreated* signal, since a system is to leave the image as it came. Bands of IEC
+    61260 (base ten), 25 Hz to 20 kHz; energy in one transform of the whole wave. Only those count
+    in which mid and side of the untreated signal lie within 60 dB of its loudest band. 0 where
+    there are not two channels, or no image; 100 where the estimate lost its mid or side in one.
+
+    Args:
+        estimate: What a system made of ``untreated``, or ``untreated`` itself.
+        reference: The lossless original; only its shape is used.
+        untreated: The lossy signal before enhancement.
+        sample_rate: In Hz.
+    """
+    estimate, reference = check_pair(estimate, reference)
+    untreated, _ = check_pair(untreated, reference)
+    if reference.shape[0] != 2:
+        return 0.0
+    after, before = (_mid_side_bands(wave, sample_rate) for wave in (estimate, untreated))
+    floor = before.max() * 10 ** (-IMAGE_RANGE_DB / 10)
+    counted = before.min(axis=0) > floor
+    if not counted.any():
+        return 0.0
+    after, before = after[:, counted], before[:, counted]
+    if (after <= floor * 10 ** (-IMAGE_RANGE_DB / 10)).any():
+        return CLAMP_DB
+    change_db = 10 * np.log10(after[1] / after[0]) - 10 * np.log10(before[1] / before[0])
+    return float(np.abs(change_db).max())
+
+
+def _mid_side_bands(wave: np.ndarray, sample_rate: int) -> np.ndarray:
+    """Energy of mid and side in third octaves, (2, bands)."""
+    left, right = wave.astype(np.float64)
+    power = np.abs(scipy.fft.rfft(np.stack([left + right, left - right]))) ** 2
+    edges_hz = 1000 * 10 ** ((np.arange(-16, 15) - 0.5) / 10)
+    bins = np.searchsorted(scipy.fft.rfftfreq(wave.shape[1], 1 / sample_rate), edges_hz)
+    below = np.pad(np.cumsum(power, axis=1), ((0, 0), (1, 0)))
+    return np.diff(below[:, bins], axis=1)
 
 
 # --- features --------------------------------------------------------------------------------

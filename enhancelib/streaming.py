@@ -18,11 +18,11 @@ from typing import Self
 
 import numpy as np
 
-from enhancelib.audio import Wave, check_wave
 from enhancelib.backends import Backend, PathLike
 from enhancelib.errors import InputError, ModelError
 from enhancelib.frames import FrameEngine
 from enhancelib.modelfiles import as_backend, open_stream
+from enhancelib.waves import Wave, check_wave
 from enhancelib.worker import FADE_SAMPLES, Direct, Timeline, Worker
 
 _FINISH_TIMEOUT_S = 10.0

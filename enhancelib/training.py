@@ -247,6 +247,7 @@ def _trainer(
         strategy="ddp" if processes > 1 else "auto",
         use_distributed_sampler=False,
         max_epochs=config.epochs,
+        limit_train_batches=config.epoch_steps,
         gradient_clip_val=config.gradient_clip,
         logger=list(logger),
         log_every_n_steps=1,

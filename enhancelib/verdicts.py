@@ -22,7 +22,13 @@ UNTREATED = "untreated"
 """The system that does nothing: every table holds it."""
 TRANSPARENT = ("lossless", "sbc-53", "aac-256", "mp3-320", "aptx")
 """Conditions that leave nothing to repair: there, a system can only do harm."""
-HARM = {"visqol": 0.02, "zimtohrli": 0.02, "lsd": 0.02, "in_band_si_sdr": 0.1}
+HARM = {
+    "visqol": 0.02,
+    "zimtohrli": 0.02,
+    "lsd": 0.02,
+    "in_band_si_sdr": 0.1,
+    "stereo_image_change": 0.5,
+}
 """Loss, in the metric's unit, from which the worst piece counts as harmed on transparent input."""
 GOOD = ("visqol", "zimtohrli", "lsd", "si_sdr")
 """Metrics by which a system shows that it helps."""
@@ -251,3 +257,90 @@ def _why(claim: Claim, condition: str, base: float, figure: float, limit: float)
     if claim.kind != "value" and not np.isnan(limit) and not claim.is_met(limit):
         return "out of reach: gains taken from the original itself stay below, the phase is lost"
     return "not reached"
+
+
+@dataclass(frozen=True)
+class CostClaim:
+    """A figure the seed promised of size, speed, memory or power; at most ``bound`` keeps it."""
+
+    text: str
+    system: str
+    """File that is measured; ``{}`` stands for the preset."""
+    condition: str
+    """Beginning of the condition it was measured under."""
+    metric: str
+    bound: float
+    unmeasured: str = "no such file was measured"
+    """Why there may be no figure."""
+
+
+SEED_COSTS = (
+    CostClaim("Model under 10 MB, float32 (about 8)", "{}.safetensors", "", "file_mb", 10),
+    CostClaim("ONNX about 6 MB", "{}.onnx", "", "file_mb", 6),
+    CostClaim("Quantised to 8 bits about 2 MB", "{}.int8.onnx", "", "file_mb", 2),
+    CostClaim(
+        "Half pruned about 4 MB",
+        "{}.channels-magnitude-0.5.safetensors",
+        "",
+        "size",
+        4,
+        "chapter 04 has not been run",
+    ),
+    CostClaim("10 ms for 3 s on a CPU, one thread", "{}.onnx", "clip, 1 thread", "latency_ms", 10),
+    CostClaim(
+        "2 ms for 3 s on a GPU", "{}.safetensors", "cuda", "latency_ms", 2, "there was no GPU"
+    ),
+    CostClaim(
+        "20 ms for 3 s on a phone", "{}.onnx", "phone", "latency_ms", 20, "there was no phone"
+    ),
+    CostClaim(
+        "Real-time factor 0.1 to 0.3, live", "{}.stream.onnx", "stream, 1 thread", "rtf", 0.3
+    ),
+    CostClaim("Under 100 MB of memory, live", "{}.stream.onnx", "stream, 1 thread", "peak_mb", 100),
+    CostClaim(
+        "Low power (no figure was promised)",
+        "{}.stream.onnx",
+        "stream, 1 thread",
+        "energy_j_per_s",
+        float("nan"),
+        "no energy counter could be read",
+    ),
+)
+"""The seed's "Model Sizes", "Inference Speed" and "Real-time Performance"."""
+
+
+def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
+    """The seed's claims of size, speed, memory and power against what was measured.
+
+    Args:
+        costs: Rows as :func:`enhancelib.benchmark.benchmark_results` gives them; those of chapters
+            04 and 05 may be among them.
+        preset: Whose files.
+
+    Returns:
+        A row per claim: ``claim``, ``system`` (the file), ``promised`` and ``figure`` in ``unit``,
+        ``load`` of the machine, ``met`` (missing where nothing was measured or no figure promised)
+        and ``why`` there is no verdict.
+    """
+    import pandas
+
+    rows = []
+    for claim in SEED_COSTS:
+        file = claim.system.format(preset)
+        found = costs[
+            (costs["system"] == file)
+            & (costs["metric"] == claim.metric)
+            & costs["condition"].fillna("").str.startswith(claim.condition)
+        ]
+        row = {"claim": claim.text, "system": file, "promised": claim.bound}
+        if found.empty:
+            row |= {"figure": float("nan"), "unit": "", "load": float("nan"), "met": pandas.NA}
+            row["why"] = claim.unmeasured
+        else:
+            figure, unit, load = found.iloc[-1][["value", "unit", "load"]]
+            known = not np.isnan(claim.bound)
+            row |= {"figure": figure, "unit": unit, "load": load}
+            row["why"] = "" if known else "no figure was promised"
+            row["met"] = bool(figure <= claim.bound) if known else pandas.NA
+        rows.append(row)
+    return pandas.DataFrame(rows)

@@ -15,8 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from enhancelib.audio import Wave
 from enhancelib.frames import FrameEngine
+from enhancelib.waves import Wave
 
 FADE_SAMPLES = 128
 """Length of the cross-fade between input and enhancement; results are awaited so far ahead."""

@@ -16,9 +16,23 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(items):
-    """Cheap tests first; the book needs the chapters that test_notebooks runs."""
-    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
+    """Cheap tests first; the book needs the chapters that test_notebooks runs.
+
+    Where several processes share the work, a file stays with one of them, the end-to-end tests do
+    so together, and those begin first, since they take longest.
+    """
+    shared = "PYTEST_XDIST_WORKER" in os.environ
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        slow = item.path.name in LAST
+        return slow != shared, LAST.index(item.path.name) if slow else 0
+
+    items.sort(key=place)
+    for item in items:
+        group = "end-to-end" if item.path.name in LAST else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

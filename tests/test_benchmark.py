@@ -14,6 +14,7 @@ from enhancelib.benchmark import UNITS, benchmark_file, benchmark_files, benchma
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.provenance import RESULT_COLUMNS, write_results
 
+ENERGY = "energy_j_per_s"
 QUICK = {"seconds": 0.5, "repeats": 3}
 
 
@@ -90,7 +91,7 @@ def test_latency_follows_the_clock():
     code = """
 import json, time
 from enhancelib import benchmark
-print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
+print(json.dumps(benchmark.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measures = json.loads(done.stdout.splitlines()[-1])
@@ -99,17 +100,29 @@ print(json.dumps(benchmark._time(lambda: time.sleep(0.02), audio_s=2.0, repeats=
     assert measures["cpu_ms"] < 0.25 * measures["latency_ms"]
 
 
-def test_energy_comes_from_the_counter(tmp_path, monkeypatch):
-    counter = tmp_path / "energy_uj"
-    monkeypatch.setattr(benchmark, "RAPL", counter)
-    assert math.isnan(benchmark._energy_j())
-    counter.write_text("1000000\n")
+def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
+    """Of two packages, one of which starts over; not of a package's parts, which it contains."""
+    monkeypatch.setattr(benchmark, "RAPL", tmp_path)
+    assert math.isnan(benchmark.timed(lambda: None, audio_s=1, repeats=2, between=1)[ENERGY])
+    counters = []
+    for name, kind, value in [
+        ("intel-rapl:0", "package-0", 1_000_000),
+        ("intel-rapl:1", "package-1", 9_900_000),
+        ("intel-rapl:0:0", "core", 0),
+    ]:
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "name").write_text(f"{kind}\n")
+        (folder / "max_energy_range_uj").write_text("10000000\n")
+        (folder / "energy_uj").write_text(f"{value}\n")
+        counters.append(folder / "energy_uj")
 
     def call():
-        counter.write_text(str(int(counter.read_text()) + 500_000))
+        for counter in counters:
+            counter.write_text(str((int(counter.read_text()) + 500_000) % 10_000_000))
 
-    measures = benchmark._time(call, audio_s=2.0, repeats=4, between=1)
-    assert measures["energy_j_per_s"] == pytest.approx(0.25)
+    measures = benchmark.timed(call, audio_s=2.0, repeats=4, between=1)
+    assert measures[ENERGY] == pytest.approx(2 * 0.25)
 
 
 def test_cuda_row_says_that_it_was_not_measured(small_exports):

@@ -53,6 +53,21 @@ def test_equal_rates_reads_the_untreated_curve():
     assert list(table["kbps"]) == sorted(KBPS.values())
 
 
+def test_equal_rates_have_intervals_over_pieces():
+    even = equal_rates(results(lambda _: 1.0), KBPS).set_index("condition").loc["sbc-20"]
+    assert even["equals_kbps_low"] == pytest.approx(256)
+    assert even["equals_kbps_high"] == pytest.approx(256)
+    assert even["untreated_low"] < even["untreated"] < even["untreated_high"]
+    uneven = equal_rates(results(lambda index: 0.5 + (index % 2)), KBPS).set_index("condition")
+    row = uneven.loc["sbc-20"]
+    assert row["equals_kbps_low"] < row["equals_kbps"] < row["equals_kbps_high"]
+    assert row["equals_kbps"] == pytest.approx(256)
+    assert row["equals_kbps_low"] > 128 * 2**0.5 - 1
+    # Where some of the draws beat every untreated rate, the interval is open above.
+    assert np.isnan(uneven.loc["sbc-53", "equals_kbps_high"])
+    assert uneven.loc["sbc-53", "equals_kbps_low"] > 512
+
+
 def test_swapping_systems_turns_the_sign():
     swapped = results(lambda _: 1.0)
     names = {"untreated": "ours", "ours": "untreated"}

@@ -19,6 +19,8 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from playwright.sync_api import sync_playwright
 
+import enhancelib as el
+
 SITE = "data/runs/smoke/_build"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
@@ -232,6 +234,44 @@ def test_every_player_plays_and_switches(html, open_page):
         for index in range(players.count()):
             plays_and_switches(page, players.nth(index))
         page.context.close()
+
+
+def saved(test, path: Path) -> Path:
+    """The CSV file that a blind test offers once it is done."""
+    with test.page.expect_download() as download:
+        test.locator("a.el-download").click()
+    download.value.save_as(path)
+    return path
+
+
+def test_blind_tests_of_the_page_end_in_files_that_can_be_evaluated(open_page, tmp_path):
+    page = open_page("notebooks/03_listening_test.html")
+
+    def play(test):
+        test.locator("[data-action=play]").click()
+        page.wait_for_function("t => t.dataset.state === 'playing'", arg=test.element_handle())
+
+    abx = page.locator(".el-abx").first
+    abx.locator("[data-action=loop]").click()
+    while not abx.locator("a.el-download").count():
+        play(abx)
+        abx.press("3")
+        abx.press("a")
+    answers = saved(abx, tmp_path / "abx.csv")
+    result = el.abx_result(answers)
+    assert f"{result.hits} of {result.trials} right" in abx.inner_text()
+
+    mushra = page.locator(".el-mushra").first
+    mushra.locator("[data-action=loop]").click()
+    play(mushra)
+    sliders = mushra.locator("input[type=range]")
+    for version in range(sliders.count()):
+        mushra.press(str(version + 1))
+        sliders.nth(version).fill("95")
+        sliders.nth(version).press("ArrowRight")
+    mushra.locator("[data-action=finish]").click()
+    rated = el.mushra_result([saved(mushra, tmp_path / "mushra.csv")])
+    assert set(rated.scores) == {"reference", "low anchor", "lossy", "enhanced"}
 
 
 def plays_and_switches(page, player):

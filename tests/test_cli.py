@@ -1,6 +1,7 @@
 """The command line as a user meets it: spellings, help, results, and every kind of bad input."""
 
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -86,7 +87,7 @@ def test_the_seeds_flags_are_there():
         assert flags <= {option for name, option in OPTIONS if name == command} | {
             option for parameter in COMMANDS[command].params for option in parameter.opts
         }
-    assert set(COMMANDS) == {"prepare", "train", "enhance", "export", "benchmark"}
+    assert set(COMMANDS) == {"prepare", "train", "enhance", "live", "export", "benchmark"}
 
 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
@@ -245,6 +246,34 @@ def test_enhance_folder_keeps_names_skips_counts_and_resumes(model, tmp_path):
     assert snapshot(tmp_path / "out") == made
     assert "overwrite" in refused(*arguments, "--model_path", model, "--limit")
     assert snapshot(tmp_path / "out") == made
+
+
+def test_enhance_writes_the_format_asked_for_in_a_folder(song, model, tmp_path):
+    arguments = ("enhance", "--input_path", song, "--output_path", tmp_path, "--model_path", model)
+    assert run(*arguments, "--format", "flac").exit_code == 0
+    assert soundfile.info(tmp_path / "song.flac").subtype == "PCM_24"
+    assert "ogg7" in refused(*arguments, "--format", "ogg7")
+
+
+def test_enhance_shows_progress_on_a_terminal(song, model, tmp_path):
+    here, there = pty.openpty()
+    command = ["enhance", "--input_path", song, "--output_path", tmp_path / "a.wav"]
+    subprocess.run(
+        [sys.executable, "-m", "enhancelib", *command, "--model_path", model],
+        stderr=there,
+        check=True,
+    )
+    os.close(there)
+    assert b"song.wav" in os.read(here, 4096)
+    os.close(here)
+
+
+def test_a_scheduler_needs_a_folder_and_an_answer(song, model, tmp_path):
+    arguments = ("enhance", "--output_path", tmp_path / "out", "--model_path", model)
+    arguments += ("--scheduler", "tcp://127.0.0.1:9")
+    assert "works on folders" in refused(*arguments, "--input_path", song)
+    assert "no Dask scheduler answers" in refused(*arguments, "--input_path", song.parent)
+    assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.wav"))
 
 
 # ---------------------------------------------------------------- bad input to enhance
@@ -540,3 +569,20 @@ def test_benchmark_measures_skips_and_writes_results(small_exports, tmp_path):
     assert float(shown["file_mb"]) == pytest.approx(good.stat().st_size / 1e6, rel=0.01)
     assert "overwrite" in refused("benchmark", "--model_path", good, *arguments)
     assert "no model files" in refused("benchmark", "--model_path", tmp_path / "gone")
+
+
+def test_benchmark_on_a_gpu_says_when_it_was_not_measured(small_exports, tmp_path):
+    import torch
+
+    checkpoint, csv = small_exports[0] / "small.safetensors", tmp_path / "gpu.csv"
+    arguments = ("benchmark", "--device", "cuda", "--model_path", checkpoint, "--output_path", csv)
+    if torch.cuda.is_available():
+        assert run(*arguments).exit_code == 0
+        table = pandas.read_csv(csv)
+        assert set(table["condition"]) == {"clip, cuda"}
+        assert set(table["device"]) == {torch.cuda.get_device_name()}
+    else:
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert "small.safetensors, clip: not measured: no CUDA device here" in result.stderr
+        assert not csv.exists()

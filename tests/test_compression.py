@@ -199,6 +199,23 @@ def test_metadata_of_tflite_is_there_once(quantised):
         assert tflite_metadata(result.path.read_bytes())["preset"] == "small"
 
 
+def test_a_quantised_stream_keeps_its_states_in_8_bits(quantised, exported, model, music):
+    """A quarter of the memory; silence still comes out as silence of the first frame on."""
+    stream = open_model(quantised[".tflite", "int8"][1].path)
+    whole = open_model(stream_path(exported / "small.tflite"))
+    states = stream.initial_state(2)
+    before = whole.initial_state(2)
+    assert [state.size for state in states] == [state.size for state in before]
+    channels_first = [state.shape for state in before]  # the least work is to keep them last
+    assert [(n, c, b, f) for n, b, f, c in (state.shape for state in states)] == channels_first
+    assert {state.dtype for state in states} == {np.dtype(np.int8)}
+    assert len({int(state.flat[0]) for state in states}) > 1  # zero is another step in each
+    first = enhance_wave(music[0][:, :128], stream, sample_rate=RATE)
+    assert error_db(first, run(model, music[0][:, :128])) < -25
+    spectrum = np.zeros((2, model.config.bins, 2), np.float32)
+    assert not stream.step(spectrum, states)[0].any()
+
+
 def test_narrow_ranges_clip(exported, quantised, model, music):
     """Ranges are used as given: those of near-silence ruin loud music."""
     quiet = compression.calibrate(model, [1e-6 * music[0]])

@@ -117,6 +117,17 @@ def test_onnx_names_opset_checker_and_no_source_paths(small_exports):
     assert outputs == ["spectrum_out", *(f"state_out_{i}" for i in range(4))]
 
 
+def test_an_unknown_opset_is_refused(small_exports, tmp_path):
+    import onnx
+
+    content = onnx.load(small_exports[0] / "small.stream.onnx")
+    content.opset_import[0].version = 999
+    onnx.save(content, tmp_path / "future.stream.onnx")
+    with pytest.raises(ModelError, match=r"future\.stream\.onnx: .*opset") as caught:
+        open_model(tmp_path / "future.stream.onnx")
+    assert "\n" not in str(caught.value)
+
+
 def test_tflite_names_by_signature(small_exports):
     from ai_edge_litert.interpreter import Interpreter
 

@@ -8,6 +8,7 @@ import textwrap
 import numpy as np
 import pytest
 import soundfile
+from dask_cluster import dask_cluster
 from mutagen import File as open_tags
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TIT2, TPE1, TXXX
@@ -134,6 +135,8 @@ def test_lossy_input_becomes_flac_unless_asked_otherwise(model, tmp_path):
     assert len(result.notes) == 1
     assert "MPEG_LAYER_III" in result.notes[0]
     assert enhance_file(source, out, model=model, format="wav").notes == ()
+    with pytest.raises(InputError, match=r"x\.mp3: is no \.wav file"):
+        enhance_file(source, tmp_path / "x.mp3", model=model, format="wav")
     asked = enhance_file(source, tmp_path / "again.mp3", model=model)
     assert soundfile.info(asked.path).format == "MP3"
     assert "undoes" in asked.notes[0]
@@ -263,6 +266,35 @@ def test_folder_skips_counts_and_resumes(model_path, tmp_path):
     with pytest.raises(ConfigError, match="outside"):
         enhance_folder(source, source / "out", **run)
     assert set(json.loads((goal / MANIFEST).read_text())) == {"model_sha256", "format", "limit"}
+
+
+def test_a_dask_cluster_makes_the_same_files(model_path, tmp_path):
+    source = tmp_path / "in"
+    for name in ("a.wav", "deep/b.flac"):
+        save(source / name, music(3000), sample_rate=RATE)
+    here = enhance_folder(source, tmp_path / "here", model=model_path, n_jobs=1)
+    with dask_cluster(tmp_path, workers=1) as (address, _):
+        there = enhance_folder(source, tmp_path / "there", model=model_path, scheduler=address)
+    assert len(here.done) == len(there.done) == 2
+    for one, other in zip(here.done, there.done, strict=True):
+        np.testing.assert_array_equal(load(one.path)[0], load(other.path)[0])
+
+
+def test_an_album_stays_gapless(model, tmp_path):
+    """Two tracks cut from one piece: enhanced and joined, they are the piece enhanced."""
+    wave, cut = music(60_000), 31_234
+    tracks = [wave[:, :cut], wave[:, cut:]]
+    joined = []
+    for number, track in enumerate(tracks):
+        source = save(tmp_path / f"{number}.flac", track, sample_rate=RATE)
+        enhanced, _ = load(enhance_file(source, tmp_path / f"out{number}.flac", model=model).path)
+        assert enhanced.shape == track.shape
+        joined.append(enhanced)
+    whole = np.concatenate(list(enhance_blocks([wave], model, sample_rate=RATE)), axis=1)
+    error = np.concatenate(joined, axis=1) - whole
+    settled = cut + 60 * 64  # frames that the network remembers
+    assert np.abs(error[:, :cut]).max() < 1e-4  # 16 bits
+    assert np.abs(error[:, settled:]).max() < 1e-4
 
 
 def test_folder_without_our_manifest_is_not_overwritten(model_path, tmp_path):

@@ -50,7 +50,7 @@ def test_import_enhancelib_loads_nothing_heavy():
     assert not loaded_by("import enhancelib") & (HEAVY | {"numpy", "scipy", "soundfile", "av"})
 
 
-@pytest.mark.parametrize("module", ["errors", "audio", "streaming"])
+@pytest.mark.parametrize("module", ["errors", "audio", "streaming", "live"])
 def test_real_time_path_needs_no_training_stack(module):
     assert not loaded_by(f"import enhancelib.{module}") & (HEAVY - {"onnxruntime"})
 

@@ -17,6 +17,7 @@ import urllib.request
 import nbformat
 import numpy as np
 import pytest
+from playwright.sync_api import TimeoutError as BrowserTimeoutError
 from playwright.sync_api import sync_playwright
 
 import enhancelib as el
@@ -518,6 +519,8 @@ LAB_CELLS = (
     "el.Player({'a': wave, 'b': wave / 2}, sample_rate=44100)",
     "abx = el.ABX(wave, -wave, sample_rate=44100, trials=2); abx",
     "print('right:', el.abx_result([row['correct'] for row in abx.answers]))",
+    "mushra = el.MUSHRA({'half': wave / 2}, wave, sample_rate=44100); mushra",
+    "print('rated:', el.mushra_result(mushra.answers))",
 )
 
 
@@ -561,14 +564,26 @@ def wait_until_served(url: str, server: subprocess.Popen) -> None:
     pytest.fail("JupyterLab did not start within a minute")
 
 
+def run_first_cell(page) -> None:
+    """Run it again until JupyterLab takes note: what comes before the kernel is ready is lost."""
+    for _ in range(10):
+        page.locator(".jp-Cell").first.click()
+        page.keyboard.press("Shift+Enter")
+        with contextlib.suppress(BrowserTimeoutError):
+            page.wait_for_function(
+                "/[*0-9]/.test(document.querySelector('.jp-InputPrompt').textContent)",
+                timeout=5_000,
+            )
+            return
+    pytest.fail("JupyterLab runs no cell")
+
+
 def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium):
     page = chromium.new_page(viewport={"width": 1200, "height": 1500})
     page.set_default_timeout(60_000)
     page.goto(f"{lab}/lab/tree/players.ipynb?token={LAB_TOKEN}")
-    # What is run before the kernel has answered is lost.
     page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
-    page.locator(".jp-Cell").first.click()
-    page.keyboard.press("Shift+Enter")
+    run_first_cell(page)
     player = page.locator(".el-player[data-state]")
     player.locator("[data-action=play]").click()
     page.wait_for_selector(".el-player[data-state=playing]")
@@ -590,4 +605,19 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
     printed = page.locator(".jp-OutputArea-output:has-text('right: ABXResult')").inner_text()
     hits = abx.locator(".el-result").inner_text().split(" of ")[0]
     assert f"hits={hits}, trials=2" in printed
+    page.locator(".jp-Cell").nth(3).click()
+    page.keyboard.press("Shift+Enter")
+    mushra = page.locator(".el-mushra[data-state]")
+    mushra.locator("[data-action=play]").click()
+    page.wait_for_selector(".el-mushra[data-state=playing]")
+    for version in range(3):
+        page.keyboard.press(str(version + 1))
+        slider = mushra.locator("input[type=range]").nth(version)
+        slider.fill("95")
+        slider.press("ArrowRight")
+    mushra.locator("[data-action=finish]").click()
+    page.locator(".jp-Cell").nth(4).click()
+    page.keyboard.press("Shift+Enter")
+    printed = page.locator(".jp-OutputArea-output:has-text('rated: MUSHRAResult')").inner_text()
+    assert "'half': (96.0, 0.0, 100.0)" in printed
     page.close()

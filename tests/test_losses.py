@@ -8,19 +8,22 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
+import visqol.nsim
 
-from enhancelib import audio, codecs
+from enhancelib import audio, codecs, losses
 from enhancelib.losses import (
     HARM,
     ROOM_DB,
     CombinedLoss,
     LossWeights,
     Spectra,
+    dissimilarity,
     envelope,
     gate_error,
     l1,
     log_magnitude,
     mse,
+    nsim,
     relative_error,
     room,
     wanted_gate,
@@ -95,6 +98,28 @@ def test_envelope_looks_at_energy_not_at_bins():
     bins = log_magnitude(one, other).item()
     assert envelope(one, other, sample_rate=RATE).item() < 0.6 * bins
     assert envelope(0.5 * one, other, sample_rate=RATE).item() > 0.55  # two decades of 0.5: 0.6
+
+
+def test_similarity_is_visqols(monkeypatch):
+    """The index of a patch, with the constants as published and the edges repeated."""
+    monkeypatch.setattr(losses, "SHAPE_FLOOR", visqol.nsim.C3)
+    generator = np.random.default_rng(0)
+    expected = generator.uniform(0, 45, (32, 30))
+    estimated = np.maximum(0, expected + generator.normal(0, 3, expected.shape))
+    theirs = visqol.nsim.measure_patch_similarity(expected, estimated)
+    padded = [
+        torch.from_numpy(np.pad(image, 1, "edge"))[None, None] for image in (estimated, expected)
+    ]
+    ours = nsim(*padded)
+    assert ours.mean().item() == pytest.approx(theirs.similarity, abs=1e-4)
+    np.testing.assert_allclose(ours.mean(dim=3)[0, 0], theirs.freq_band_means, atol=1e-4)
+
+
+def test_dissimilarity_of_equal_of_louder_and_of_other_sounds():
+    wave, other = noise(5), noise(6)
+    assert dissimilarity(wave, wave, sample_rate=RATE).item() == pytest.approx(0, abs=1e-3)
+    louder = dissimilarity(2 * wave, wave, sample_rate=RATE).item()  # the same shape, higher
+    assert 0.05 < louder < dissimilarity(other, wave, sample_rate=RATE).item() < 2
 
 
 def test_envelope_bands_are_librosas():
@@ -202,18 +227,23 @@ def test_swap_shows_where_it_should():
 
 
 def test_combined_is_the_weighted_sum():
-    weights = LossWeights(mse=2, l1=0, spectral=0.5, envelope=0.125, relative=0.25)
+    weights = LossWeights(
+        mse=2, l1=0, spectral=0.5, envelope=0.125, dissimilarity=0.0625, relative=0.25
+    )
     estimate, reference, untreated = noise(13), noise(14), noise(15)
     loss = CombinedLoss(weights)
     expected = (
         2 * mse(estimate, reference)
         + 0.5 * log_magnitude(estimate, reference)
         + 0.125 * envelope(estimate, reference, sample_rate=RATE)
+        + 0.0625 * dissimilarity(estimate, reference, sample_rate=RATE)
         + 0.25 * relative_error(estimate, reference, untreated)
     )
     assert loss(estimate, reference, untreated).item() == pytest.approx(expected.item(), rel=1e-6)
     given = estimate, Spectra(reference), untreated  # either kind of argument
-    assert set(loss.terms(*given)) == {"mse", "spectral", "envelope", "relative"}
+    assert set(loss.terms(*given)) == {
+        *("mse", "spectral", "envelope", "dissimilarity", "relative")
+    }
 
 
 def test_gradient_is_finite_at_silence_and_identity():

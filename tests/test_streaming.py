@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas
 import pytest
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -458,6 +460,43 @@ def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
         if best < 1:
             break
     assert best < 1
+
+
+def soak(folder: Path, *arguments: str) -> pandas.Series:
+    """What `make soak` measures, by system and metric; shorter."""
+    command = [sys.executable, "tools/soak_stream.py", *arguments]
+    subprocess.run([*command, "--output", folder / "soak.csv"], cwd=ROOT, check=True)
+    return pandas.read_csv(folder / "soak.csv").set_index(["system", "piece", "metric"])["value"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
+def test_a_minute_of_music_leaves_memory_flat_and_time_to_spare(tmp_path):
+    """Time is the processor's: on a machine that does other things, the clock's means little."""
+    measured = soak(tmp_path, "--only", "hour", "--seconds", "60").xs("60 s", level="piece")
+    assert len(measured.index.unique("system")) == 2
+    for metric, most in [("growth_mb", 2), ("peak_mb", 100), ("cpu_p99_share", 0.2)]:
+        values = measured.xs(metric, level="metric")
+        assert (values < most).all(), values
+
+
+def test_the_published_files_in_random_chunks_and_on_files(tmp_path):
+    measured = soak(tmp_path, "--only", "random", "file", "--seconds", "6")
+    differences = measured.xs("largest_difference", level="metric")
+    assert len(differences) == 4
+    assert (differences < 1e-4).all(), differences
+    short, long = measured.xs("peak_mb", level="metric").sort_index()
+    assert abs(long - short) < 40
+
+
+def test_latency_of_the_published_network_is_under_25_ms():
+    enhancer = RealTimeAudioEnhancer(default_model("onnx"))
+    facts = open_stream(default_model("onnx")).metadata
+    assert (facts.frame_length, facts.hop_length, enhancer.sample_rate) == (1024, 512, 44100)
+    impulse = np.zeros(4096, np.float32)
+    impulse[1000] = 1
+    out = np.concatenate([enhancer.process_audio_chunk(impulse), enhancer.flush()])
+    assert int(np.argmax(np.abs(out))) - 1000 == enhancer.latency_samples == 1023
+    assert enhancer.latency_samples / enhancer.sample_rate < 0.025
 
 
 @pytest.fixture(scope="module")

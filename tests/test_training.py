@@ -15,7 +15,13 @@ from scipy.signal import butter, sosfilt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from enhancelib import train
-from enhancelib.augmentation import Augmentation, augment, change_speed
+from enhancelib.augmentation import (
+    Augmentation,
+    augment,
+    change_speed,
+    equalise,
+    random_response,
+)
 from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.model import AudioUNet, read_checkpoint
@@ -55,6 +61,14 @@ def test_it_learns(trained, manifest):
     table = held_out_loss(trained.checkpoint, manifest)
     assert set(table["condition"]) == {"down-16000hz", "mp3-64"}
     assert table["loss"].mean() < 0.95 * table["untreated"].mean()
+
+
+def test_an_epoch_may_be_cut_short(manifest, tmp_path):
+    config = TINY.model_copy(update={"epochs": 2, "epoch_steps": 2})
+    result = train_model(manifest, tmp_path / "run", config, progress=False)
+    log = pandas.read_csv(result.log)
+    assert list(log[log.split == "train"]["step"]) == [2, 4]
+    assert log["learning_rate"].iloc[-1] == pytest.approx(0, abs=1e-9)  # the schedule knows
 
 
 def test_what_a_run_leaves_behind(trained):
@@ -307,18 +321,44 @@ def test_a_pair_stays_a_pair_under_augmentation():
     """The lossy side is a fixed filter of the lossless: after augmentation it still is."""
     torch.manual_seed(0)
     reference = 0.1 * torch.randn(4, 1, 44_100)
-    settings = Augmentation(noise_probability=0.0, stretch=0.1)
-    untreated, original = augment(0.5 * reference, reference, settings, crop_samples=20_000)
+    settings = Augmentation(noise_probability=0.0, stretch=0.1, equalise_probability=0.5)
+    untreated, original = augment(
+        0.5 * reference, reference, settings, crop_samples=20_000, sample_rate=44_100
+    )
     torch.testing.assert_close(untreated, 0.5 * original, atol=1e-6, rtol=1e-4)
     assert 20_000 / 1.1 - 1 <= original.shape[-1] <= 20_000 / 0.9 + 1
     levels = (original.square().mean(dim=2) / reference.square().mean(dim=2)).sqrt()
     assert float(levels.max() / levels.min()) > 1.05  # each item has a gain of its own
 
 
+def test_colours_differ_and_only_take_treble_away_for_good():
+    """Half of the responses are level on average; the others fall, as dull music does."""
+    torch.manual_seed(0)
+    gains_db = 20 * random_response(400, 2049, sample_rate=44_100).log10()
+    octave_db = gains_db[:, [93, 186, 372, 743]]  # 1, 2, 4 and 8 kHz
+    assert octave_db[:, 0].std() == pytest.approx(3, rel=0.2)
+    fall = gains_db[:, 186] - gains_db[:, 1486]  # from 2 to 16 kHz
+    assert float(fall.median()) > 3
+    assert 0.3 < float((fall > 15).float().mean()) < 0.6
+    assert float(fall.min()) > -25
+
+
+def test_equalising_is_a_filter_without_delay():
+    time = torch.arange(44_100, dtype=torch.float64) / 44_100
+    wave = torch.sin(2 * torch.pi * 1000 * time)[None, None]
+    response = torch.linspace(1, 0, 22_051)[None, None]
+    expected = wave * (1 - 1000 / 22_050)
+    torch.testing.assert_close(equalise(wave, response), expected, atol=1e-6, rtol=0)
+
+
 def test_augmentation_noise_has_the_stated_level():
     reference = 0.1 * torch.randn(64, 1, 8000)
-    settings = Augmentation(noise_probability=1.0, stretch=0.0, gain_db=0.0)
-    untreated, original = augment(reference, reference, settings, crop_samples=8000)
+    settings = Augmentation(
+        noise_probability=1.0, stretch=0.0, gain_db=0.0, equalise_probability=0.0
+    )
+    untreated, original = augment(
+        reference, reference, settings, crop_samples=8000, sample_rate=44_100
+    )
     snr = 10 * torch.log10(
         original.square().mean(dim=2) / (untreated - original).square().mean(dim=2)
     )

@@ -198,3 +198,37 @@ def test_what_not_even_the_original_can_gain_is_out_of_reach():
 
 def test_every_claim_names_a_metric_of_ours():
     assert {claim.metric for claim in verdicts.SEED_CLAIMS} <= set(verdicts.METRICS)
+
+
+def costs(*rows):
+    columns = ["system", "condition", "metric", "value", "unit"]
+    table = pandas.DataFrame(rows, columns=columns).assign(load=0.5)
+    return verdicts.cost_claims(table, preset="p").set_index("claim")
+
+
+def test_claims_of_cost_are_met_missed_or_have_no_figure():
+    table = costs(
+        ("p.onnx", "clip, 1 thread", "latency_ms", 8.0, "ms"),
+        ("p.onnx", "clip, 2 threads", "latency_ms", 800.0, "ms"),
+        ("other.onnx", "clip, 1 thread", "latency_ms", 900.0, "ms"),
+        ("p.onnx", "clip, 1 thread", "file_mb", 7.0, "MB"),
+        ("p.stream.onnx", "stream, 1 thread", "energy_j_per_s", 0.5, "J/s"),
+        ("p.channels-magnitude-0.5.safetensors", float("nan"), "size", 3.9, "MB"),
+    )
+    assert len(table) == len(verdicts.SEED_COSTS)
+    fast = table.loc["10 ms for 3 s on a CPU, one thread"]
+    assert (fast["figure"], fast["load"], fast["met"]) == (8.0, 0.5, True)
+    assert not table.loc["ONNX about 6 MB", "met"]
+    assert table.loc["Half pruned about 4 MB", "met"]
+    power = table.loc["Low power (no figure was promised)"]
+    assert (power["figure"], power["why"]) == (0.5, "no figure was promised")
+    assert pandas.isna(power["met"])
+    gpu = table.loc["2 ms for 3 s on a GPU"]
+    assert pandas.isna(gpu["met"])
+    assert gpu["why"] == "there was no GPU"
+
+
+def test_every_claim_of_cost_names_a_measure_of_ours():
+    from enhancelib import benchmark, footprint
+
+    assert {claim.metric for claim in verdicts.SEED_COSTS} <= {*benchmark.UNITS, *footprint.UNITS}

@@ -3,7 +3,7 @@
     python tools/pretrain.py fullband-44k
 
 Pairs, run and log are kept in data/pretraining. ``--publish`` copies the best weights and their log
-into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite.
+into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite, in float and in 8 bits.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pandas
+import smaller
 
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
@@ -36,10 +37,17 @@ VALIDATION = (
 SOURCES = {"recorded": 2, "speech": 6}
 CONDITIONS = {"noise": 2, "clip": 3, "old": 4}
 """Sources and first parts of conditions whose pairs are seen several times per epoch."""
-SHARED = {"dropout": 0.0, "batch_size": 8, "crop_seconds": 2.0, "learning_rate": 1e-3}
+SHARED = {
+    "dropout": 0.0,
+    "batch_size": 8,
+    "epoch_steps": 400,  # a few minutes: then validation, and a state to go on from
+    "crop_seconds": 2.0,
+    "learning_rate": 1e-3,
+    "augmentation": {"noise_probability": 0.2},
+}
 RECIPES = {
-    "fullband-44k": TrainingConfig(epochs=3, **SHARED),
-    "seed-22k": TrainingConfig(epochs=1, **SHARED),
+    "fullband-44k": TrainingConfig(epochs=20, **SHARED),
+    "seed-22k": TrainingConfig(epochs=10, **SHARED),
 }
 
 
@@ -113,6 +121,7 @@ def publish(preset: str, runs: list[Path]) -> None:
     model = AudioUNet.load(weights)
     export_model(model, PRETRAINED, formats=["onnx"], **options)
     export_model(model, PRETRAINED, formats=["tflite"], kinds=["stream"], **options)
+    smaller.publish(preset)
     print(f"{weights}: {options['checkpoint_sha256']}; measure it: tools/results.py")
 
 
@@ -123,6 +132,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
     parser.add_argument("--publish", action="store_true", help="copy the best weights and stop")
     parser.add_argument("--start_from", type=Path, help="checkpoint to go on from")
+    parser.add_argument("--epochs", type=int, help="instead of the recipe's")
     parser.add_argument(
         "--run", type=Path, nargs="+", help="folder of the run; to publish, of every stage in order"
     )
@@ -132,10 +142,11 @@ def main() -> None:
         if arguments.publish:
             publish(arguments.preset, runs)
             return
+        recipe = RECIPES[arguments.preset]
         train_model(
             make_pairs(arguments.corpus, ROOT / "pairs"),
             runs[-1],
-            RECIPES[arguments.preset],
+            recipe.model_copy(update={"epochs": arguments.epochs or recipe.epochs}),
             preset=arguments.preset,
             sample_rate=preset_config(arguments.preset).sample_rate,
             start_from=arguments.start_from,

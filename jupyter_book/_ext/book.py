@@ -116,6 +116,22 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         smaller.replace(path) if smaller.stat().st_size < path.stat().st_size else smaller.unlink()
 
 
+DEVICE_PAGE = """
+<link rel="manifest" href="manifest.json">
+<link rel="apple-touch-icon" href="icon.png">
+<link rel="stylesheet" href="listening.css">
+<link rel="stylesheet" href="device.css">
+"""
+
+
+def dress_device_page(
+    app: Sphinx, page: str, template: str, context: dict, *unused: object
+) -> None:
+    """Make an app of the device page; tools/device_page.py brings its files."""
+    if page == "device/index":
+        context["metatags"] += DEVICE_PAGE
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
@@ -124,4 +140,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", lighten)
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
+    app.connect("html-page-context", dress_device_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,125 @@
+// The audio thread: a ring of the lossy and the enhanced signal on one playhead.
+//
+// The Worker fills the ring ahead of time, the lossy signal further than the enhanced one. Where the
+// enhanced one is not there in time the lossy one passes through, cross-faded, and is counted; no
+// gain moves by more than 1 / FADE per sample (_Mixer in enhancelib/streaming.py).
+
+const FADE = 256;
+const RING_S = 8; // longer than the Worker runs ahead
+const TELL_WORKER_EVERY = 2048; // samples
+const TELL_PAGE_EVERY = 8192; // a page that changes often costs more than the sound
+
+registerProcessor("playback", class extends AudioWorkletProcessor {
+  constructor({ processorOptions: { samples } }) {
+    super();
+    this.samples = samples;
+    this.size = RING_S * sampleRate;
+    this.lossy = [0, 1].map(() => new Float32Array(this.size));
+    this.enhanced = [0, 1].map(() => new Float32Array(this.size));
+    Object.assign(this, { playing: false, heard: 1, level: 1, volume: 0, order: null });
+    Object.assign(this, { late: 0, stalled: 0, quanta: 0, clock: 0 });
+    this.begin({ epoch: 0, at: 0 });
+    this.port.onmessage = ({ data }) => this.obey(data);
+  }
+
+  obey({ port, ...order }) {
+    if (port) {
+      this.worker = port;
+      port.onmessage = ({ data }) => this.fill(data);
+    }
+    if (order.epoch !== undefined) this.order = order;
+    if (order.playing !== undefined) this.playing = order.playing;
+    if (order.heard !== undefined) this.heard = order.heard;
+  }
+
+  begin({ epoch, at }) {
+    Object.assign(this, { epoch, position: at, lossyEnd: at, ranges: [], need: FADE });
+    Object.assign(this, { waiting: true, presence: 1, order: null, later: [] });
+  }
+
+  // A block of the stream; one of an epoch that is yet to begin is kept for it.
+  fill(block) {
+    if (this.order?.epoch === block.epoch) this.later.push(block);
+    if (block.epoch !== this.epoch) return;
+    const { kind, at, channels, need } = block;
+    const ring = kind === "lossy" ? this.lossy : this.enhanced;
+    ring.forEach((samples, channel) => {
+      const source = channels[channel % channels.length];
+      const start = at % this.size;
+      const first = Math.min(source.length, this.size - start);
+      samples.set(source.subarray(0, first), start);
+      samples.set(source.subarray(first), 0);
+    });
+    const end = at + channels[0].length;
+    if (kind === "lossy") this.lossyEnd = end;
+    else {
+      this.need = need;
+      const last = this.ranges.at(-1);
+      if (last?.end === at) last.end = end;
+      else this.ranges.push({ start: at, end });
+    }
+  }
+
+  // How many enhanced samples are there from the playhead on.
+  get ready() {
+    while (this.ranges.length && this.ranges[0].end <= this.position) this.ranges.shift();
+    const [range] = this.ranges;
+    if (!range || range.start > this.position) return 0;
+    return range.end >= this.samples ? Infinity : range.end - this.position;
+  }
+
+  process(_, outputs) {
+    if (this.order && this.volume === 0) {
+      const { later, order } = this;
+      this.begin(order);
+      later.forEach((block) => this.fill(block));
+    }
+    const count = outputs[0][0].length;
+    const there = this.lossyEnd - this.position >= Math.min(count, this.samples - this.position);
+    if (this.waiting && there && (this.ready >= this.need || this.heard === 0)) this.waiting = false;
+    const sounding = this.playing && !this.waiting && !this.order;
+    if ((sounding || this.volume > 0) && this.position < this.samples) {
+      if (there) this.render(outputs, count, sounding);
+      else this.stalled++;
+    }
+    if (!there || this.waiting) this.volume = 0;
+    if (this.position >= this.samples) Object.assign(this, { playing: false, volume: 0 });
+    this.report(count);
+    return true;
+  }
+
+  render([mix, lossyOut, enhancedOut], count, sounding) {
+    const { ready } = this;
+    let whole = true;
+    for (let i = 0; i < count; i++) {
+      const step = 1 / FADE;
+      this.volume = Math.min(1, Math.max(0, this.volume + (sounding ? step : -step)));
+      this.presence = Math.min(1, this.presence + step, Math.max(0, (ready - i) / FADE));
+      this.level += Math.min(step, Math.max(-step, this.heard - this.level));
+      whole &&= this.presence === 1;
+      const share = this.presence * this.level;
+      const at = (this.position + i) % this.size;
+      for (let channel = 0; channel < 2; channel++) {
+        const lossy = this.lossy[channel][at] * this.volume;
+        const enhanced = this.presence ? this.enhanced[channel][at] * this.volume : lossy;
+        lossyOut[channel][i] = lossy;
+        enhancedOut[channel][i] = enhanced;
+        mix[channel][i] = (1 - share) * lossy + share * enhanced;
+      }
+    }
+    this.position += count;
+    this.quanta++;
+    if (this.heard === 1 && !whole) this.late++;
+  }
+
+  report(count) {
+    this.clock += count;
+    const { epoch, position, waiting, late, stalled, quanta, need, samples } = this;
+    if (this.clock % TELL_WORKER_EVERY < count) this.worker?.postMessage({ epoch, position });
+    if (this.clock % TELL_PAGE_EVERY >= count && position < samples) return;
+    if (this.told === position) return; // at the end or paused, once is enough
+    this.told = waiting ? -1 : position;
+    const ready = Math.min(this.ready, samples - position);
+    this.port.postMessage({ epoch, position, waiting, late, stalled, quanta, ready, need });
+  }
+});

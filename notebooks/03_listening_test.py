@@ -1,0 +1,213 @@
+# %% [markdown]
+# # Listening test
+#
+# The numbers of [chapter 3](03_spectral_evaluation) predict what listeners would say. This page asks
+# you. It works in a browser without any server behind it: nothing you answer leaves your machine.
+#
+# **You will hear** music openly first, then blind: pairs to tell apart (ABX) and versions to rate
+# (MUSHRA). **You will see** what such answers prove, from simulated listeners, and from you.
+#
+# Use headphones, in a quiet room, at a level you would listen at for pleasure, and leave it there.
+
+# %% [markdown]
+# Every setting of the page stands in the next cell. The pieces are those that chapter 1 kept for
+# testing in `run_dir`; put your own music in `input_dir` to be tested on it.
+
+# %% tags=["parameters"]
+input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
+run_dir: str = "data/runs/default"  # where this run keeps what it makes
+figures_dir: str = "figures"  # where figures are saved
+answers_dir: str = "data/runs/default/answers"  # put the CSV files here that the tests below save
+weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
+preset: str = "fullband-44k"  # whose checkpoint enhances
+condition: str = "sbc-20"  # what happened to the music: here, a weak Bluetooth link
+max_pieces: int = 2  # pieces to rate
+excerpt_s: float = 6.0  # from the beginning of each piece, in seconds
+trials: int = 16  # of each ABX test
+seed: int = 0  # of the simulated listeners
+
+# %%
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown, display
+
+import enhancelib as el
+
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
+sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
+tests = el.read_manifest(Path(run_dir) / "pairs").query("split == 'test'")
+lengths = tests.drop_duplicates("lossless").groupby(["source", "piece"])["seconds"].sum()
+turn = lengths.sort_values(ascending=False).groupby("source").cumcount()
+chosen = [piece for _, piece in turn.sort_values(kind="stable").index][:max_pieces]
+
+# %% [markdown]
+# ## Get used to it
+#
+# A blind test measures ears that know what to listen for. Here is every version with its name.
+# Attacks, cymbals and the end of a reverberation are the places to compare; loop one of them.
+
+
+# %%
+def versions(piece: str) -> dict[str, np.ndarray]:
+    original, rate = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=excerpt_s)
+    lossy = el.degrade(original, condition, sample_rate=rate, seed=seed)
+    enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=rate)
+    return {"lossless": original, "lossy": lossy, "enhanced": enhanced}
+
+
+music = {Path(piece).stem: versions(piece) for piece in chosen}
+first, waves = next(iter(music.items()))
+el.Player(waves, sample_rate=sample_rate, title=f"{first}, {condition}")
+
+# %% [markdown]
+# ## Is there a difference?
+#
+# In each trial X is one of the two, drawn at random. No picture is shown, and no score before the
+# last trial. First: does enhancement change anything that you can hear?
+
+# %%
+el.ABX(
+    waves["lossy"],
+    waves["enhanced"],
+    sample_rate=sample_rate,
+    trials=trials,
+    names=("lossy", "enhanced"),
+    title=f"{first}, {condition}: lossy or enhanced",
+)
+
+# %% [markdown]
+# Second, the goal: can you tell the enhanced version from the original?
+
+# %%
+el.ABX(
+    waves["lossless"],
+    waves["enhanced"],
+    sample_rate=sample_rate,
+    trials=trials,
+    names=("lossless", "enhanced"),
+    title=f"{first}, {condition}: lossless or enhanced",
+)
+
+# %% [markdown]
+# ## How large is it?
+#
+# Rate each version against the open reference, from 0 to 100. Among them, in random order, are the
+# reference itself and a low anchor (everything over 3.5 kHz removed). One test per piece; save
+# each.
+
+# %%
+for piece, each in music.items():
+    rated = {name: each[name] for name in ("lossy", "enhanced")}
+    title = f"{piece}, {condition}"
+    display(el.MUSHRA(rated, each["lossless"], sample_rate=sample_rate, title=title))
+
+# %% [markdown]
+# ## How long a test must be
+#
+# A test that finds nothing proves little if it was short. The curve is the smallest sensitivity
+# (d') that a test of so many trials reveals in four of five runs: 1 is a difference that one hears
+# with some effort, 3 is plain.
+
+# %%
+counts = np.arange(5, 61)
+reveals = [el.abx_result([True] * int(count)).detectable_d_prime for count in counts]
+axes = el.plotting.curves(
+    {"least d' revealed": (counts, reveals)}, x_label="Trials", y_label="Sensitivity d'"
+)
+axes.axvline(trials, color="#6e6e73", linestyle="--")
+axes.set_title(f"dashed: the {trials} trials of the tests above", fontsize=10)
+el.plotting.save_figure(axes.figure, "03_abx_power.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# ## What answers are worth
+#
+# The cell reads every CSV file of a folder, as the tests save them: those of ABX have a column
+# `answer`, those of MUSHRA a column `score`.
+
+
+# %%
+def evaluate_answers(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    files = {path: set(pd.read_csv(path, nrows=1)) for path in sorted(folder.glob("*.csv"))}
+    told = {path.stem: el.abx_result(path) for path, names in files.items() if "answer" in names}
+    columns = ("hits", "trials", "p_value", "d_prime", "detectable_d_prime")
+    abx = pd.DataFrame({name: {c: getattr(r, c) for c in columns} for name, r in told.items()}).T
+    rated = [path for path, names in files.items() if "score" in names]
+    result = el.mushra_result(rated) if rated else None
+    scores = (
+        pd.DataFrame(result.scores, index=["mean", "low", "high"]).T if result else pd.DataFrame()
+    )
+    scores.attrs["excluded"] = result.excluded if result else ()
+    return abx.round(3), scores.round(1)
+
+
+# %% [markdown]
+# Try it on listeners who do not exist. **All answers in this section are simulated**: three
+# *guessers*, who toss a coin; three *golden ears*, who hear the difference in 95 of 100 trials; and
+# a panel of eight who rate as one would expect, and one who rates at random. Their files look like
+# yours.
+
+# %%
+random = np.random.default_rng(seed)
+simulated = Path(run_dir) / "simulated_answers"
+simulated.mkdir(parents=True, exist_ok=True)
+for kind, share in {"guesser": 0.5, "golden ear": 0.95}.items():
+    for listener in range(1, 4):
+        x = random.choice(["A", "B"], trials)
+        right = random.random(trials) < share
+        answer = np.where(right, x, np.where(x == "A", "B", "A"))
+        rows = pd.DataFrame({"trial": range(1, trials + 1), "x": x, "answer": answer})
+        rows.to_csv(simulated / f"simulated {kind} {listener}.csv", index=False)
+
+# %%
+opinion = {"reference": 98, "enhanced": 75, "lossy": 55, "low anchor": 20}
+for listener in range(1, 10):
+    scores = {name: random.normal(mean, 3, max_pieces) for name, mean in opinion.items()}
+    if listener == 9:
+        scores = {name: random.uniform(0, 80, max_pieces) for name in opinion}
+    rows = [
+        {"session": f"simulated {listener}", "title": f"piece {n}", "system": name, "score": score}
+        for name, each in scores.items()
+        for n, score in enumerate(each.clip(0, 100).round())
+    ]
+    pd.DataFrame(rows).to_csv(simulated / f"simulated rating {listener}.csv", index=False)
+
+# %% [markdown]
+# A guesser reaches p ≤ 0.05 in at most one of twenty tests; golden ears reach it in every test that is
+# long enough. An infinite d' means that every answer was right, or that the test is too short.
+
+# %%
+abx, ratings = evaluate_answers(simulated)
+abx.sort_index()
+
+# %% [markdown]
+# Of the panel, whoever rates the hidden reference under 90 in more than 15 % of the pieces is left
+# out (BS.1534-3). The interval is one at 95 % over the ratings that remain.
+
+# %%
+display(ratings)
+left_out = ", ".join(ratings.attrs["excluded"]) or "nobody"
+Markdown(f"Simulated. Left out: {left_out}.")
+
+# %% [markdown]
+# ## Your answers
+#
+# Put the CSV files you saved into `answers_dir` (in JupyterLab: drag them into that folder) and run
+# the page again.
+
+# %%
+yours = evaluate_answers(Path(answers_dir))
+for table in yours:
+    if len(table):
+        display(table)
+read = sum(len(table) for table in yours)
+Markdown("" if read else f"No answers in `{answers_dir}` yet.")
+
+# %% [markdown]
+# ## Take-away
+#
+# - A p-value says how likely a guesser does as well. It does not say how large the difference is,
+#   and a large one is no proof that there is none: look at the d' that the test could have revealed.
+# - Ratings without a hidden reference and an anchor are opinions about opinions.
+# - One listener is one listener. Ask others, on other music, and put all files in one folder.

@@ -1,0 +1,326 @@
+"""Make the published weights smaller in every way and measure it; publish the files to carry.
+
+    python tools/smaller.py --preset fullband-44k                       every row
+    python tools/smaller.py --only fullband-44k.int8.onnx               the rows of one file
+    python tools/smaller.py --publish                                   8-bit files for the package
+
+Every variant is made in data/runs/smaller, timed in a process of its own, and evaluated on pieces
+of data/testset.csv; data/results/PRESET-smaller.csv has the rows. What was made or measured before
+is kept, so a stopped run goes on. --publish writes the 8-bit files beside the weights in
+enhancelib/pretrained, with ranges from the excerpts in this repository: it can be run anywhere.
+"""
+
+import argparse
+import re
+import shutil
+import sys
+import tempfile
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+import enhancelib as el
+from enhancelib import compression
+from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.model import AudioUNet, checkpoint_sha256
+from enhancelib.provenance import RESULT_COLUMNS
+from enhancelib.weights import PRETRAINED
+
+ROOT = Path("data/runs/smaller")
+RESULTS = Path("data/results")
+EXCERPTS = Path("data/excerpts")
+PAIRS = (Path("data/pretraining/pairs/manifest.csv"), Path("data/runs/default/pairs/manifest.csv"))
+"""What pruned networks are tuned on: the first that is there."""
+TUNED_ON = 1200
+"""Segments at most."""
+CALIBRATION_CONDITIONS = (
+    *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
+    *("down-16000hz", "noise-white-20db", "clip-6db"),
+)
+CONDITIONS = (
+    *("lossless", "sbc-53", "aac-256", "mp3-320", "aptx", "sbc-35", "aac-128", "mp3-128"),
+    *("sbc-20", "aac-64", "mp3-64", "aac-64+sbc-20", "down-16000hz", "noise-white-20db"),
+)
+METRICS = ("visqol", "lsd", "si_sdr", "in_band_si_sdr")
+SHARES = ("0.3", "0.5", "0.7")
+ALL_SHARES = tuple(f"0.{tenth}" for tenth in range(1, 10))
+PRUNED = re.compile(r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned)?\.safetensors")
+TIMES = {"cpu_rtf": "1", "latency_ms": "ms", "peak_mb": "MB"}
+
+
+def calibration_music(sample_rate: int, *, every: int = 1) -> list[np.ndarray]:
+    """Every n-th excerpt through a real codec, mono, a third of them once more at full scale."""
+    waves = []
+    for number, file in enumerate(el.find_audio(EXCERPTS)[::every]):
+        wave, _ = el.load(file, sample_rate=sample_rate, duration_s=3.0)
+        condition = CALIBRATION_CONDITIONS[number % len(CALIBRATION_CONDITIONS)]
+        lossy = el.degrade(wave[:2], condition, sample_rate=sample_rate)
+        waves.append(lossy.mean(axis=0, keepdims=True))
+    return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
+
+
+def publish(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:
+    """Write ``<preset>.int8.onnx``, ``.int8.stream.onnx`` and ``.int8.stream.tflite``.
+
+    Each is compared with the float32 file on real music; one that deviates is not written.
+
+    Args:
+        preset: whose weights are in ``folder``.
+        folder: where they are and the files go.
+        every: take only every n-th excerpt for the ranges.
+    """
+    weights = folder / f"{preset}.safetensors"
+    model = AudioUNet.load(weights)
+    music = calibration_music(model.config.sample_rate, every=every)
+    ranges = compression.calibrate(model, music)
+    wanted = []
+    with tempfile.TemporaryDirectory() as made:
+        el.export_model(
+            model,
+            made,
+            preset=preset,
+            formats=("onnx", "tflite"),
+            checkpoint_sha256=checkpoint_sha256(weights),
+        )
+        for suffix in (".onnx", ".tflite"):
+            for file in compression.quantize_static(Path(made) / f"{preset}{suffix}", ranges):
+                if (suffix, file.kind) != (".tflite", "clip"):
+                    wanted.append(file.path)
+                    note = f"{file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB"
+                    print(f"{file.path.name}: {note}")
+        return [Path(shutil.copy(path, folder / path.name)) for path in wanted]
+
+
+class Maker:
+    """Makes any variant of a checkpoint by its name, once.
+
+    Args:
+        preset: first part of every name.
+        weights: the checkpoint.
+        steps: batches of tuning after pruning, and of 8-bit training.
+    """
+
+    def __init__(self, preset: str, weights: Path, *, steps: int):
+        self.preset, self.weights, self.steps = preset, weights, steps
+        self.sha256 = checkpoint_sha256(weights)
+        self.folder = ROOT / f"{preset}-{self.sha256[:12]}"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.model = AudioUNet.load(weights)
+
+    @cached_property
+    def ranges(self) -> list:
+        """Of the activations, on :func:`calibration_music`."""
+        return compression.calibrate(self.model, calibration_music(self.model.config.sample_rate))
+
+    @cached_property
+    def manifest(self) -> Path:
+        """Of some pairs to tune on, in a folder of its own: their cache must not replace others."""
+        source = next((path for path in PAIRS if path.exists()), None)
+        if source is None:
+            raise ConfigError(f"{PAIRS[-1]}: no pairs to tune on; run chapter 01 or make pretrain")
+        folder = ROOT / "pairs"
+        if not (folder / "manifest.csv").exists():
+            folder.mkdir(exist_ok=True)
+            rows = pandas.read_csv(source, keep_default_na=False)
+            rows = rows[rows["split"] == "train"]
+            rows = rows.sample(min(TUNED_ON, len(rows)), random_state=0)
+            for part in {Path(path).parts[0] for path in (*rows["lossless"], *rows["lossy"])}:
+                (folder / part).symlink_to((source.parent / part).resolve())
+            rows.to_csv(folder / "manifest.csv", index=False)
+        return folder / "manifest.csv"
+
+    def make(self, name: str) -> Path:
+        """The file of this name, made if it is not there yet.
+
+        Raises:
+            ConfigError: no such variant.
+        """
+        path = self.folder / name
+        if path.exists():
+            return path
+        variant = name.removeprefix(f"{self.preset}.")
+        if variant == "safetensors":
+            shutil.copyfile(self.weights, path)
+        elif pruned := PRUNED.fullmatch(variant):
+            facts = {"preset": self.preset}
+            self._pruned(*pruned.groups()).save(path, metadata=facts)
+        else:
+            self._file(variant)
+        if not path.exists():
+            raise ConfigError(f"{name}: no such variant; one of {', '.join(names(self.preset))}")
+        return path
+
+    def _pruned(self, kind: str, method: str, share: str, tuned: str | None) -> AudioUNet:
+        if tuned:
+            rough = AudioUNet.load(self.make(f"{self.preset}.{kind}-{method}-{share}.safetensors"))
+            settings = el.TrainingConfig(
+                batch_size=8, crop_seconds=1.0, learning_rate=1e-3, dropout=0.0, warmup=0.1
+            )
+            return compression.fine_tune(
+                rough, self.manifest, settings, steps=self.steps, keep_zeros=kind == "weights"
+            )
+        if share == "half":
+            return self._half_of_the_work(method)
+        cut = {"weights": compression.prune, "channels": compression.prune_channels}[kind]
+        return cut(self.model, float(share), method=method)
+
+    def _half_of_the_work(self, method: str) -> AudioUNet:
+        """Without so many channels that half of the multiplications are left."""
+        least = compression.macs_per_second(self.model) / 2
+        for percent in range(10, 90):
+            pruned = compression.prune_channels(self.model, percent / 100, method=method)
+            if compression.macs_per_second(pruned) <= least:
+                return pruned
+        raise ConfigError(f"{self.weights}: its work cannot be halved by removing channels")
+
+    def _file(self, variant: str) -> None:
+        """Exported files come in families: clip and stream."""
+        way, suffix = variant.rpartition(".")[::2]
+        formats = {"onnx": "onnx", "tflite": "tflite", "pt": "torchscript"}
+        float32 = self.folder / f"{self.preset}.{suffix}"
+        if suffix in formats and not float32.exists():
+            el.export_model(
+                self.model,
+                self.folder,
+                preset=self.preset,
+                formats=[formats[suffix]],
+                checkpoint_sha256=self.sha256,
+                overwrite=True,
+            )
+        ways = {
+            "int8-weights": compression.quantize_weights,
+            "int8-dynamic": compression.quantize_dynamic,
+            "float16": compression.to_float16,
+        }
+        if way == "int8":
+            compression.quantize_static(float32, self.ranges, overwrite=True)
+        elif way == "int8-qat":
+            self._trained(float32)
+        elif way in ways:
+            ways[way](float32, overwrite=True)
+
+    def _trained(self, float32: Path) -> None:
+        """8 bits after training with 8 bits in mind."""
+        settings = el.TrainingConfig(
+            batch_size=8, crop_seconds=1.0, learning_rate=1e-5, dropout=0.0, warmup=0.2
+        )
+        aware = compression.quantization_aware_training(
+            self.model, self.manifest, self.ranges, settings, steps=self.steps
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            (written,) = el.export_model(
+                aware, folder, preset=self.preset, formats=["onnx"], kinds=["clip"]
+            )
+            compression.quantize_static(
+                written.path,
+                self.ranges,
+                variant="int8-qat",
+                reference=float32,
+                output_dir=self.folder,
+                overwrite=True,
+            )
+
+
+def names(preset: str, *, every_share: bool = False) -> list[str]:
+    """All variants: the checkpoint first, then formats, bits, weights."""
+    made = ["safetensors", "onnx", "tflite", "pt", "float16.tflite"]
+    made += [f"int8{way}.{suffix}" for way in ("-weights", "-dynamic", "") for suffix in
+             ("onnx", "tflite")]  # fmt: skip
+    made += ["int8-qat.onnx"]
+    made += [
+        f"{kind}-{method}-{share}{tuned}.safetensors"
+        for kind in ("weights", "channels")
+        for method in ("magnitude", "random")
+        for share in (ALL_SHARES if every_share else SHARES)
+        for tuned in (("", "-tuned") if every_share or share == "0.5" else ("",))
+    ]
+    made += [f"channels-magnitude-half{tuned}.safetensors" for tuned in ("", "-tuned")]
+    return [f"{preset}.{each}" for each in made]
+
+
+def measure(maker: Maker, chosen: list[str], *, every: int, jobs: int | None) -> pandas.DataFrame:
+    """Rows of the chosen variants: footprint, times, quality."""
+    rate = maker.model.config.sample_rate
+    reference = maker.make(f"{maker.preset}.safetensors")
+    paths = [maker.make(name) for name in dict.fromkeys([reference.name, *chosen])]
+    command = "python tools/smaller.py --preset {preset} --only {name}"
+    tests = pandas.read_csv("data/testset.csv").iloc[::every]
+    pieces = {Path(path).stem: Path("data") / path for path in tests["path"]}
+    music = [el.load(path, sample_rate=rate, duration_s=3.0)[0] for path in pieces.values()]
+    footprint = compression.measure_files(paths, reference=reference, music=music[:6])
+    timed = el.benchmark_results(el.benchmark_files(paths, repeats=10, progress=False))
+    timed = timed[timed["metric"].isin(TIMES) & timed["condition"].str.startswith("clip")]
+    quality = el.evaluate(
+        pieces,
+        CONDITIONS,
+        {path.name: path for path in paths},
+        metrics=METRICS,
+        sample_rate=rate,
+        cache_dir=ROOT / "evaluation",
+        n_jobs=jobs,
+    )
+    table = pandas.concat([footprint, timed, quality])[list(RESULT_COLUMNS)]
+    table["value"] = table["value"].astype(float).round(6)
+    table["command"] = [
+        command.format(preset=maker.preset, name=reference.name if name == "untreated" else name)
+        for name in table["system"]
+    ]
+    table.loc[table["system"] != "untreated", "checkpoint_sha256"] = maker.sha256
+    return table
+
+
+def summary(results: pandas.DataFrame, reference: str) -> pandas.DataFrame:
+    """One row per variant: what it costs, what it loses, whether nothing else is better."""
+    table = compression.losses(results, reference=reference)
+    for metric in ("size", "macs", *TIMES, "error"):
+        part = results[results["metric"] == metric]
+        table[metric] = part.groupby("system")["value"].first()
+    table["careful"] = compression.careful(table)
+    table["front"] = compression.on_front(
+        table[["size", "cpu_rtf", "in_band_si_sdr_loss", "visqol_loss"]]
+    )
+    return table
+
+
+def main() -> None:
+    """Publish, or make and measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="fullband-44k")
+    parser.add_argument("--weights", default="published", help="published, run, or a checkpoint")
+    parser.add_argument("--publish", action="store_true", help="write the 8-bit files and stop")
+    parser.add_argument("--only", nargs="+", help="these variants [default: all]")
+    parser.add_argument("--full", action="store_true", help="every sparsity from 0.1 to 0.9")
+    parser.add_argument("--every", type=int, default=1, help="only every n-th piece")
+    parser.add_argument("--steps", type=int, default=600, help="batches of tuning")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    arguments = parser.parse_args()
+    try:
+        if arguments.publish:
+            publish(arguments.preset)
+            return
+        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        maker = Maker(arguments.preset, weights, steps=arguments.steps)
+        chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
+        table = measure(maker, chosen, every=arguments.every, jobs=arguments.jobs)
+        path = arguments.output / f"{arguments.preset}-smaller.csv"
+        if path.exists():
+            before = pandas.read_csv(path, keep_default_na=False, na_values=[""])
+            same = before["checkpoint_sha256"].isin([maker.sha256]) | (
+                before["system"] == "untreated"
+            )
+            kept = before[same & ~before["system"].isin(table["system"])]
+            table = pandas.concat([table, kept])
+        el.write_results(table, path)
+        result = summary(table, f"{arguments.preset}.safetensors")
+        with pandas.option_context("display.width", 250, "display.max_columns", 30):
+            print(result.round(4).to_string())
+        print(f"to carry: {compression.sweet_spot(result)}; in {path}")
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
