@@ -23,8 +23,8 @@ def visit_math(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    """An equation on a line of its own; a narrow screen scrolls it sideways."""
-    self.body.append(self.starttag(node, "div", CLASS="math-block"))
+    """An equation on a line of its own; a narrow screen scrolls it sideways, also by keys."""
+    self.body.append(self.starttag(node, "div", CLASS="math-block", tabindex="0"))
     if node["number"]:
         self.body.append(f'<span class="eqno">({node["number"]})</span>')
     self.body.append(convert(node.astext(), display="block"))
