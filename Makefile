@@ -85,7 +85,8 @@ $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
 $(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/03_listening_test.ipynb: $(RUN)/notebooks/02_training.ipynb
 $(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
-$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb
+$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb \
+		$(wildcard data/results/devices/*.json)
 
 # The full profile leaves nothing as it came: corpus, training and measurements precede its chapters.
 # Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped.

@@ -159,6 +159,8 @@ def benchmark_files(
     from tqdm import tqdm
 
     found = [entry for path in paths for entry in _model_files(Path(path))]
+    if device != "cpu":  # a frame at a time would time the way to the device and back
+        found = [(path, kind) for path, kind in found if kind == "clip"]
     shown = ", ".join(str(path) for path in paths)
     if not found:
         raise InputError(f"{shown}: no model files; export some first")

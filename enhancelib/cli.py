@@ -316,7 +316,7 @@ def _watch(stream, seconds: float):
 def _status_line(status, bypass: bool) -> str:
     """What fits into 80 columns."""
     levels = [
-        f"{name} {'#' * round((max(-60.0, level) + 60) / 7.5):8} {max(-99.0, level):4.0f} dB"
+        f"{name} {'#' * round((max(-60.0, level) + 60) / 10):6} {max(-99.0, level):4.0f} dB"
         for name, level in (("in", status.input_dbfs), ("out", status.output_dbfs))
     ]
     counts = f"{status.late_chunks} late {status.dropouts} lost"

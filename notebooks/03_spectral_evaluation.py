@@ -145,10 +145,6 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"
 
 
-def unbroken(table: pd.DataFrame) -> pd.DataFrame:
-    return table.fillna("–").replace(" ", "\N{NO-BREAK SPACE}", regex=True)
-
-
 music = results[~speech]
 means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
 cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
@@ -158,7 +154,7 @@ titles = {
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-unbroken(cells.reindex(index=titles, columns=conditions).rename(index=titles))
+cells.reindex(index=titles, columns=conditions).rename(index=titles).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Does it do good?
@@ -175,11 +171,13 @@ shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verd
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
 table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
 columns = [name for name in headings if name in table]
-unbroken(table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings))
+table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
-# Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were none, Wilcoxon's
-# signed-rank test) and the worst piece by name:
+# Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were
+# none, Wilcoxon's signed-rank test) and the worst piece by name:
 
 # %% tags=["hide-output"]
 full = good.drop(columns=["system", "unit"]).set_index(["condition", "metric"])
@@ -226,7 +224,7 @@ harm["head"] = [
     f"{el.METRICS[row.metric].title}, {row.tolerance:g} {row.unit}" for row in harm.itertuples()
 ]
 table = harm.pivot(index=["kind", "system", "condition"], columns="head", values="shown")
-unbroken(table.reindex(columns=harm["head"].unique()))
+table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Others, on noise
@@ -246,7 +244,7 @@ if peers_file.exists():
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
     keys = {"index": ["on", "condition"], "columns": ["metric", "system"]}
     table = peers.pivot_table(values="delta", sort=False, **keys).round(2)
-table.fillna("–")
+table.astype(object).fillna("–")
 
 # %% [markdown]
 # ## What was promised
@@ -270,7 +268,7 @@ def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
 
 claims = el.seed_claims(music).query("system == @preset")
 promises = kept_promises(music, preset)
-unbroken(promises[[name for name in conditions if name in promises]])
+promises[[name for name in conditions if name in promises]].astype(object).fillna("–")
 
 # %% [markdown]
 # Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
@@ -293,7 +291,7 @@ if seed_file.exists():
     at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
-unbroken(table)
+table.astype(object).fillna("–")
 
 # %% [markdown]
 # Size, speed, memory and power were promised as well. Chapters [04](04_edge_optimization) and
@@ -309,7 +307,7 @@ table = pd.concat({name: el.cost_claims(measured, preset=name) for name in prese
 value = table["figure"].map("{:.3g} ".format) + table["unit"].replace("1", "")
 table["measured"] = value.where(table["figure"].notna(), "–")
 table["met"] = table["met"].map({True: "✓", False: "✗"}).fillna("–")
-table.set_index("claim", append=True)[["measured", "met", "load", "why"]].fillna("–")
+table.set_index("claim", append=True)[["measured", "met", "load", "why"]].astype(object).fillna("–")
 
 # %% [markdown]
 # ## The bars
@@ -340,7 +338,9 @@ wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"
 case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
 case += (" (" + hardest["worst_piece"] + ")").fillna("")
 order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-unbroken(held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order))
+held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
 # In all:
@@ -361,7 +361,9 @@ Markdown(
 # %% tags=["hide-output"]
 columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
 every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-unbroken(every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3))
+every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).astype(
+    object
+).fillna("–")
 
 # %% [markdown]
 # ## What it is worth in bits

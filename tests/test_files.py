@@ -280,23 +280,6 @@ def test_a_dask_cluster_makes_the_same_files(model_path, tmp_path):
         np.testing.assert_array_equal(load(one.path)[0], load(other.path)[0])
 
 
-def test_an_album_stays_gapless(model, tmp_path):
-    """Two tracks cut from one piece: enhanced and joined, they are the piece enhanced."""
-    wave, cut = music(60_000), 31_234
-    tracks = [wave[:, :cut], wave[:, cut:]]
-    joined = []
-    for number, track in enumerate(tracks):
-        source = save(tmp_path / f"{number}.flac", track, sample_rate=RATE)
-        enhanced, _ = load(enhance_file(source, tmp_path / f"out{number}.flac", model=model).path)
-        assert enhanced.shape == track.shape
-        joined.append(enhanced)
-    whole = np.concatenate(list(enhance_blocks([wave], model, sample_rate=RATE)), axis=1)
-    error = np.concatenate(joined, axis=1) - whole
-    settled = cut + 60 * 64  # frames that the network remembers
-    assert np.abs(error[:, :cut]).max() < 1e-4  # 16 bits
-    assert np.abs(error[:, settled:]).max() < 1e-4
-
-
 def test_folder_without_our_manifest_is_not_overwritten(model_path, tmp_path):
     source = tmp_path / "in"
     save(source / "a.wav", music(300), sample_rate=RATE)

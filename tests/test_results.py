@@ -43,7 +43,7 @@ def kinds(tools):
 
 
 def test_measuring_again_gives_what_is_published(make, tmp_path_factory):
-    """The smoke effort: two pieces, three conditions, everything that lies beside the weights."""
+    """The smoke effort: two pieces, two conditions, everything that lies beside the weights."""
     folder = tmp_path_factory.mktemp("results")
     assert make("results", "PROFILE=smoke", f"RUN={folder}").returncode == 0
     again = pandas.read_csv(folder / "results" / f"{PRESET}.csv")

