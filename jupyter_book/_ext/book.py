@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: equations as MathML, captions of figures, the theme's options.
+"""The book's own Sphinx extension: equations, captions, links to sources, light pages.
 
 MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 from docutils import nodes
 from latex2mathml.converter import convert
+from PIL import Image
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.writers.html5 import HTML5Translator
@@ -22,8 +23,8 @@ def visit_math(self: HTML5Translator, node: nodes.math) -> None:
 
 
 def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
-    """An equation on a line of its own; a narrow screen scrolls it sideways."""
-    self.body.append(self.starttag(node, "div", CLASS="math-block"))
+    """An equation on a line of its own; a narrow screen scrolls it sideways, also by keys."""
+    self.body.append(self.starttag(node, "div", CLASS="math-block", tabindex="0"))
     if node["number"]:
         self.body.append(f'<span class="eqno">({node["number"]})</span>')
     self.body.append(convert(node.astext(), display="block"))
@@ -88,6 +89,33 @@ def name_list_items(app: Sphinx, page: str, template: str, context: dict, *unuse
         context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
+ICON = re.compile(
+    r'"?(?P<name>[\w-]+)"?:\[\d+,\d+,\[(?P<others>[^\]]*)\],"\w*",(?:"[^"]*"|\["[^\]]*\])\],?'
+)
+"""One icon in Font Awesome's script: name, size, other names, code point, outline."""
+
+
+def lighten(app: Sphinx, error: Exception | None) -> None:
+    """Keep every page under 2 MB: of 2,000 icons those that are used, figures in 256 colours."""
+    if error or app.builder.format != "html":
+        return
+    site = Path(app.outdir)
+    script = site / "_static" / "scripts" / "fontawesome.js"
+    users = [*site.rglob("*.html"), script.with_name("pydata-sphinx-theme.js")]
+    used = {name for path in users for name in re.findall(r"\bfa-([\w-]+)", path.read_text())}
+
+    def keep(icon: re.Match) -> str:
+        names = {icon["name"], *re.findall(r"[\w-]+", icon["others"])}
+        return icon[0] if names & used else ""
+
+    script.write_text(ICON.sub(keep, script.read_text()))
+    for path in (site / "_images").glob("*.png"):
+        smaller = path.with_suffix(".partial")
+        few = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
+        few.save(smaller, "PNG", optimize=True)
+        smaller.replace(path) if smaller.stat().st_size < path.stat().st_size else smaller.unlink()
+
+
 DEVICE_PAGE = """
 <link rel="manifest" href="manifest.json">
 <link rel="apple-touch-icon" href="icon.png">
@@ -109,6 +137,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("source-read", caption_figures)
+    app.connect("build-finished", lighten)
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
     app.connect("html-page-context", dress_device_page)
