@@ -16,7 +16,6 @@
 input_dir: str = "data/excerpts"  # folder of lossless music, if there are no pairs yet
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
-results_dir: str = "data/results"  # tables that were measured once, at length
 preset: str = "fullband-44k"  # or "seed-22k", for pairs at 22,050 Hz
 start_from: str = "published"  # weights to go on from, or a checkpoint; empty: from scratch
 base_channels: int = 32  # width of the network, if from scratch
@@ -212,28 +211,6 @@ el.plotting.save_figure(axes.figure, "02_published", figures_dir=figures_dir)
 both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(published, manifest).set_index("condition")["loss"]
 both.style.format(precision=2)
-
-# %% [markdown]
-# ## What each choice is worth
-#
-# The same recipe cut short, and what becomes of it when one thing is changed. Every row had the
-# same processor time, far less than the published weights, and was measured on the validation
-# clips (`tools/ablate.py` makes the table, `data/results/ablations.csv` holds more columns). Over
-# the *weak* conditions a low LSD and a high ViSQOL are wanted; of the rest, no more than was there:
-# the last column shows the worst loss of in-band SI-SDR where nothing was to be gained.
-
-# %%
-ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
-shown = {
-    "question": "question",
-    "parameters": "parameters",
-    "steps": "steps",
-    "lsd_weak": "LSD, weak (bel)",
-    "visqol_weak": "ViSQOL, weak",
-    "snr_noisy_delta": "SNR gain, noise (dB)",
-    "in_band_si_sdr_transparent_worst_delta": "worst harm (dB)",
-}
-ablations[list(shown)].rename(columns=shown).style.format(precision=2, na_rep="–", thousands=",")
 
 # %% [markdown]
 # ## Listen
