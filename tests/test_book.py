@@ -25,6 +25,7 @@ SITE = "data/runs/smoke/_build"
 FLAGS = [
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-audio-output",  # a sound server may be installed and not running
 ]
 PHONE = {"width": 390, "height": 844}
 

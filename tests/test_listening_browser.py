@@ -18,7 +18,7 @@ import nbformat
 import numpy as np
 import pytest
 from playwright.sync_api import TimeoutError as BrowserTimeoutError
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 import enhancelib as el
 
@@ -33,6 +33,7 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-audio-output",  # a sound server may be installed and not running
     "--host-resolver-rules=MAP book.test 127.0.0.1",
 ]
 RATE = 44100
@@ -453,7 +454,7 @@ def test_abx_with_golden_ears(visit, tmp_path):
         wait_for_state(root, "playing")
         assert answer.is_disabled()  # X has not been heard
         heard = record(root, lambda: root.press("3"))
-        assert answer.is_enabled()
+        expect(answer).to_be_enabled()
         root.press("a" if strongest_hz(heard) < 800 else "b")
     assert "5 of 5 right" in root.inner_text()
     assert "p = 0.031" in root.inner_text()
@@ -471,6 +472,7 @@ def test_abx_with_a_listener_who_always_says_a(visit, tmp_path):
         root.press("Space")
         wait_for_state(root, "playing")
         root.press("3")
+        expect(root.locator("button[data-answer=A]")).to_be_enabled()
         markup.add(root.evaluate("(root) => [root.outerHTML.replace(/[0-9.]+/g, '')][0]"))
         root.press("a")
     rows = saved_answers(root, tmp_path / "abx.csv")
@@ -486,8 +488,8 @@ def test_mushra_ratings_follow_the_versions_they_were_given_to(visit, tmp_path):
     systems = {"mid": tone(TONES_HZ[1]), "high": tone(TONES_HZ[2])}
     test = el.MUSHRA(systems, tone(TONES_HZ[0]), sample_rate=RATE, title="Pitch")
     root = visit(test).locator(".el-mushra")
-    start_recording(root)
     root.locator("[data-action=loop]").click()
+    start_recording(root)
     assert strongest_hz(record(root, lambda: root.press("0"))) == pytest.approx(441, abs=12)
     finish = root.locator("[data-action=finish]")
     expected = {}
@@ -599,6 +601,7 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
         abx.locator("[data-action=play]").click()
         page.wait_for_selector(".el-abx[data-state=playing]")
         page.keyboard.press("3")
+        expect(abx.locator("button[data-answer=A]")).to_be_enabled()  # X has been heard
         page.keyboard.press("a")
     page.locator(".jp-Cell").nth(2).click()
     page.keyboard.press("Shift+Enter")

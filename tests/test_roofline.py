@@ -57,7 +57,7 @@ def test_no_operator_beats_the_roof(exported):
     assert set(roof) == {"float32", "int8", "memory"}
     assert all(np.isfinite(value) and value > 1e8 for value in roof.values())
     table = operator_times(exported / "small.onnx", seconds=1.0, repeats=2)
-    assert (table["macs_per_second"] < 1.5 * roof["float32"]).all()  # a busy machine errs
+    assert (table["macs_per_second"] < 3 * roof["float32"]).all()  # a busy machine errs
 
 
 def test_only_onnx_files_tell(tmp_path):

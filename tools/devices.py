@@ -38,6 +38,7 @@ PHONE = {"width": 390, "height": 844}
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    "--disable-audio-output",  # a sound server may be installed and not running
 )
 KERNELS = """async () => {
   const worker = new Worker("worker.mjs", { type: "module" });
