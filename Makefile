@@ -191,7 +191,7 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	"$(BIN)/python" tools/pair.py --check
 
 test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
-	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" tools/lock.py

@@ -16,12 +16,10 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(items):
     """Cheap tests first; the book needs the chapters that test_notebooks runs.
 
-    Where several processes share the work, a file stays with one of them, the end-to-end tests do
-    so together, and those begin first, since they take longest.
+    Where several processes share the work, the end-to-end tests begin, since they take longest.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
 
@@ -30,9 +28,19 @@ def pytest_collection_modifyitems(items):
         return slow != shared, LAST.index(item.path.name) if slow else 0
 
     items.sort(key=place)
-    for item in items:
-        group = "end-to-end" if item.path.name in LAST else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """A file stays with one process, and so do the end-to-end tests together."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "end-to-end" if file.rpartition("/")[2] in LAST else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
