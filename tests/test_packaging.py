@@ -19,7 +19,7 @@ FIXED = {
     *("torch", "librosa", "onnx", "onnxruntime", "tensorflow"),
 }
 # Import names that differ from the package's.
-PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "visqol": "visqol-python"}
+PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "visqol": "visqol-python", "xdist": "pytest-xdist"}
 # What a tool installs in a folder of its own.
 APART = {"executorch"}
 

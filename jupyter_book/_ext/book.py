@@ -75,10 +75,10 @@ def point_at_real_files(app: Sphinx, page: str, template: str, context: dict, *_
     chapter = page.startswith("notebooks/")
     source = f"{page}.py" if chapter else SOURCES.get(page, f"jupyter_book/{page}.md")
     for button in list(context.get("header_buttons", [])):
-        if button["label"] == "launch-buttons" and not chapter:
+        if button.get("label") == "launch-buttons" and not chapter:
             context["header_buttons"].remove(button)
         for link in button.get("buttons", []):
-            if link["label"] == "source-file-button":
+            if link.get("label") == "source-file-button":
                 place = page + context["page_source_suffix"]
                 link["url"] = link["url"].replace(f"/{place}?", f"/{source}?")
 
