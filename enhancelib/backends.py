@@ -312,7 +312,8 @@ class PyTorchBackend(Backend):
     @classmethod
     def open(cls, path: PathLike, *, threads: int | None = None) -> Self:
         """Open a ``.safetensors`` or ``.pth`` checkpoint."""
-        from enhancelib.model import AudioUNet, checkpoint_sha256, read_checkpoint
+        from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
+        from enhancelib.model import AudioUNet
 
         model, path = AudioUNet.load(path), Path(path)
         facts, _ = read_checkpoint(path)

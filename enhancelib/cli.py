@@ -344,7 +344,7 @@ def export(
     Each file is compared with PyTorch before it is kept. Of each format there are two files:
     NAME.onnx takes a whole clip, NAME.stream.onnx one frame.
     """
-    from enhancelib.model import checkpoint_sha256, read_checkpoint
+    from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
     from enhancelib.modelfiles import default_model
 
     checkpoint = model_path or default_model("pytorch")

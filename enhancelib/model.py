@@ -15,9 +15,7 @@ tensors. A clip and a stream run the same layers; a clip only starts from zero s
 of its frames at once.
 """
 
-import hashlib
 import json
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -30,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enhancelib.audio import analysis_window
+from enhancelib.checkpoints import read_checkpoint, write_checkpoint
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.fourier import RealFourier
 from enhancelib.weights import DEFAULT_PRESET, find_weights
@@ -428,23 +427,8 @@ class AudioUNet(nn.Module):
         Raises:
             ModelError: the file exists and ``overwrite`` is not set, or its suffix is another.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise ModelError(f"{path}: exists already; pass overwrite to replace it")
         facts = {"config": self.config.model_dump_json(), **(metadata or {})}
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        partial = path.with_name(path.name + ".partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".safetensors":
-            from safetensors.torch import save_file
-
-            save_file(weights, partial, metadata=facts)
-        elif path.suffix == ".pth":
-            torch.save({"metadata": facts, "state_dict": weights}, partial)
-        else:
-            raise ModelError(f"{path}: weights are saved as .safetensors or .pth")
-        partial.replace(path)
-        return path
+        return write_checkpoint(path, facts, self.state_dict(), overwrite=overwrite)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -461,37 +445,6 @@ class AudioUNet(nn.Module):
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path}: not a checkpoint of this network ({reason})") from None
         return model.eval()
-
-
-def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Metadata and weights of a ``.safetensors`` or ``.pth`` checkpoint.
-
-    Raises:
-        ModelError: the file is missing, damaged or of another kind.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such model file; train one or name another with --model_path")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors import safe_open
-
-            with safe_open(path, framework="pt") as file:
-                names = list(file.keys())
-                return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-        with warnings.catch_warnings():
-            # A foreign pickle is refused below; torch's advice on its protocol helps nobody.
-            warnings.filterwarnings("ignore", "Detected pickle protocol")
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        return content["metadata"], content["state_dict"]
-    except Exception as error:  # every reader raises its own kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({reason})") from None
-
-
-def checkpoint_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal: names a checkpoint in results and exported files."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -34,9 +34,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from enhancelib import provenance
 from enhancelib.cache import CachedPairs
+from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import PairDataset, read_manifest
 from enhancelib.errors import ConfigError
-from enhancelib.model import AudioUNet, checkpoint_sha256, read_checkpoint
+from enhancelib.model import AudioUNet
 from enhancelib.recorder import RunRecorder
 from enhancelib.restoration import Restorer, TrainingConfig
 

@@ -93,8 +93,8 @@ def small_model():
 @pytest.fixture(scope="session")
 def small_exports(small_model, tmp_path_factory):
     """Folder with ``small`` as a checkpoint and in every exported format, and their results."""
+    from enhancelib.checkpoints import checkpoint_sha256
     from enhancelib.export import export_model
-    from enhancelib.model import checkpoint_sha256
 
     folder = tmp_path_factory.mktemp("exports")
     checkpoint = small_model.save(folder / "small.safetensors")

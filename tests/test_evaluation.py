@@ -5,10 +5,11 @@ import pandas
 import pytest
 
 from enhancelib import audio, codecs, evaluation, streaming
+from enhancelib.checkpoints import checkpoint_sha256
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.evaluation import evaluate, oracle_mask
 from enhancelib.metrics import METRICS, score
-from enhancelib.model import AudioUNet, checkpoint_sha256
+from enhancelib.model import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS
 from enhancelib.verdicts import TRANSPARENT, does_no_harm, paired_deltas
 from enhancelib.waveform import snr

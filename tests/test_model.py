@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.model import PRESETS, AudioUNet, checkpoint_sha256, preset_config, read_checkpoint
+from enhancelib.model import PRESETS, AudioUNet, preset_config
 
 
 @pytest.fixture(scope="module", params=list(PRESETS))

@@ -10,8 +10,8 @@ import pytest
 
 import enhancelib as el
 from enhancelib import weights
+from enhancelib.checkpoints import read_checkpoint
 from enhancelib.errors import ModelError
-from enhancelib.model import read_checkpoint
 
 ROOT = Path(__file__).parent.parent
 PUBLISHED = sorted(weights.PRETRAINED.glob("*.safetensors"))

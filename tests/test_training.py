@@ -22,9 +22,10 @@ from enhancelib.augmentation import (
     equalise,
     random_response,
 )
+from enhancelib.checkpoints import read_checkpoint
 from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError
-from enhancelib.model import AudioUNet, read_checkpoint
+from enhancelib.model import AudioUNet
 from enhancelib.restoration import TrainingConfig
 from enhancelib.training import held_out_loss, train_model
 

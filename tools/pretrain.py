@@ -17,9 +17,10 @@ import smaller
 
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
+from enhancelib.checkpoints import checkpoint_sha256
 from enhancelib.errors import EnhanceError
 from enhancelib.export import export_model
-from enhancelib.model import AudioUNet, checkpoint_sha256, preset_config
+from enhancelib.model import AudioUNet, preset_config
 from enhancelib.restoration import TrainingConfig
 from enhancelib.training import train_model
 from enhancelib.weights import PRETRAINED

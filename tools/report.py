@@ -20,8 +20,8 @@ from pretrain import DRAWS
 from results import RATES, RESULTS, test_set
 
 import enhancelib as el
+from enhancelib.checkpoints import read_checkpoint
 from enhancelib.errors import EnhanceError, InputError
-from enhancelib.model import read_checkpoint
 from enhancelib.provenance import provenance
 from enhancelib.verdicts import bootstrap_interval
 from enhancelib.weights import DEFAULT_PRESET

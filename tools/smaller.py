@@ -23,8 +23,9 @@ import pandas
 
 import enhancelib as el
 from enhancelib import compression
+from enhancelib.checkpoints import checkpoint_sha256
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.model import AudioUNet, checkpoint_sha256
+from enhancelib.model import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS
 from enhancelib.weights import PRETRAINED
 

@@ -1,0 +1,78 @@
+"""Checkpoints on disk: named tensors and facts about them, as ``.safetensors`` or ``.pth``."""
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from enhancelib.errors import ModelError
+
+
+def write_checkpoint(
+    path: str | Path,
+    facts: dict[str, str],
+    weights: Mapping[str, Tensor],
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a checkpoint; the file appears when it is complete.
+
+    Args:
+        path: Of the file, ``.safetensors`` or ``.pth``.
+        facts: Kept beside the weights, as text.
+        weights: Tensors by name.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        ModelError: the file exists and ``overwrite`` is not set, or its suffix is another.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise ModelError(f"{path}: exists already; pass overwrite to replace it")
+    weights = {name: value.contiguous() for name, value in weights.items()}
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file(weights, partial, metadata=facts)
+    elif path.suffix == ".pth":
+        torch.save({"metadata": facts, "state_dict": weights}, partial)
+    else:
+        raise ModelError(f"{path}: weights are saved as .safetensors or .pth")
+    partial.replace(path)
+    return path
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Metadata and weights of a ``.safetensors`` or ``.pth`` checkpoint.
+
+    Raises:
+        ModelError: the file is missing, damaged or of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; train one or name another with --model_path")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="pt") as file:
+                names = list(file.keys())
+                return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+        with warnings.catch_warnings():
+            # A foreign pickle is refused below; torch's advice on its protocol helps nobody.
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        return content["metadata"], content["state_dict"]
+    except Exception as error:  # every reader raises its own kinds for a damaged file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal: names a checkpoint in results and exported files."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
