@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
         "bandwidth": ["bandwidth_hz"],
-        "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results", "device_results"],
+        "benchmark": ["benchmark_file", "benchmark_files", "benchmark_results"],
         "bitrates": ["bitrate_saving", "equal_rates"],
         "checkpoints": ["checkpoint_sha256"],
         "codecs": ["degrade", "encode", "standard_conditions"],
@@ -26,7 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "masking": ["noise_to_mask"],
         "metrics": ["METRICS", "score"],
         "model": ["AudioUNet"],
-        "provenance": ["write_results"],
+        "provenance": ["device_results", "write_results"],
         "streaming": ["RealTimeAudioEnhancer", "enhance_wave"],
         "restoration": ["TrainingConfig"],
         "training": ["held_out_loss", "train_model"],

@@ -208,35 +208,6 @@ def benchmark_results(table: pandas.DataFrame) -> pandas.DataFrame:
     return pandas.DataFrame(rows, columns=list(RESULT_COLUMNS))
 
 
-def device_results(folder: PathLike = "data/results/devices") -> pandas.DataFrame:
-    """What readers' devices, and the stand-ins for them, measured on the book's device page.
-
-    Args:
-        folder: of JSON files as that page offers them for download, one per device.
-
-    Returns:
-        All their rows, in the columns of :data:`enhancelib.provenance.RESULT_COLUMNS`.
-
-    Raises:
-        InputError: a file is no such table, or there is none.
-    """
-    import pandas
-
-    from enhancelib.provenance import RESULT_COLUMNS
-
-    tables = []
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-            table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
-            tables.append(table.astype({"value": float, "load": float}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}: no table of the device page ({error}); remove it") from None
-    if not tables:
-        raise InputError(f"{folder}: no measured devices; make devices measures this one")
-    return pandas.concat(tables, ignore_index=True)
-
-
 def _condition(row: dict) -> str:
     """How a file was run: ``stream, 2 threads``, or ``clip, cuda``."""
     if row["processor"] != "cpu":

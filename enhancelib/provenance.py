@@ -6,6 +6,7 @@ the book leads to a row, and a row to the code, the weights and the machine that
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import secrets
@@ -109,3 +110,30 @@ def write_results(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
     finally:
         partial.unlink(missing_ok=True)
     return path
+
+
+def device_results(folder: str | os.PathLike = "data/results/devices") -> pandas.DataFrame:
+    """What readers' devices, and the stand-ins for them, measured on the book's device page.
+
+    Args:
+        folder: of JSON files as that page offers them for download, one per device.
+
+    Returns:
+        All their rows, in the columns of :data:`RESULT_COLUMNS`.
+
+    Raises:
+        InputError: a file is no such table, or there is none.
+    """
+    import pandas
+
+    tables = []
+    for path in sorted(Path(folder).glob("*.json")):
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
+            tables.append(table.astype({"value": float, "load": float}))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: no table of the device page ({error}); remove it") from None
+    if not tables:
+        raise InputError(f"{folder}: no measured devices; make devices measures this one")
+    return pandas.concat(tables, ignore_index=True)
