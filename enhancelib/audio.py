@@ -44,6 +44,7 @@ __all__ = [
     "fit_length",
     "info",
     "load",
+    "remove_left_overs",
     "resample",
     "resample_blocks",
     "resampled_length",
@@ -51,6 +52,8 @@ __all__ = [
     "segments",
     "writer",
 ]
+
+_PART = ".part"
 
 # Suffix -> (libsndfile container, default subtype) for files that `save` and `writer` make.
 _WRITABLE = {
@@ -128,7 +131,7 @@ def writer(
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{secrets.token_hex(8)}.part"
+    part = target.parent / f".{secrets.token_hex(8)}{_PART}"
     try:
         with _write_errors(name):
             file = soundfile.SoundFile(
@@ -145,6 +148,16 @@ def writer(
         with _write_errors(name):
             os.replace(part, target)
     finally:
+        part.unlink(missing_ok=True)
+
+
+def remove_left_overs(folder: PathLike) -> None:
+    """Remove what :func:`writer` had begun when its process was killed; nobody may be writing.
+
+    Args:
+        folder: The folder, searched recursively.
+    """
+    for part in Path(folder).rglob(f".{'[0-9a-f]' * 16}{_PART}"):
         part.unlink(missing_ok=True)
 
 

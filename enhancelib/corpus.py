@@ -72,6 +72,7 @@ def build(
     jobs = [_Job(recipe, output_dir) for recipe in recipes]
     missing = [job for job in jobs if job.facts() is None]
     output_dir.mkdir(parents=True, exist_ok=True)
+    audio.remove_left_overs(output_dir)
     reasons = parallel.map(
         _make, missing, n_jobs=n_jobs, scheduler=scheduler, description="corpus", unit="piece"
     )

@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from enhancelib import parallel
-from enhancelib.audio import PathLike, find_audio
+from enhancelib.audio import PathLike, find_audio, remove_left_overs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, enhance_file, target_of
 from enhancelib.modelfiles import open_stream
@@ -130,6 +130,7 @@ def _claim(goal: Path, settings: dict, targets: list[Path], *, overwrite: bool) 
             raise ConfigError(
                 f"{goal}: was made with other settings; pass overwrite or choose another folder"
             )
+        remove_left_overs(goal)
         return
     present = [target for target in targets if target.exists()]
     if present and not overwrite:

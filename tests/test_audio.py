@@ -139,6 +139,9 @@ def test_a_killed_writer_leaves_nothing_under_the_name(tmp_path):
     assert not path.exists()
     audio.save(tmp_path / "b.wav", noise(), sample_rate=44100)
     assert audio.find_audio(tmp_path) == [tmp_path / "b.wav"]
+    (tmp_path / ".notes.part").touch()  # somebody else's
+    audio.remove_left_overs(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"b.wav", ".notes.part"}
 
 
 @pytest.mark.parametrize("suffix", [".wav", ".flac"])

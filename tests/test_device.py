@@ -416,17 +416,19 @@ def group():
 
 
 def test_no_under_run_on_a_quarter_of_a_core(group, site, driver):
-    """The page plays its first clip while a kernel in the Worker confirms the slowdown."""
+    """The page plays its first clip; a kernel in the Worker confirms the slowdown around it."""
     share = Fraction(1, 4)
     with devices.served(site.parent) as address, devices.chromium(driver, group) as browser:
         page = browser.new_page(viewport=devices.PHONE)
         page.goto(f"{address}/device/index.html", wait_until="networkidle")
         whole_ms = page.evaluate(devices.KERNELS) + page.evaluate(devices.KERNELS)
         group.limit(share)
-        factor = devices.slowdown(whole_ms, page.evaluate(devices.KERNELS))
-        if factor * share < 1 - devices.TOLERANCE:
-            pytest.skip(f"machine too busy to stand in for another: slowed down {factor:.1f} times")
+        factors = [devices.slowdown(whole_ms, page.evaluate(devices.KERNELS))]
         played = devices.play(page)
+        factors.append(devices.slowdown(whole_ms, page.evaluate(devices.KERNELS)))
+    slow, slowest = 1 - devices.TOLERANCE, 1 + devices.TOLERANCE
+    if min(factors) * share < slow or (played["late"] and max(factors) * share > slowest):
+        pytest.skip(f"machine too busy to stand in for another: slowed down {factors} times")
     assert played["late"] == played["stalled"] == 0
     assert played["blocks"] > 9 * 44100 / 128
     assert played["clock"] > 0.97

@@ -258,9 +258,11 @@ def test_folder_skips_counts_and_resumes(model_path, tmp_path):
     (lossy,) = [done for done in report.done if done.notes]
     assert lossy.path.name == "c.mp3.flac"
     (goal / "a.wav").unlink()
+    (goal / ".0123456789abcdef.part").touch()  # of a killed run
     again = enhance_folder(source, goal, **run)
     assert [done.path.name for done in again.done] == ["a.wav"]
     assert len(again.resumed) == 3
+    assert not list(goal.glob(".*.part"))
     with pytest.raises(ConfigError, match="other settings"):
         enhance_folder(source, goal, limit=True, **run)
     with pytest.raises(ConfigError, match="outside"):
