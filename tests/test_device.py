@@ -48,6 +48,7 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
   const ends = { lossy: at, enhanced: at };
   const done = new Promise((go, stop) => {
     port1.onmessage = ({ data }) => {
+      if (data.kind === "enough") return;
       if (data.at !== ends[data.kind]) out.holes.push([ends[data.kind], data.at]);
       ends[data.kind] = data.at + data.channels[0].length;
       data.channels.forEach((samples, i) => out[data.kind][i].push(...samples));

@@ -354,7 +354,8 @@ class Listening {
   draw() {
     if (this.state !== "playing") return;
     this.pictures.forEach((picture) => picture.draw());
-    const pause = this.speed > 0.6 ? 200 : 45; // a spectrum lasts 46 ms; sound goes before pictures
+    // A spectrum lasts 46 ms; sound goes before pictures.
+    const pause = this.speed > 1 ? 1000 : this.speed > 0.6 ? 200 : 45;
     setTimeout(() => requestAnimationFrame(() => this.draw()), pause);
   }
 

@@ -5,7 +5,7 @@
 // gain moves by more than 1 / FADE per sample (_Mixer in enhancelib/streaming.py).
 
 const FADE = 256;
-const RING_S = 8; // longer than the Worker runs ahead
+const RING_S = 12; // longer than the Worker runs ahead
 const TELL_WORKER_EVERY = 2048; // samples
 const TELL_PAGE_EVERY = 8192; // a page that changes often costs more than the sound
 
@@ -42,6 +42,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     if (this.order?.epoch === block.epoch) this.later.push(block);
     if (block.epoch !== this.epoch) return;
     const { kind, at, channels, need } = block;
+    if (kind === "enough") return void (this.need = 0);
     const ring = kind === "lossy" ? this.lossy : this.enhanced;
     ring.forEach((samples, channel) => {
       const source = channels[channel % channels.length];

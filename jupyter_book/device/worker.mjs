@@ -11,10 +11,10 @@ globalThis.WebAssembly.Memory = new Proxy(WebAssembly.Memory, {
 const ort = await import("./vendor/ort.wasm.bundle.min.mjs");
 const { FrameEngine, Model } = await import("./stream.mjs");
 
-const LEAD_S = 1; // how far the enhanced signal runs ahead of the playhead
-const MOST_LEAD_S = 6; // where the device is slower than the music; the ring holds 8 s
-const LOSSY_LEAD_S = 7;
-const LEAST_S = 0.25; // is there before the sound begins
+const LEAD_S = 4; // how far the enhanced signal runs ahead of the playhead
+const MOST_LEAD_S = 10; // where the device is slower than the music; the ring holds 12 s
+const LOSSY_LEAD_S = 11;
+const LEAST_S = 1; // is there before the sound begins
 const RUN_UP_S = 0.5; // before the place that was asked for, so that the network has heard something
 const SKIP_S = 0.5; // where it was too late, it goes on so far ahead
 const BLOCK = 4; // hops in one message
@@ -190,6 +190,7 @@ async function serve() {
     const leadS = Math.min(MOST_LEAD_S, Math.max(LEAST_S, (run.speed * MARGIN - 1) * left));
     const enough = position + Math.max(LEAD_S, leadS) * run.rate;
     if (run.done >= Math.min(run.samples, enough)) {
+      player.port.postMessage({ kind: "enough", epoch }); // whatever was needed at the last block
       await new Promise((go) => (wake = go));
       continue;
     }
