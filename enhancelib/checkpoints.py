@@ -56,6 +56,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
     path = Path(path)
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; train one or name another with --model_path")
+    if path.suffix not in (".safetensors", ".pth"):
+        raise ModelError(f"{path}: is no checkpoint; name a .safetensors or .pth file")
     try:
         if path.suffix == ".safetensors":
             from safetensors import safe_open
@@ -70,7 +72,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
         return content["metadata"], content["state_dict"]
     except Exception as error:  # every reader raises its own kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+        raise ModelError(
+            f"{path}: cannot be read as a checkpoint ({reason}); take one that enhancelib train wrote"
+        ) from None
 
 
 def checkpoint_sha256(path: str | Path) -> str:

@@ -105,9 +105,10 @@ class Restorer(lightning.LightningModule):
     def on_train_batch_start(self, batch: object, index: int) -> None:
         """Draw each step's crops, augmentation and dropout from a seed of its own.
 
-        So a resumed run draws what an uninterrupted one would have drawn.
+        So a resumed run draws what an uninterrupted one would have drawn, and each of several
+        processes draws its own.
         """
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch after augmentation."""

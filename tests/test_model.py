@@ -216,6 +216,13 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, write, suffix):
     assert "\n" not in str(caught.value)
 
 
+def test_what_is_no_checkpoint_is_told_by_its_name(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no model")
+    with pytest.raises(ModelError, match=r"name a \.safetensors or \.pth file"):
+        AudioUNet.load(path)
+
+
 def test_truncated_checkpoint_is_refused(tmp_path):
     path = AudioUNet(base_channels=4, depth=2).save(tmp_path / "model.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
