@@ -188,8 +188,9 @@ if improvement < least_improvement_percent:
 # ## The published weights
 #
 # The weights that come with this package began from scratch, with more music (`make corpus`, all of
-# it other than what is tested here) and more time: three hours on two cores. Their validation loss,
-# as written down while they were trained, for a few kinds of damage:
+# it other than what is tested here) and more time: three hours on two cores. (`seed-22k`, for half
+# the sample rate, began as their lower bands.) Their validation loss, as written down while they
+# were trained, for a few kinds of damage:
 
 # %%
 published = el.find_weights("published", preset=preset)

@@ -52,15 +52,14 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes one
 # spectral frame and hands its memory back as explicit tensors, so nothing hides inside one
 # runtime. Beside the preset stands the 22.05 kHz network that the project's first speed promise
-# was made for; how fast a network is does not depend on what it has learned, so that one may be
-# untrained.
+# was made for.
 
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
 for name in dict.fromkeys([preset, "seed-22k"]):
-    trained = name == preset
-    model = el.AudioUNet.load(checkpoint) if trained else el.AudioUNet.from_preset(name)
-    kinds = {"clip": "", "stream": ".stream"} if name == preset else {"clip": ""}
+    own = name == preset
+    model = el.AudioUNet.load(checkpoint) if own else el.AudioUNet.from_pretrained(name)
+    kinds = {"clip": "", "stream": ".stream"} if own else {"clip": ""}
     for kind, infix in kinds.items():
         wanted = formats.split(",")
         missing = [f for f in wanted if not (exports / f"{name}{infix}{suffixes[f]}").exists()]
