@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
     except Exception as error:  # every reader raises its own kinds for a damaged file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path}: cannot be read as a checkpoint ({reason}); take one that enhancelib train wrote"
+            f"{path}: cannot be read as a checkpoint ({reason}); take one of enhancelib train"
         ) from None
 
 

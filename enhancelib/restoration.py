@@ -108,7 +108,8 @@ class Restorer(lightning.LightningModule):
         So a resumed run draws what an uninterrupted one would have drawn, and each of several
         processes draws its own.
         """
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step + (self.global_rank << 40))
+        own = self.global_rank << 40
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step + own)
 
     def training_step(self, batch: tuple[Tensor, Tensor, Tensor], index: int) -> Tensor:
         """Loss of one batch after augmentation."""
