@@ -1,8 +1,8 @@
 """Run a model in its own runtime: ONNX Runtime, LiteRT, TorchScript or PyTorch.
 
 Making a backend imports its runtime and none of the others. Every backend offers the same two
-doors: :meth:`Backend.run_clip` (waveform to waveform) and :meth:`Backend.step` (one spectral frame
-with explicit state). An exported file has one of them, a checkpoint both.
+doors: :meth:`Backend.run_clip` (waveform to waveform) and :meth:`Backend.step` (the next spectral
+frames with explicit state). An exported file has one of them, a checkpoint both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Self
@@ -100,7 +100,7 @@ class Backend:
             InputError: the wave is longer than a graph of fixed length takes.
         """
         if not self.clip:
-            raise ModelError(f"{self.path}: holds one streaming frame; open the whole-clip one")
+            raise ModelError(f"{self.path}: holds the streaming step; open the whole-clip file")
         samples, fixed = wave.shape[1], self.clip_samples
         if fixed is not None and samples > fixed:
             raise InputError(
@@ -118,10 +118,11 @@ class Backend:
         return [np.zeros((channels, *shape[1:]), np.float32) for shape in self._state_shapes()]
 
     def step(self, spectrum: np.ndarray, states: States) -> tuple[np.ndarray, States]:
-        """Enhance one frame.
+        """Enhance the next frames, one or several: the result is the same, several are faster.
 
         Args:
-            spectrum: float32 (channels, bins, 2), C order: the windowed real FFT, not normalised.
+            spectrum: float32 (channels, frames, bins, 2), C order: the windowed real FFT of each
+                frame, not normalised.
             states: from :meth:`initial_state` or the previous call.
 
         Returns:
@@ -142,6 +143,11 @@ class Backend:
         self.stream = "spectrum" in inputs
         if not self.clip and not self.stream:
             raise _foreign(self.path, f"its inputs are {', '.join(inputs) or 'none'}")
+
+    def _check_axes(self, axes: int) -> None:
+        """Refuse a stream of version 0.1, whose spectrum had no axis of frames."""
+        if self.stream and axes != 4:
+            raise ModelError(f"{self.path}: made for one frame at a time; export it again")
 
 
 class OnnxBackend(Backend):
@@ -173,6 +179,7 @@ class OnnxBackend(Backend):
         self._outputs = [node.name for node in self._session.get_outputs()]
         self._shapes = [tuple(node.shape) for node in inputs]
         self._sort(self._inputs)
+        self._check_axes(len(self._shapes[0]))
 
     def _run_clip(self, wave: np.ndarray) -> np.ndarray:
         return self._session.run(None, {"input": wave})[0]
@@ -190,7 +197,7 @@ class OnnxBackend(Backend):
 class LiteRTBackend(Backend):
     """LiteRT, formerly TensorFlow Lite, on the CPU with XNNPACK.
 
-    Its graphs have fixed shapes, so every audio channel is run on its own.
+    Its graphs have fixed shapes, so every frame of every audio channel is run on its own.
     """
 
     model_type = "tflite"
@@ -218,6 +225,7 @@ class LiteRTBackend(Backend):
         # The states of an 8-bit file are integers, and the one that stands for zero is not zero.
         self._zeros = [details["dtype"](details["quantization"][1]) for details in inputs.values()]
         self._sort(list(inputs))
+        self._check_axes(len(self._shapes[0]))
         if self.clip:
             self.clip_samples = self._shapes[0][2]
 
@@ -234,12 +242,7 @@ class LiteRTBackend(Backend):
 
     def step(self, spectrum: np.ndarray, states: States) -> tuple[np.ndarray, States]:
         """See :meth:`Backend.step`."""
-        channels = [
-            self._invoke([tensor[i : i + 1] for tensor in (spectrum, *states)])
-            for i in range(len(spectrum))
-        ]
-        enhanced, *kept = (np.concatenate(parts) for parts in zip(*channels, strict=True))
-        return enhanced, kept
+        return step_by_step(self._invoke, spectrum, states)
 
     def _invoke(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
         for index, tensor in zip(self._inputs, tensors, strict=True):
@@ -338,6 +341,22 @@ class PyTorchBackend(Backend):
         with self._torch.inference_mode():
             enhanced, *kept = self._model.step(*tensors)
         return enhanced.contiguous().numpy(), [state.contiguous().numpy() for state in kept]
+
+
+def step_by_step(
+    invoke: Callable[[list[np.ndarray]], list[np.ndarray]], spectrum: np.ndarray, states: States
+) -> tuple[np.ndarray, States]:
+    """:meth:`Backend.step` with a graph that takes one frame of one audio channel."""
+    channels = []
+    for i in range(len(spectrum)):
+        kept = [state[i : i + 1] for state in states]
+        frames = []
+        for k in range(spectrum.shape[1]):
+            frame, *kept = invoke([spectrum[i : i + 1, k : k + 1], *kept])
+            frames.append(frame)
+        channels.append([np.concatenate(frames, axis=1), *kept])
+    enhanced, *states = (np.concatenate(parts) for parts in zip(*channels, strict=True))
+    return enhanced, states
 
 
 _STANDARD_ERROR = threading.Lock()

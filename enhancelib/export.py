@@ -1,8 +1,9 @@
 """Write a network to ONNX, TensorFlow Lite and TorchScript, and check every file before it appears.
 
 Each format gives two files: ``<preset>.<suffix>`` takes a whole clip, ``input`` → ``output``
-(1, 1, samples); ``<preset>.stream.<suffix>`` takes one frame with explicit state, ``spectrum``,
-``state_0`` … → ``spectrum_out``, ``state_out_0`` …. All carry the metadata of
+(1, 1, samples); ``<preset>.stream.<suffix>`` takes the next frames (any number at a time; in
+TensorFlow Lite one) with explicit state, ``spectrum``, ``state_0`` … → ``spectrum_out``,
+``state_out_0`` …. All carry the metadata of
 :class:`enhancelib.backends.Metadata`. A file is run in its own runtime on real music and compared
 with PyTorch; one that deviates is not written.
 """
@@ -69,7 +70,7 @@ class StreamStep(nn.Module):
         self.model = model
 
     def forward(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """One frame: see :meth:`enhancelib.model.AudioUNet.step`."""
+        """See :meth:`enhancelib.model.AudioUNet.step`."""
         return self.model.step(spectrum, *states)
 
 
@@ -224,13 +225,15 @@ def check_music(sample_rate: int, *, folder: PathLike = "data/excerpts") -> tupl
     return clips, f"{len(clips)} excerpts"
 
 
-def _example(model: AudioUNet, kind: str, *, channels: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+def _example(
+    model: AudioUNet, kind: str, *, channels: int, frames: int = 1
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The module to export and inputs to trace it with."""
     generator = torch.Generator().manual_seed(0)
     if kind == "clip":
         samples = round(CLIP_SECONDS * model.config.sample_rate)
         return model, (0.1 * torch.randn(channels, 1, samples, generator=generator),)
-    spectrum = torch.randn(channels, model.config.bins, 2, generator=generator)
+    spectrum = torch.randn(channels, frames, model.config.bins, 2, generator=generator)
     return StreamStep(model).eval(), (spectrum, *model.initial_state(channels))
 
 
@@ -245,11 +248,12 @@ def _names(kind: str, states: int) -> tuple[list[str], list[str]]:
 
 
 def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
-    """Export through ``torch.export``; the length of a clip, or the channels, stay free."""
-    module, inputs = _example(model, kind, channels=1 if kind == "clip" else 2)
+    """Export through ``torch.export``; a clip's length, or channels and frames, stay free."""
+    module, inputs = _example(model, kind, channels=1 if kind == "clip" else 2, frames=3)
     names_in, names_out = _names(kind, len(inputs) - 1)
     free = torch.export.Dim.DYNAMIC
-    shapes = ({2: free},) if kind == "clip" else ({0: free}, tuple({0: free} for _ in inputs[1:]))
+    states = tuple({0: free} for _ in inputs[1:])
+    shapes = ({2: free},) if kind == "clip" else ({0: free, 1: free}, states)
     with quiet_exporters():
         program = torch.onnx.export(
             module,
@@ -265,7 +269,7 @@ def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
 
 
 def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
-    """Convert with litert-torch; shapes are fixed: one channel, :data:`CLIP_SECONDS`."""
+    """Convert with litert-torch; shapes are fixed: one channel, a frame or :data:`CLIP_SECONDS`."""
     module, inputs = _example(model, kind, channels=1)
     with quiet_exporters(), quiet_runtime():
         import litert_torch
@@ -276,8 +280,8 @@ def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
 
 
 def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
-    """Trace and freeze; length and channels stay free."""
-    module, inputs = _example(model, kind, channels=2)
+    """Trace and freeze; length, channels and frames stay free."""
+    module, inputs = _example(model, kind, channels=2, frames=3)
     with quiet_exporters(), torch.inference_mode():
         traced = torch.jit.trace(module, inputs, check_trace=False)
         torch.jit.save(torch.jit.freeze(traced), str(path))

@@ -1,4 +1,4 @@
-"""Feed a stream of samples, in pieces of any size, through a model that takes one frame at a time.
+"""Feed a stream of samples, in pieces of any size, through a model that takes frames.
 
 Half-overlapping frames are windowed, transformed, enhanced and added up again (overlap-add with a
 sqrt-Hann window on both sides: perfect reconstruction, Griffin & Lim, IEEE TASSP 32, 1984). The
@@ -12,7 +12,7 @@ import numpy as np
 from enhancelib.backends import Backend
 from enhancelib.waves import Wave, analysis_window
 
-_FRAMES_AT_ONCE = 64  # bounds the memory of a long chunk
+_FRAMES_AT_ONCE = 32  # bounds the memory of a long chunk
 
 
 class FrameEngine:
@@ -64,12 +64,9 @@ class FrameEngine:
         hops = self._held[:, : (count + 1) * hop].reshape(channels, count + 1, hop)
         self._held = self._held[:, count * hop :]
         frames = np.concatenate([hops[:, :-1], hops[:, 1:]], axis=2) * self._window
-        spectra = np.fft.rfft(frames).transpose(1, 0, 2)
-        spectra = np.ascontiguousarray(spectra).view(np.float32)
-        enhanced = np.empty_like(spectra).reshape(count, channels, -1, 2)
-        for k, spectrum in enumerate(spectra.reshape(enhanced.shape)):
-            enhanced[k], self._states = self._backend.step(spectrum, self._states)
-        pairs = enhanced.reshape(spectra.shape).view(np.complex64).transpose(1, 0, 2)
+        spectra = np.fft.rfft(frames).view(np.float32).reshape(channels, count, hop + 1, 2)
+        enhanced, self._states = self._backend.step(spectra, self._states)
+        pairs = np.ascontiguousarray(enhanced).view(np.complex64)[..., 0]
         frames = np.fft.irfft(pairs, 2 * hop) * self._window
         ends = np.concatenate([self._tail[:, None], frames[:, :-1, hop:]], axis=1)
         self._tail = frames[:, -1, hop:]

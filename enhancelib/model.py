@@ -391,17 +391,18 @@ class AudioUNet(nn.Module):
         return gate_of(logits).numpy()
 
     def step(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
-        """Enhance one frame.
+        """Enhance the next frames, one or several.
 
         Args:
-            spectrum: (channels, bins, 2), the windowed real FFT of the frame, not normalised.
+            spectrum: (channels, frames, bins, 2), the windowed real FFT of each frame, not
+                normalised.
             *states: from :meth:`initial_state` or the previous call, leading axis ``channels``.
 
         Returns:
-            The enhanced spectrum (channels, bins, 2), then the new states.
+            The enhanced spectrum, same shape, then the new states.
         """
-        enhanced, states_out = self.core(spectrum.transpose(1, 2).unsqueeze(3), states)
-        return enhanced.squeeze(3).transpose(1, 2), *states_out
+        enhanced, states_out = self.core(spectrum.permute(0, 3, 2, 1), states)
+        return enhanced.permute(0, 3, 2, 1), *states_out
 
     def analyse(self, wave: Tensor) -> Tensor:
         """STFT: (batch, 1, samples) → (batch, 2, bins, frames); frame k is centred on k * hop."""

@@ -64,7 +64,7 @@ def operator_times(path: PathLike, *, seconds: float = 3.0, repeats: int = 5) ->
         audio_s = samples / rate
     else:
         states = backend.initial_state()
-        feeds = {"spectrum": _noise(1, hop + 1, 2)}
+        feeds = {"spectrum": _noise(1, 1, hop + 1, 2)}
         feeds |= {f"state_{number}": state for number, state in enumerate(states)}
         audio_s = hop / rate
         repeats = max(repeats, round(repeats * seconds / audio_s / 10))

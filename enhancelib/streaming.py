@@ -171,7 +171,7 @@ class RealTimeAudioEnhancer:
         self._threaded = True
         bins, states = self._backend.metadata.hop_length + 1, self._backend.initial_state()
         for _ in range(3):  # a runtime's first calls are its slowest: it plans, it compiles
-            self._backend.step(np.zeros((1, bins, 2), np.float32), states)
+            self._backend.step(np.zeros((1, 1, bins, 2), np.float32), states)
 
     def stop_processing(self) -> None:
         """End the worker thread; :meth:`flush` still returns the rest of its stream."""

@@ -216,7 +216,7 @@ def test_a_quantised_stream_keeps_its_states_in_8_bits(quantised, exported, mode
     assert len({int(state.flat[0]) for state in states}) > 1  # zero is another step in each
     first = enhance_wave(music[0][:, :128], stream, sample_rate=RATE)
     assert error_db(first, run(model, music[0][:, :128])) < -25
-    spectrum = np.zeros((2, model.config.bins, 2), np.float32)
+    spectrum = np.zeros((2, 3, model.config.bins, 2), np.float32)
     assert np.abs(stream.step(spectrum, states)[0]).max() < 1e-6
 
 

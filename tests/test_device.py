@@ -359,6 +359,7 @@ def test_benchmark_gives_rows_that_can_be_contributed(visit, site, tmp_path):
         assert (
             value["latency_p10_ms"] / hop_ms / 2 < value["rtf"] < value["latency_max_ms"] / hop_ms
         )
+        assert value["rtf_ahead"] < value["rtf"]  # one call instead of eight
         assert 16 < value["wasm_mb"] < 500
         assert 1 < value["js_kernel_ms"] < 5000
 
@@ -376,7 +377,14 @@ def test_committed_devices_are_whole_and_stand_ins_say_so():
     table = el.device_results(ROOT / "data" / "results" / "devices")
     for device, part in table.groupby("device"):
         metrics = set(part["metric"])
-        assert {"latency_ms", "latency_p99_ms", "rtf", "wasm_mb", "js_kernel_ms"} <= metrics
+        assert {
+            "latency_ms",
+            "latency_p99_ms",
+            "rtf",
+            "rtf_ahead",
+            "wasm_mb",
+            "js_kernel_ms",
+        } <= metrics
         slowdown = part.loc[part["metric"] == "slowdown", "value"]
         assert ("stand-in" in device) == (len(slowdown) == 1 and slowdown.iloc[0] > 2)
 

@@ -97,7 +97,7 @@ def test_tflite_clip_takes_three_seconds_and_less(small_exports, small_model):
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite", "pt"])
 def test_a_stream_file_says_that_it_takes_no_clips(small_exports, suffix):
-    with pytest.raises(ModelError, match="one streaming frame"):
+    with pytest.raises(ModelError, match="holds the streaming step"):
         open_model(small_exports[0] / f"small.stream.{suffix}").run_clip(noise(1, 100))
 
 
@@ -126,6 +126,40 @@ def test_an_unknown_opset_is_refused(small_exports, tmp_path):
     with pytest.raises(ModelError, match=r"future\.stream\.onnx: .*opset") as caught:
         open_model(tmp_path / "future.stream.onnx")
     assert "\n" not in str(caught.value)
+
+
+def test_a_stream_file_of_one_frame_at_a_time_is_refused(small_exports, tmp_path):
+    """Files of before had no axis of frames."""
+    import onnx
+
+    old = onnx.load(small_exports[0] / "small.stream.onnx")
+    shape = [1, 65, 2]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name in ("spectrum", "spectrum_out")
+    ]
+    node = onnx.helper.make_node("Identity", ["spectrum"], ["spectrum_out"])
+    old.graph.CopyFrom(onnx.helper.make_graph([node], "old", ends[:1], ends[1:]))
+    onnx.save(old, tmp_path / "old.stream.onnx")
+    with pytest.raises(
+        ModelError, match=r"old\.stream\.onnx: made for one frame .* export it again"
+    ):
+        open_model(tmp_path / "old.stream.onnx")
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "tflite", "pt"])
+def test_frames_together_equal_frames_one_by_one(small_exports, suffix):
+    backend = open_model(small_exports[0] / f"small.stream.{suffix}")
+    shape = (2, 9, backend.metadata.hop_length + 1, 2)
+    spectra = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    together, kept = backend.step(spectra, backend.initial_state(2))
+    states, one_by_one = backend.initial_state(2), []
+    for k in range(shape[1]):
+        frame, states = backend.step(spectra[:, k : k + 1].copy(), states)
+        one_by_one.append(frame)
+    np.testing.assert_allclose(np.concatenate(one_by_one, axis=1), together, atol=1e-4)
+    for one, other in zip(kept, states, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
 
 
 def test_tflite_names_by_signature(small_exports):

@@ -22,7 +22,7 @@ import pandas
 import torch
 
 import enhancelib as el
-from enhancelib.backends import Backend, Metadata, describe
+from enhancelib.backends import Backend, Metadata, describe, step_by_step
 from enhancelib.benchmark import timed
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.export import StreamStep, check_music, partial_file
@@ -69,13 +69,12 @@ class ExecuTorchBackend(Backend):
     def step(
         self, spectrum: np.ndarray, states: list[np.ndarray]
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """One frame of every channel in turn: shapes are fixed."""
-        channels = []
-        for i in range(len(spectrum)):
-            inputs = [torch.from_numpy(each[i : i + 1].copy()) for each in (spectrum, *states)]
-            channels.append([each.numpy().copy() for each in self._method.execute(inputs)])
-        enhanced, *kept = (np.concatenate(parts) for parts in zip(*channels, strict=True))
-        return enhanced, kept
+        """One frame of one channel after the other: shapes are fixed."""
+        return step_by_step(self._invoke, spectrum, states)
+
+    def _invoke(self, tensors: list[np.ndarray]) -> list[np.ndarray]:
+        inputs = [torch.from_numpy(each.copy()) for each in tensors]
+        return [each.numpy().copy() for each in self._method.execute(inputs)]
 
 
 def install(folder: Path) -> None:
@@ -106,7 +105,7 @@ def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) ->
     from executorch.exir import to_edge_transform_and_lower
 
     step = StreamStep(model).eval()
-    inputs = (torch.zeros(1, model.config.bins, 2), *model.initial_state())
+    inputs = (torch.zeros(1, 1, model.config.bins, 2), *model.initial_state())
     exported = torch.export.export(step, inputs)
     if int8:
         exported = torch.export.export(quantise(exported.module(), model, inputs), inputs)
@@ -148,7 +147,11 @@ def quantise(
         for music in check_music(rate)[0]:
             lossy = el.degrade(music[:, : round(CALIBRATION_S * rate)], "mp3-64", sample_rate=rate)
             loud = lossy / np.abs(lossy).max()
-            spectra = model.analyse(torch.from_numpy(loud)[None]).permute(3, 0, 2, 1).contiguous()
+            spectra = (
+                model.analyse(torch.from_numpy(loud)[None])
+                .permute(3, 0, 2, 1)[:, :, None]
+                .contiguous()
+            )
             states = inputs[1:]
             for spectrum in spectra:
                 _, *states = prepared(spectrum, *states)

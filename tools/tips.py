@@ -93,17 +93,22 @@ def run_batch(weights: Path, batch: int, threads: int) -> dict:
     return figures | {"peak_mb": peak_mb()}
 
 
-def run_channels(path: Path, channels: int) -> dict:
-    """ONNX Runtime, ``channels`` streams in one call per frame."""
+def run_stream(path: Path, channels: int, frames: int) -> dict:
+    """ONNX Runtime, so many streams and so many frames of each in one call."""
     from enhancelib.frames import FrameEngine
     from enhancelib.modelfiles import open_stream
 
     backend = open_stream(path)
     hop = backend.metadata.hop_length
-    wave = (0.1 * np.random.default_rng(0).standard_normal((channels, 100 * hop))).astype("f4")
+    wave = (0.1 * np.random.default_rng(0).standard_normal((channels, 96 * hop))).astype("f4")
     engine = FrameEngine(backend, channels)
-    audio_s = wave.size / backend.metadata.sample_rate
-    return timed(lambda: engine.push(wave), audio_s, 5) | {"peak_mb": peak_mb()}
+    engine.push(wave[:, :hop])  # the first frame needs a second hop
+
+    def stream() -> None:
+        for at in range(0, wave.shape[1], frames * hop):
+            engine.push(wave[:, at : at + frames * hop])
+
+    return timed(stream, wave.size / backend.metadata.sample_rate, 5) | {"peak_mb": peak_mb()}
 
 
 def run_step(weights: Path, batch: int) -> dict:
@@ -156,16 +161,18 @@ def files(preset: str) -> Iterator[dict]:
 
 
 def batches(preset: str) -> Iterator[dict]:
-    """Clips in one PyTorch call, channels in one call of the stream file."""
+    """Clips in one PyTorch call; channels, or frames, in one call of the stream file."""
     weights = el.find_weights("published", preset=preset)
     for threads in (1, 2):
         for batch in BATCHES:
             for metric, value in apart(run_batch, weights, batch, threads).items():
                 condition = f"batch, {threads} thread{'s' * (threads > 1)}"
                 yield row(f"{batch}", condition, metric, value, "MB" if "mb" in metric else "1")
-    for channels in BATCHES:
-        for metric, value in apart(run_channels, weights.with_suffix(".onnx"), channels).items():
-            yield row(f"{channels}", "channels", metric, value, "MB" if "mb" in metric else "1")
+    for number in BATCHES:
+        for condition, together in (("channels", (number, 1)), ("frames", (1, number))):
+            figures = apart(run_stream, weights.with_suffix(".onnx"), *together)
+            for metric, value in figures.items():
+                yield row(f"{number}", condition, metric, value, "MB" if "mb" in metric else "1")
 
 
 def memory(preset: str) -> Iterator[dict]:

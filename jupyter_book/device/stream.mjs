@@ -1,5 +1,5 @@
-// One frame at a time through the model, as enhancelib/frames.py and backends.py do it: windowed,
-// transformed, enhanced, added up. The network's memory goes in and comes out as tensors.
+// Frames through the model, as enhancelib/frames.py and backends.py do it: windowed, transformed,
+// enhanced, added up. The network's memory goes in and comes out as tensors.
 
 export class Fourier {
   // Complex transform of a power of two (Cooley & Tukey, Math. Comp. 19, 1965), in place, not
@@ -51,15 +51,18 @@ export class Model {
   reset(channels) {
     this.feeds = {};
     for (const { name, shape } of this.session.inputMetadata) {
-      const dims = [channels, ...shape.slice(1)];
+      const known = shape.slice(1).map((size) => (typeof size === "number" ? size : 1)); // frames: any
+      const dims = [channels, ...known];
       const size = dims.reduce((product, size) => product * size, 1);
       this.feeds[name] = new this.ort.Tensor("float32", new Float32Array(size), dims);
     }
   }
 
-  // Takes and returns Float32Array (channels, bins, 2).
+  // Takes and returns Float32Array (channels, frames, bins, 2), any number of frames.
   async step(spectrum) {
-    this.feeds.spectrum = new this.ort.Tensor("float32", spectrum, this.feeds.spectrum.dims);
+    const [channels, , bins, parts] = this.feeds.spectrum.dims;
+    const dims = [channels, spectrum.length / (channels * bins * parts), bins, parts];
+    this.feeds.spectrum = new this.ort.Tensor("float32", spectrum, dims);
     const outputs = await this.session.run(this.feeds);
     for (const [name, tensor] of Object.entries(outputs)) {
       if (name.startsWith("state_out_")) this.feeds[name.replace("_out", "")] = tensor;
@@ -88,51 +91,66 @@ export class FrameEngine {
     this.tails = Array.from({ length: this.channels }, () => new Float64Array(this.hop));
   }
 
-  // Takes an array of channels, each the next 2 * hop samples; returns the hop that became final.
-  async step(frames) {
+  // Takes an array of channels, each the next (count + 1) * hop samples; returns the count hops that
+  // became final. One call of the model for all of them: several hops at once are cheaper by far.
+  async step(waves) {
     const { real, imaginary, window, hop, channels } = this;
-    const second = frames[channels - 1];
-    for (let i = 0; i < 2 * hop; i++) {
-      real[i] = Math.fround(frames[0][i] * window[i]);
-      imaginary[i] = channels === 2 ? Math.fround(second[i] * window[i]) : 0;
-    }
-    this.fourier.run(real, imaginary);
-    this.unpack(await this.model.step(this.pack()));
-    this.fourier.run(imaginary, real); // parts exchanged: the inverse
-    return [real, imaginary].slice(0, channels).map((samples, channel) => {
-      const final = new Float32Array(hop);
-      const tail = this.tails[channel];
-      for (let i = 0; i < hop; i++) {
-        final[i] = tail[i] + (samples[i] / (2 * hop)) * window[i];
-        tail[i] = (samples[hop + i] / (2 * hop)) * window[hop + i];
+    const count = waves[0].length / hop - 1;
+    const second = waves[channels - 1];
+    const spectra = new Float32Array(channels * count * (hop + 1) * 2);
+    for (let frame = 0; frame < count; frame++) {
+      for (let i = 0, at = frame * hop; i < 2 * hop; i++, at++) {
+        real[i] = Math.fround(waves[0][at] * window[i]);
+        imaginary[i] = channels === 2 ? Math.fround(second[at] * window[i]) : 0;
       }
-      return final;
+      this.fourier.run(real, imaginary);
+      this.pack(...this.of(spectra, frame, count));
+    }
+    const enhanced = await this.model.step(spectra);
+    const finals = this.tails.map(() => new Float32Array(count * hop));
+    for (let frame = 0; frame < count; frame++) {
+      this.unpack(...this.of(enhanced, frame, count));
+      this.fourier.run(imaginary, real); // parts exchanged: the inverse
+      finals.forEach((final, channel) => {
+        const [samples, tail] = [channel ? imaginary : real, this.tails[channel]];
+        for (let i = 0, at = frame * hop; i < hop; i++, at++) {
+          final[at] = tail[i] + (samples[i] / (2 * hop)) * window[i];
+          tail[i] = (samples[hop + i] / (2 * hop)) * window[hop + i];
+        }
+      });
+    }
+    return finals;
+  }
+
+  // The spectra of one frame: a view for each channel.
+  of(spectra, frame, count) {
+    const size = (this.hop + 1) * 2;
+    return this.tails.map((_, channel) => {
+      const at = (channel * count + frame) * size;
+      return spectra.subarray(at, at + size);
     });
   }
 
   // Spectra of the channels out of that of first + i * second.
-  pack() {
-    const { real, imaginary, hop, channels } = this;
-    const spectrum = new Float32Array(channels * (hop + 1) * 2);
+  pack(first, second) {
+    const { real, imaginary, hop } = this;
     for (let k = 0; k <= hop; k++) {
       const m = (2 * hop - k) % (2 * hop);
-      spectrum[2 * k] = (real[k] + real[m]) / 2;
-      spectrum[2 * k + 1] = (imaginary[k] - imaginary[m]) / 2;
-      if (channels === 1) continue;
-      spectrum[2 * (hop + 1 + k)] = (imaginary[k] + imaginary[m]) / 2;
-      spectrum[2 * (hop + 1 + k) + 1] = (real[m] - real[k]) / 2;
+      first[2 * k] = (real[k] + real[m]) / 2;
+      first[2 * k + 1] = (imaginary[k] - imaginary[m]) / 2;
+      if (!second) continue;
+      second[2 * k] = (imaginary[k] + imaginary[m]) / 2;
+      second[2 * k + 1] = (real[m] - real[k]) / 2;
     }
-    return spectrum;
   }
 
-  unpack(spectrum) {
-    const { real, imaginary, hop, channels } = this;
+  unpack(first, second) {
+    const { real, imaginary, hop } = this;
     for (let k = 0; k <= hop; k++) {
       const m = (2 * hop - k) % (2 * hop);
       const ends = k === 0 || k === hop; // of a real signal these bins are real
-      const [aRe, aIm] = [spectrum[2 * k], ends ? 0 : spectrum[2 * k + 1]];
-      const at = 2 * (hop + 1 + k);
-      const [bRe, bIm] = channels === 2 ? [spectrum[at], ends ? 0 : spectrum[at + 1]] : [0, 0];
+      const [aRe, aIm] = [first[2 * k], ends ? 0 : first[2 * k + 1]];
+      const [bRe, bIm] = second ? [second[2 * k], ends ? 0 : second[2 * k + 1]] : [0, 0];
       real[m] = aRe + bIm;
       imaginary[m] = bRe - aIm;
       real[k] = aRe - bIm;
