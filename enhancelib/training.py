@@ -102,8 +102,8 @@ def train_model(
         progress: show a bar.
 
     Raises:
-        ConfigError: the folder holds a run with other settings, a split is empty, or the training
-            diverged.
+        ConfigError: the folder holds a run with other settings or weights of none, or
+            ``start_from``; a split is empty; or the training diverged.
     """
     config = config or TrainingConfig()
     folder = Path(checkpoint_dir)
@@ -116,11 +116,14 @@ def train_model(
         "preset": preset,
         "training_config": config.model_dump_json(),
         "manifest_sha256": checkpoint_sha256(manifest),
+        "start_sha256": "" if start_from is None else checkpoint_sha256(start_from),
     }
     for split in ("train", "validation"):
         PairDataset(manifest, split)  # refuses an empty one before anything is written
     if rank_zero_only.rank == 0:  # of several processes, the first one keeps the books
-        _claim(folder, facts | {"start_from": str(start_from)}, overwrite=overwrite)
+        if start_from is not None and Path(start_from).resolve().parent == folder.resolve():
+            raise ConfigError(f"{start_from}: lies in the run's own folder; name another one")
+        _claim(folder, facts, overwrite=overwrite)
     with quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
         if start_from is None:
@@ -203,7 +206,13 @@ def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     ours = ("result.json", "checkpoint_epoch_*_best.pth", "*.safetensors", "last.ckpt", "log.csv")
-    for file in (file for pattern in ours for file in folder.glob(pattern)):
+    older = [file for pattern in ours for file in folder.glob(pattern)]
+    if older and not path.exists() and not overwrite:
+        raise ConfigError(
+            f"{older[0]}: not of a run that could go on; name another checkpoint folder or pass "
+            "overwrite to replace it"
+        )
+    for file in older:
         file.unlink()
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     path.write_text(json.dumps(settings, indent=1))

@@ -22,7 +22,7 @@ from enhancelib.augmentation import (
     equalise,
     random_response,
 )
-from enhancelib.checkpoints import read_checkpoint
+from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.model import AudioUNet
@@ -165,6 +165,33 @@ def test_other_settings_are_refused_unless_asked(trained, manifest, tmp_path):
         p.name for p in trained.checkpoint.parent.iterdir()
     )
     assert train_model(manifest, folder, other, overwrite=True, progress=False).best_epoch == 0
+
+
+def test_weights_of_others_are_not_replaced_unasked(trained, manifest, tmp_path):
+    """A folder that holds no run of ours, but files of such names."""
+    mine = tmp_path / "fullband-44k.safetensors"
+    shutil.copy(trained.weights, mine)
+    before = mine.read_bytes()
+    with pytest.raises(ConfigError, match=r"fullband-44k\.safetensors: not of a run"):
+        train_model(manifest, tmp_path, TINY, progress=False)
+    for overwrite in (False, True):  # it would be gone before it is read
+        with pytest.raises(ConfigError, match="lies in the run's own folder"):
+            train_model(
+                manifest, tmp_path, TINY, start_from=mine, overwrite=overwrite, progress=False
+            )
+    assert [path.name for path in tmp_path.iterdir()] == [mine.name]
+    assert mine.read_bytes() == before
+
+
+def test_another_start_of_the_same_name_is_another_run(trained, manifest, tmp_path):
+    start = tmp_path / "start.safetensors"
+    config = TINY.model_copy(update={"epochs": 1})
+    shutil.copy(trained.weights, start)
+    first = train_model(manifest, tmp_path / "run", config, start_from=start, progress=False)
+    assert read_checkpoint(first.weights)[0]["start_sha256"] == checkpoint_sha256(start)
+    shutil.copy(first.weights, start)
+    with pytest.raises(ConfigError, match="other settings"):
+        train_model(manifest, tmp_path / "run", config, start_from=start, progress=False)
 
 
 def test_a_manifest_without_validation_is_refused(manifest, tmp_path):
