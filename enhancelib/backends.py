@@ -145,7 +145,7 @@ class Backend:
             raise _foreign(self.path, f"its inputs are {', '.join(inputs) or 'none'}")
 
     def _check_axes(self, axes: int) -> None:
-        """Refuse a stream of version 0.1, whose spectrum had no axis of frames."""
+        """Refuse a stream exported when a spectrum had no axis of frames yet."""
         if self.stream and axes != 4:
             raise ModelError(f"{self.path}: made for one frame at a time; export it again")
 

@@ -342,7 +342,7 @@ def export(
     """Write a checkpoint as ONNX, TFLite and TorchScript.
 
     Each file is compared with PyTorch before it is kept. Of each format there are two files:
-    NAME.onnx takes a whole clip, NAME.stream.onnx one frame.
+    NAME.onnx takes a whole clip, NAME.stream.onnx the next frames.
     """
     from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
     from enhancelib.modelfiles import default_model

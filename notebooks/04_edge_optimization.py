@@ -60,8 +60,8 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## Three formats
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
-# stays in PyTorch's world. Each comes as a whole-clip file and as a *stream* file that takes one
-# frame and hands its memory back. Every file is played through its own runtime on real music and
+# stays in PyTorch's world. Each comes as a whole-clip file and as a *stream* file that takes the
+# next frame, or several, and hands its memory back. Every file is played through its own runtime on real music and
 # compared with PyTorch before it may appear: the error is given in dB below the signal, and 16-bit
 # audio ends at −98.
 

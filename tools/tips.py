@@ -18,7 +18,8 @@ import numpy as np
 import pandas
 
 import enhancelib as el
-from enhancelib.errors import EnhanceError
+from enhancelib import export
+from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 MADE = Path("data/runs/tips")
@@ -40,7 +41,8 @@ def make_files(preset: str) -> list[Path]:
     weights, folder = el.find_weights("published", preset=preset), MADE / preset
     digest = folder / "of.txt"
     model, sha256 = el.AudioUNet.load(weights), el.checkpoint_sha256(weights)
-    if not digest.exists() or digest.read_text() != sha256:
+    made_by = f"{sha256} {el.checkpoint_sha256(export.__file__)}"  # weights and exporter
+    if not digest.exists() or digest.read_text() != made_by:
         written = el.export_model(
             model, folder, preset=preset, checkpoint_sha256=sha256, overwrite=True
         )
@@ -51,7 +53,7 @@ def make_files(preset: str) -> list[Path]:
         for path in (each.path for each in written if each.kind == "clip"):
             if path.suffix in (".onnx", ".tflite"):
                 el.compression.quantize_static(path, ranges, music=music[:2], overwrite=True)
-        digest.write_text(sha256)
+        digest.write_text(made_by)
     return [weights, *sorted(path for path in folder.iterdir() if path != digest)]
 
 
@@ -155,6 +157,8 @@ def files(preset: str) -> Iterator[dict]:
     table = el.benchmark_files(
         make_files(preset), reference=f"{preset}.onnx", threads=[1, 2], seconds=CLIP_S, repeats=8
     )
+    if (failed := table["status"] != "").any():
+        raise ModelError(table.loc[failed, "status"].iloc[0])
     for line in el.benchmark_results(table).itertuples():
         if line.metric in KEPT:
             yield row(line.system, line.condition, line.metric, line.value, line.unit)
