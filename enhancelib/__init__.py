@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["compression", "diagrams", "plotting", "provenance"],
+    submodules=["compression", "diagrams", "losses", "plotting", "provenance"],
     submod_attrs={
         "audio": ["find_audio", "load", "resample", "save", "segments"],
         "bandwidth": ["bandwidth_hz"],

@@ -40,7 +40,6 @@ import torch
 from IPython.display import Markdown
 
 import enhancelib as el
-from enhancelib.losses import CombinedLoss
 
 if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
@@ -130,7 +129,7 @@ el.Player({"lossless": music, **harmed}, sample_rate=rate, title=piece.stem)
 # positive where music that had survived came out worse than *no treble* left it:
 
 # %%
-loss = CombinedLoss(config.loss, sample_rate=rate)
+loss = el.losses.CombinedLoss(config.loss, sample_rate=rate)
 waves = {name: torch.from_numpy(wave)[:, None] for name, wave in harmed.items()}
 reference, given = torch.from_numpy(music)[:, None], waves["no treble"]
 heard = {name: loss.terms(wave, reference, given) for name, wave in waves.items()}
