@@ -137,10 +137,16 @@ def quantise(
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    settings = get_symmetric_quantization_config(is_per_channel=True)
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in (CausalBlock, BandScale)}
+
+    def in_u_net(node: torch.fx.Node) -> bool:
+        """Weights stand in no module; set_module_type would therefore leave out convolutions."""
+        modules = node.meta.get("nn_module_stack", {}).values()
+        return node.op == "get_attr" or any(kind in kinds for _, kind in modules)
+
     quantiser = XNNPACKQuantizer()
-    for kind in (CausalBlock, BandScale):
-        quantiser.set_module_type(kind, settings)
+    quantiser.set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantiser.set_filter_function(in_u_net)
     prepared = prepare_pt2e(program, quantiser)
     rate = model.config.sample_rate
     with torch.inference_mode():
@@ -156,8 +162,13 @@ def quantise(
             for spectrum in spectra:
                 _, *states = prepared(spectrum, *states)
     quantised = convert_pt2e(prepared)
-    # XNNPACK takes an operator in 8 bits only if nothing else reads the floats before it.
     graph = quantised.graph
+    for node in graph.nodes:  # a convolution with float weights takes the floats before rounding
+        if node.target is torch.ops.aten.conv1d.default and node.args[1].op == "get_attr":
+            restored = node.args[0]
+            if "dequantize" in str(restored.target):
+                node.replace_input_with(restored, restored.args[0].args[0])
+    # XNNPACK takes an operator in 8 bits only if nothing else reads the floats before it.
     for node in list(graph.nodes):
         if "dequantize_per_tensor" in str(node.target):
             for user in list(node.users)[1:]:
