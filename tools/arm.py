@@ -80,10 +80,11 @@ for file, wave, warm_up, output in task:
         backend.run_clip(wave[:, warm_up:])
         mark()
     else:
-        engine = FrameEngine(backend, 1)
+        engine, hop = FrameEngine(backend, 1), backend.metadata.hop_length
         parts = [engine.push(wave[:, :warm_up])]
         mark()
-        parts.append(engine.push(wave[:, warm_up:]))
+        for at in range(warm_up, wave.shape[1], hop):  # as live: one frame per call
+            parts.append(engine.push(wave[:, at : at + hop]))
         mark()
         result = np.concatenate([*parts, engine.finish()], axis=1)
     np.save(output, result)
