@@ -103,7 +103,7 @@ class Spectra:
         return self._complex[frame_length]
 
     def power(self, frame_length: int) -> Tensor:
-        """|STFT|², (batch, bins, frames)."""
+        """``|STFT|²``, (batch, bins, frames)."""
         if frame_length not in self._power:
             self._power[frame_length] = _power(self.complex(frame_length))
         return self._power[frame_length]
