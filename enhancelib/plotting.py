@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
 
 LEVEL_MAP = "magma"
 DIFFERENCE_MAP = "cividis"  # blue, grey, yellow with rising lightness: the sign survives grey print
@@ -415,7 +417,7 @@ def points(
     ax: Axes | None = None,
     title: str = "",
 ) -> Axes:
-    """Draw named points ``{label: (x, y)}``, each with its label beside it.
+    """Draw named points ``{label: (x, y)}``, each with its label beside it, above other labels.
 
     Args:
         places: Label to coordinates.
@@ -425,13 +427,27 @@ def points(
         title: Title of the axes.
     """
     ax = ax or subplots()[1]
+    labels = []
     for index, (label, (x, y)) in enumerate(places.items()):
         look = index % len(_COLOURS)
         ax.plot(x, y, _MARKERS[look], color=_COLOURS[look], markersize=7)
-        ax.annotate(label, (x, y), xytext=(7, 3), textcoords="offset points", fontsize=9)
+        beside = {"xytext": (7, 3), "textcoords": "offset points", "fontsize": 9}
+        labels.append(ax.annotate(label, (x, y), **beside))
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
     ax.margins(x=0.18, y=0.15)
+    _stack(labels)
     return ax
+
+
+def _stack(labels: Sequence[Annotation]) -> None:
+    """Raise labels that would cover another one, from the lowest point up."""
+    taken: list[Bbox] = []
+    for label in sorted(labels, key=lambda each: each.xy[1]):
+        label.figure.draw_without_rendering()
+        while any(label.get_window_extent().overlaps(box) for box in taken):
+            right, up = label.get_position()
+            label.set_position((right, up + 1))
+        taken.append(label.get_window_extent())
 
 
 def roofline(

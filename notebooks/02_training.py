@@ -280,7 +280,8 @@ shown = {
     "visqol_lossless_worst_delta": "ViSQOL, lossless, worst",
     "in_band_si_sdr_transparent_worst_delta": "worst harm (dB)",
 }
-ablations[list(shown)].rename(columns=shown).style.format(precision=2, na_rep="–", thousands=",")
+table = ablations.astype({"steps": "Int64"})[list(shown)].rename(columns=shown)
+table.style.format(precision=2, na_rep="–", thousands=",")
 
 # %% [markdown]
 # Two wishes pull at the network. What is paid only for repair repairs more: without the gate or the

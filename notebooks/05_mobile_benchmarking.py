@@ -36,7 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 
 import enhancelib as el
 
@@ -212,7 +212,7 @@ Markdown(
 
 # %%
 def measured_apart(name: str, command: str) -> pd.DataFrame | Markdown:
-    path = Path("data/results") / f"{preset}-{name}.csv"
+    path = Path(results_dir) / f"{preset}-{name}.csv"
     if not path.exists():
         return Markdown(f"`{path}` is not there: run `{command}`.")
     rows = pd.read_csv(path)
@@ -227,12 +227,21 @@ measured_apart("peers", "make peers")
 #
 # There is no phone here, but there is an emulator. `make arm` runs the published files with ARM's own
 # ONNX Runtime and LiteRT, instruction by instruction. *Difference* is that from this machine's output,
-# *error* that from PyTorch's, both in dB below the signal; *instructions* are counted per second of
-# audio and channel. The real-time factor is an **estimate**: it assumes how many instructions a core
-# finishes per cycle.
+# *error* that from PyTorch's, both in dB below the signal; *instructions*, in millions, are counted
+# per second of audio and channel, for streams with one frame per call. The real-time factor is an
+# **estimate**: it assumes how many instructions a core finishes per cycle.
 
 # %%
-measured_apart("arm", "make arm")
+on_arm = measured_apart("arm", "make arm")
+if isinstance(on_arm, pd.DataFrame):
+    on_arm = on_arm.reset_index()
+    on_arm["processor"] = on_arm["condition"].str.extract("(?i)(cortex-a[0-9]+)")[0].str.title()
+    assumed = on_arm["condition"][on_arm["condition"].str.startswith("estimate")].unique()
+    on_arm = on_arm.groupby(["system", "processor"], sort=False).first().drop(columns="condition")
+    on_arm["instructions"] /= 1e6
+    display(on_arm.style.format(precision=2), Markdown("; ".join(assumed)))
+else:
+    display(on_arm)
 
 # %% [markdown]
 # ## Music as it arrives
@@ -420,10 +429,10 @@ kept = {
 # where there is one; `enhancelib benchmark --device cuda` measures it by itself.
 
 # %%
-on_arm = Path("data/results") / f"{preset}-arm.csv"
+counted = Path(results_dir) / f"{preset}-arm.csv"
 guess = "not measured: no phone here"
-if on_arm.exists():
-    estimates = pd.read_csv(on_arm).query("metric == 'rtf'")
+if counted.exists():
+    estimates = pd.read_csv(counted).query("metric == 'rtf'")
     quickest = estimates.loc[estimates["value"].idxmin()]
     guess = f"about {3000 * quickest['value']:.0f} ms; {quickest['condition']}"
 

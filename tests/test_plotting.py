@@ -1,6 +1,7 @@
 """Plots: true levels, one style, units on every axis, files that stay the same."""
 
 import warnings
+from itertools import combinations
 
 import matplotlib as mpl
 
@@ -157,6 +158,15 @@ def test_points_are_labelled():
     axes = plotting.points({"ONNX": (1, 2), "TFLite": (3, 4)}, x_label="MB", y_label="ms")
     assert [text.get_text() for text in axes.texts] == ["ONNX", "TFLite"]
     assert [tuple(line.get_xydata()[0]) for line in axes.lines] == [(1, 2), (3, 4)]
+
+
+def test_labels_of_points_that_lie_together_stay_legible():
+    places = {f"file number {k}": (1 + k / 1000, 2 + (k % 2) / 500) for k in range(5)}
+    axes = plotting.points(places | {"far": (3, 9)}, x_label="MB", y_label="ms")
+    axes.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
+    assert axes.texts[-1].get_position() == axes.texts[-1].xyann == (7, 3)  # nothing in its way
 
 
 def test_saved_figures_are_opaque_white_cards_and_the_same_on_every_run(tmp_path):
