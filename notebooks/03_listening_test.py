@@ -26,7 +26,7 @@ excerpt_s: float = 6.0  # from the beginning of each piece, in seconds
 trials: int = 16  # of each ABX test
 seed: int = 0  # of the simulated listeners
 
-# %%
+# %% tags=["hide-input"]
 from pathlib import Path
 
 import numpy as np
