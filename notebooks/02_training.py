@@ -194,9 +194,10 @@ el.plotting.save_figure(axes.figure, "02_curves", figures_dir=figures_dir)
 # The test split played no part, neither in the steps nor in the choice of the best epoch. Its loss,
 # condition by condition, beside that of the audio as it was:
 
-# %%
+# %% tags=["remove-stderr"]
 held_out = el.held_out_loss(result.weights, manifest).set_index("condition")
-held_out["change %"] = 100 * (held_out["loss"] / held_out["untreated"] - 1)
+change = 100 * (held_out["loss"] / held_out["untreated"] - 1)
+held_out["change %"] = change.replace(np.inf, np.nan)  # nothing had been lost
 held_out.style.format(precision=2, na_rep="–")
 
 # %%
@@ -253,7 +254,7 @@ el.plotting.save_figure(axes.figure, "02_published", figures_dir=figures_dir)
 # %% [markdown]
 # And on the test pairs of this run, beside the network trained above:
 
-# %%
+# %% tags=["remove-stderr"]
 both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(published, manifest).set_index("condition")["loss"]
 both.style.format(precision=2)
