@@ -285,11 +285,12 @@ table = ablations.astype({"steps": "Int64"})[list(shown)].rename(columns=shown)
 table.style.format(precision=2, na_rep="–", thousands=",")
 
 # %% [markdown]
-# Two wishes pull at the network. What is paid only for repair repairs more: without the gate or the
-# relative term the weak conditions gain, and what was fine, or had survived, pays for it. A basis of
-# its own to learn finds the levels best and the music worst, as the harm shows; a ConvNet over whole
-# frames, with as many multiplications, repairs less. The worst harm is large in every row: leaving
-# alone what is fine is the lesson that takes the hours.
+# Two wishes pull at the network. What is paid only for repair, or has met no noise and little else
+# than MP3 and AAC, repairs more: without the gate, without the relative term, or with those two
+# codecs alone the weak conditions gain, and what was fine, or had survived, pays for it. A basis of
+# its own to learn finds the levels best and harms most. A ConvNet over whole frames repairs less for
+# as many multiplications; a tenth of the music or half the frame is worse at both. The worst harm is
+# large in every row: leaving alone what is fine is the lesson that takes the hours.
 
 # %% [markdown]
 # ## Listen
