@@ -10,7 +10,7 @@ from small_network import RATE, error_db, network, run
 
 from enhancelib import compression
 from enhancelib.backends import Backend, tflite_metadata
-from enhancelib.calibration import LayerRange, Node, spread
+from enhancelib.calibration import CLIPPED, LayerRange, Node, spread
 from enhancelib.errors import InputError, ModelError
 from enhancelib.export import export_model
 from enhancelib.model import AudioUNet
@@ -43,10 +43,35 @@ def test_ranges_follow_the_network_and_hold_what_passed(model, ranges, music):
     depthwise, pointwise = ranges[1], ranges[2]
     assert depthwise.name == "core.encoder.0.depthwise"
     assert pointwise.input == (0.0, max(0.0, depthwise.output[1]))  # a ReLU lies between
-    louder = compression.calibrate(model, [*music[:4], 4 * music[0]])
-    for layer, more in zip(ranges, louder, strict=True):
-        assert more.input[0] <= layer.input[0] <= layer.input[1] <= more.input[1]
-    assert any(more.input != layer.input for layer, more in zip(ranges, louder, strict=True))
+    whole = compression.calibrate(model, music[:4], clipped=0)
+    louder = compression.calibrate(model, [*music[:4], 4 * music[0]], clipped=0)
+    for layer, more, most in zip(ranges, whole, louder, strict=True):
+        assert most.input[0] <= more.input[0] <= layer.input[0] <= 0
+        assert most.input[1] >= more.input[1] >= layer.input[1] >= 0
+    assert any(most.input != more.input for more, most in zip(whole, louder, strict=True))
+
+
+def test_few_values_lie_outside_a_range(model, ranges, music):
+    whole = compression.calibrate(model, music[:4], clipped=0)
+    passed = {layer.name: [] for layer in ranges}
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda module, inputs, name=name: passed[name].append(inputs[0].flatten().numpy())
+        )
+        for name in passed
+    ]
+    for wave in music[:4]:
+        run(model, wave)
+    for hook in hooks:
+        hook.remove()
+    above = []
+    for layer, widest in zip(ranges, whole, strict=True):
+        values = np.concatenate(passed[layer.name])
+        assert widest.input == (min(0, values.min()), max(0, values.max()))
+        above.append(np.mean(values > layer.input[1]))
+        assert above[-1] < 5 * CLIPPED
+        assert np.mean(values < layer.input[0]) < 5 * CLIPPED
+    assert CLIPPED / 3 < np.median(above) < 3 * CLIPPED
 
 
 def test_calibration_needs_music(model):

@@ -13,6 +13,7 @@ enhancelib/pretrained, with ranges from the excerpts in this repository: it can 
 import argparse
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from functools import cached_property
@@ -34,8 +35,8 @@ RESULTS = Path("data/results")
 EXCERPTS = Path("data/excerpts")
 PAIRS = (Path("data/pretraining/pairs/manifest.csv"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
-TUNED_ON = 1200
-"""Segments at most."""
+EPOCHS = 10
+"""Of the published recipe, for the network with half of the work: an hour and a half."""
 CALIBRATION_CONDITIONS = (
     *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
     *("down-16000hz", "noise-white-20db", "clip-6db"),
@@ -47,7 +48,9 @@ CONDITIONS = (
 METRICS = ("visqol", "lsd", "si_sdr", "in_band_si_sdr")
 SHARES = ("0.3", "0.5", "0.7")
 ALL_SHARES = tuple(f"0.{tenth}" for tenth in range(1, 10))
-PRUNED = re.compile(r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned)?\.safetensors")
+PRUNED = re.compile(
+    r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned|-trained)?\.safetensors"
+)
 TIMES = {"cpu_rtf": "1", "latency_ms": "ms", "peak_mb": "MB"}
 
 
@@ -117,20 +120,11 @@ class Maker:
 
     @cached_property
     def manifest(self) -> Path:
-        """Of some pairs to tune on, in a folder of its own: their cache must not replace others."""
-        source = next((path for path in PAIRS if path.exists()), None)
-        if source is None:
+        """Of pairs to tune on."""
+        found = next((path for path in PAIRS if path.exists()), None)
+        if found is None:
             raise ConfigError(f"{PAIRS[-1]}: no pairs to tune on; run chapter 01 or make pretrain")
-        folder = ROOT / "pairs"
-        if not (folder / "manifest.csv").exists():
-            folder.mkdir(exist_ok=True)
-            rows = pandas.read_csv(source, keep_default_na=False)
-            rows = rows[rows["split"] == "train"]
-            rows = rows.sample(min(TUNED_ON, len(rows)), random_state=0)
-            for part in {Path(path).parts[0] for path in (*rows["lossless"], *rows["lossy"])}:
-                (folder / part).symlink_to((source.parent / part).resolve())
-            rows.to_csv(folder / "manifest.csv", index=False)
-        return folder / "manifest.csv"
+        return found
 
     def make(self, name: str) -> Path:
         """The file of this name, made if it is not there yet.
@@ -153,9 +147,12 @@ class Maker:
             raise ConfigError(f"{name}: no such variant; one of {', '.join(names(self.preset))}")
         return path
 
-    def _pruned(self, kind: str, method: str, share: str, tuned: str | None) -> AudioUNet:
-        if tuned:
-            rough = AudioUNet.load(self.make(f"{self.preset}.{kind}-{method}-{share}.safetensors"))
+    def _pruned(self, kind: str, method: str, share: str, further: str | None) -> AudioUNet:
+        if further:
+            start = self.make(f"{self.preset}.{kind}-{method}-{share}.safetensors")
+            if further == "-trained":
+                return self._trained_on(start, run=f"{self.preset}-{kind}-{method}-{share}")
+            rough = AudioUNet.load(start)
             settings = el.TrainingConfig(
                 batch_size=8, crop_seconds=1.0, learning_rate=1e-3, dropout=0.0, warmup=0.1
             )
@@ -166,6 +163,16 @@ class Maker:
             return self._half_of_the_work(method)
         cut = {"weights": compression.prune, "channels": compression.prune_channels}[kind]
         return cut(self.model, float(share), method=method)
+
+    def _trained_on(self, start: Path, run: str) -> AudioUNet:
+        """After some epochs of the recipe the full network was trained by; a run may be resumed."""
+        folder = Path("data/pretraining") / run
+        options = {"--start_from": start, "--epochs": EPOCHS, "--run": folder}
+        command = [sys.executable, Path(__file__).with_name("pretrain.py"), self.preset]
+        command += [part for option in options.items() for part in option]
+        if subprocess.run([str(part) for part in command], check=False).returncode:
+            raise ConfigError(f"{folder}: training stopped, see above; the same command goes on")
+        return AudioUNet.load(folder / f"{self.preset}.safetensors")
 
     def _half_of_the_work(self, method: str) -> AudioUNet:
         """Without so many channels that half of the multiplications are left."""
@@ -237,7 +244,7 @@ def names(preset: str, *, every_share: bool = False) -> list[str]:
         for share in (ALL_SHARES if every_share else SHARES)
         for tuned in (("", "-tuned") if every_share or share == "0.5" else ("",))
     ]
-    made += [f"channels-magnitude-half{tuned}.safetensors" for tuned in ("", "-tuned")]
+    made += [f"channels-magnitude-half{way}.safetensors" for way in ("", "-tuned", "-trained")]
     return [f"{preset}.{each}" for each in made]
 
 
