@@ -45,8 +45,11 @@ def address(html) -> str:
         def log_message(self, *_):
             pass
 
+    class Server(http.server.ThreadingHTTPServer):
+        request_queue_size = 64  # a browser asks for more at once than the usual 5
+
     handler = functools.partial(Quiet, directory=html)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
@@ -69,15 +72,20 @@ def chromium():
 @pytest.fixture
 def open_page(chromium, address):
     """Open a page of the book; whatever goes wrong while it is open fails the test."""
-    faults = []
+    faults, running = [], set()
 
     def check_request(request):
+        running.add(request)
         if not request.url.startswith((address, "data:", "blob:")):
             faults.append(f"external request: {request.url}")
 
     def check_response(response):
         if response.status >= 400:
             faults.append(f"{response.status}: {response.url}")
+
+    def check_failed(request):
+        running.discard(request)
+        faults.append(f"failed: {request.url}: {request.failure}")
 
     def check_console(message):
         if message.type in ("error", "warning"):
@@ -87,16 +95,27 @@ def open_page(chromium, address):
         page = chromium.new_context(**settings).new_page()
         page.on("request", check_request)
         page.on("response", check_response)
-        page.on("requestfailed", lambda request: faults.append(f"failed: {request.url}"))
+        page.on("requestfinished", lambda request: running.discard(request))
+        page.on("requestfailed", check_failed)
         page.on("console", check_console)
         page.on("pageerror", lambda error: faults.append(f"script: {error}"))
         page.goto(urljoin(address, name), wait_until="networkidle")
         return page
 
+    def all_loaded(page):
+        """Wait until nothing is on its way: going to another page would cut it off."""
+        for _ in range(400):
+            if not running:
+                return
+            page.wait_for_timeout(50)
+        raise AssertionError(f"still loading: {[request.url for request in running]}")
+
+    open_it.all_loaded = all_loaded
     yield open_it
+    found = list(faults)  # what is cut off by closing the page is no fault of it
     for context in chromium.contexts:
         context.close()
-    assert not faults
+    assert not found
 
 
 def pages(html: Path) -> list[str]:
@@ -142,6 +161,7 @@ def test_every_page_is_whole_and_open_to_all(html, open_page, view):
     for name in pages(html):
         page.goto(urljoin(page.url, "/" + name))
         page.wait_for_function(SETTLED)
+        open_page.all_loaded(page)
         facts = page.evaluate(FACTS)
         wrong = {
             "title": not facts["title"] or facts["icons"] != 1,

@@ -6,12 +6,15 @@ Every piece of data/testset.csv under every condition below, untreated, through 
 through every file exported from them that lies beside them: PRESET.csv has every value, and
 PRESET-rates.csv what it means in bits. What was measured before is kept in data/runs/results, so a
 stopped run goes on. tools/report.py judges the values.
+
+    python tools/results.py --only fullband-44k.int8.onnx    this system's rows, and no others
 """
 
 import argparse
 import hashlib
 import sys
 import time
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ import pandas
 
 import enhancelib as el
 from enhancelib import lc3, parallel
-from enhancelib.errors import EnhanceError, ModelError
+from enhancelib.errors import ConfigError, EnhanceError, ModelError
 from enhancelib.model import preset_config
 from enhancelib.modelfiles import SUFFIXES, open_model
 from enhancelib.provenance import provenance
@@ -97,9 +100,17 @@ def metrics_of(system: str, preset: str, effort: str) -> list[str]:
 
 
 def matrix(
-    preset: str, weights: Path, effort: str, jobs: int | None, cache: Path
+    preset: str,
+    weights: Path,
+    effort: str,
+    jobs: int | None,
+    cache: Path,
+    only: Container[str] | None = None,
 ) -> pandas.DataFrame:
-    """All values. Exported files are to give what the weights give, so fewer pieces will do."""
+    """All values. Exported files are to give what the weights give, so fewer pieces will do.
+
+    ``only`` names systems in place of all of them and of the untreated audio.
+    """
     tests = test_set().iloc[:: 9 if effort == "smoke" else 1]
     pieces = {row.piece: Path("data") / row.path for row in tests.itertuples()}
     conditions = SMOKE if effort == "smoke" else CONDITIONS
@@ -112,7 +123,13 @@ def matrix(
         groups.setdefault(every, {})[path.name] = path
     tables = []
     for every, systems in sorted(groups.items()):
+        if only is not None:
+            systems = {name: system for name, system in systems.items() if name in only}
         metrics = {name: metrics_of(name, preset, effort) for name in ("untreated", *systems)}
+        if only is not None:
+            metrics["untreated"] = []
+        if not systems:
+            continue
         table = el.evaluate(
             dict(list(pieces.items())[::every]),
             conditions,
@@ -124,9 +141,22 @@ def matrix(
             command=f"make results PRESET={preset}",
         )
         tables.append(table if every == 1 else table[table["system"] != "untreated"])
+    if not tables:
+        raise ConfigError(f"--only: no such system beside {weights}")
     results = pandas.concat(tables, ignore_index=True)
     results["value"] = [float(f"{value:.6g}") for value in results["value"]]
     return results
+
+
+def joined(results: pandas.DataFrame, file: Path) -> pandas.DataFrame:
+    """New rows in place of the older ones of their systems; all others of a table stay."""
+    if not file.exists():
+        raise ConfigError(f"{file}: not there; measure everything once, without --only")
+    before = pandas.read_csv(file, keep_default_na=False, na_values=[""])
+    new, old = (set(table["checkpoint_sha256"].dropna()) for table in (results, before))
+    if not new <= old:
+        raise ConfigError(f"{file}: of other weights; measure everything, without --only")
+    return pandas.concat([before[~before["system"].isin(results["system"])], results])
 
 
 def packet_kbps(task: tuple[Path, str]) -> float:
@@ -175,6 +205,7 @@ def main() -> None:
         default="default",
         help="smoke: two pieces, two conditions; full: everything of every exported file",
     )
+    parser.add_argument("--only", nargs="+", help="these systems; all other rows stay as they are")
     parser.add_argument("--output", type=Path, default=RESULTS)
     parser.add_argument("--jobs", type=int)
     arguments = parser.parse_args()
@@ -183,10 +214,15 @@ def main() -> None:
         weights = el.find_weights(arguments.weights, preset=arguments.preset)
         # The smallest effort shows that it works, so it must.
         cache = arguments.output / "cache" if arguments.effort == "smoke" else CACHE
-        results = matrix(arguments.preset, weights, arguments.effort, arguments.jobs, cache)
-        file = el.write_results(results, arguments.output / f"{arguments.preset}.csv")
+        file = arguments.output / f"{arguments.preset}.csv"
+        results = matrix(
+            arguments.preset, weights, arguments.effort, arguments.jobs, cache, arguments.only
+        )
+        if arguments.only:
+            results = joined(results, file)
+        el.write_results(results, file)
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
-        if arguments.effort != "smoke":
+        if arguments.effort != "smoke" and not arguments.only:
             music = test_set().query("kind != 'speech'")
             kbps = packet_rates(music, arguments.jobs)
             rates = rate_table(results, arguments.preset, kbps, music)
