@@ -94,7 +94,7 @@ ifeq ($(PROFILE),full)
 $(EXECUTED) $(COMPUTED): | $(RUN)/.from-nothing
 endif
 data/runs/full/.from-nothing:
-	$(MAKE) pretrain results tips
+	$(MAKE) pretrain results smaller tips
 	@mkdir -p $(@D) && touch $@
 
 chapters: $(EXECUTED)

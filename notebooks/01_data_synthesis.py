@@ -65,7 +65,8 @@ pairs = el.read_manifest(manifest)
 # %% [markdown]
 # The manifest has one row per pair. Pieces that share material (takes of one instrument, tracks of
 # one album) form a group, and a group lies in one split as a whole: nothing that is heard in
-# training comes back in the test.
+# training comes back in the test. (One exception: the eight strums are of one guitar, split by
+# chord.)
 
 # %%
 segments = pairs.drop_duplicates("lossless")
@@ -106,7 +107,8 @@ el.Player(waves, sample_rate=sample_rate, title=f"One piece, {len(waves)} versio
 # %% [markdown]
 # The ceiling can be measured: the *bandwidth* is the highest frequency at which the long-term
 # spectrum is within 70 dB of its maximum. Streaming codecs draw it lower with every bit they save;
-# Bluetooth's SBC has no fixed ceiling, but lets the top bands starve when bits are short.
+# Bluetooth's SBC has no fixed ceiling, but lets the top bands starve when bits are short; its noise
+# up there counts as well, so that what went through it can seem to reach higher than the original.
 
 # %%
 ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) / 1000}
@@ -158,8 +160,8 @@ if shutil.which("elc3") and shutil.which("dlc3"):  # Debian's liblc3-tools
     codecs["LC3"] = [f"lc3-{kbps}" for kbps in (64, 96, 128, 192, 256)]
 
 # %% [markdown]
-# Everything is coded at 44.1 kHz. For the lower preset both sides are then brought to 22.05 kHz, as
-# a model for that rate would receive them.
+# Everything is coded at 44.1 kHz. For the network of 22.05 kHz both sides are then brought to that
+# rate, as it would receive them.
 
 
 # %%
@@ -331,8 +333,8 @@ Markdown(
     f"trains on them.\n"
     f"- `{easiest}` is the closest to transparent (LSD {mean['LSD'][easiest]:.2f}): here a network "
     f"can mostly do harm. `{hardest}` loses most (LSD {mean['LSD'][hardest]:.2f}).\n"
-    f"- An oracle gains {gains.max():.1f} dB of SNR at best (`{gains.idxmax()}`) and "
-    f"{gains.min():.1f} dB at worst (`{gains.idxmin()}`): claims of more need another reason.\n"
+    f"- An oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
+    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`): claims of more need another reason.\n"
     f"- At 22.05 kHz, {done} of {len(at_half)} settings are within 0.4 LSD of the original.\n"
     f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."

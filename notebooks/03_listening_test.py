@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Listening test
 #
-# The numbers of [chapter 3](03_spectral_evaluation) predict what listeners would say. This page asks
+# The numbers of [the evaluation](03_spectral_evaluation) predict what listeners would say. This page asks
 # you. It works in a browser without any server behind it: nothing you answer leaves your machine.
 #
 # **You will hear** music openly first, then blind: pairs to tell apart (ABX) and versions to rate
@@ -10,7 +10,7 @@
 # Use headphones, in a quiet room, at a level you would listen at for pleasure, and leave it there.
 
 # %% [markdown]
-# Every setting of the page stands in the next cell. The pieces are those that chapter 1 kept for
+# Every setting of the page stands in the next cell. The pieces are those that the first chapter kept for
 # testing in `run_dir`; put your own music in `input_dir` to be tested on it.
 
 # %% tags=["parameters"]
@@ -211,3 +211,14 @@ Markdown("" if read else f"No answers in `{answers_dir}` yet.")
 #   and a large one is no proof that there is none: look at the d' that the test could have revealed.
 # - Ratings without a hidden reference and an anchor are opinions about opinions.
 # - One listener is one listener. Ask others, on other music, and put all files in one folder.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. How many trials?** Take the ABX test with sixteen trials, then with eight. Read in
+# {numref}`fig-03-abx-power` what each could have revealed. How many trials would you ask for before
+# you say that there is no difference?
+#
+# **2. A guesser on the panel.** Copy one of your MUSHRA files, give every stimulus a random rating, and
+# run the page again. Is the guesser left out? What becomes of the intervals if you give the hidden
+# reference 100 in it each time?

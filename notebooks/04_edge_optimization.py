@@ -61,9 +61,10 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
 # stays in PyTorch's world. Each comes as a whole-clip file and as a *stream* file that takes the
-# next frame, or several, and hands its memory back. Every file is played through its own runtime on real music and
-# compared with PyTorch before it may appear: the error is given in dB below the signal, and 16-bit
-# audio ends at −98.
+# next frame (ONNX and TorchScript: or several) and hands its memory back. Every file is played
+# through its own runtime on real music and compared with PyTorch before it may appear: the error is
+# given in dB relative to the signal, and that of 16-bit audio is −98. (Other music further down gives
+# slightly other errors.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -109,7 +110,7 @@ else:
 #
 # A weight takes 32 bits. Three ways to spend 8 instead, or 16:
 #
-# - **weights only**: 8 bits in the file, float arithmetic. Smaller, no faster.
+# - **weights only**: 8 bits in the file, float arithmetic. Smaller, hardly faster.
 # - **dynamic**: dense layers compute in 8 bits too; the range of what goes in is found anew each
 #   time.
 # - **static**: the whole U-Net computes in 8 bits, every range fixed beforehand.
@@ -290,7 +291,9 @@ for name in kept:
     line[1].append(footprint["error"][name])
 untrained = el.AudioUNet(**model.config.model_dump())
 nothing = smaller.deviation_db(untrained, checkpoint, held_out)
-axes = el.plotting.curves(strayed, x_label="Share removed", y_label="Error (dB below the signal)")
+axes = el.plotting.curves(
+    strayed, x_label="Share removed", y_label="Error (dB, relative to the signal)"
+)
 axes.axhline(nothing, color="#b3261e", linestyle="--")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 el.plotting.save_figure(axes.figure, "04_sparsity.svg", figures_dir=figures_dir)
@@ -344,7 +347,7 @@ quality = el.evaluate(
 
 # %% [markdown]
 # And through the clock: three seconds of audio, one thread, each file in a process and a runtime of
-# its own. The CPU time is the figure to trust on a busy machine; chapter 5 says more.
+# its own. The CPU time is the figure to trust on a busy machine; [the next chapter](05_mobile_benchmarking) says more.
 
 # %% tags=["remove-stderr"]
 times = pd.DataFrame(
@@ -411,7 +414,7 @@ for ax, suffix in zip(np.ravel(panels), suffixes, strict=True):
         [rows["size"].round(1), rows["error"].round()], sort=False
     )  # names that would cover each other share a label
     places = {" / ".join(spot["name"]): tuple(spot.iloc[0][["size", "error"]]) for _, spot in spots}
-    labels = {"x_label": "File (MB)", "y_label": "Error (dB below the signal)"}
+    labels = {"x_label": "File (MB)", "y_label": "Error (dB, relative to the signal)"}
     el.plotting.points(places, ax=ax, title=suffix, **labels)
     front = rows[rows["error"] < rows["error"].cummin().shift(fill_value=np.inf)]
     ax.plot(front["size"], front["error"], color="#6e6e73", linestyle=":", zorder=0)

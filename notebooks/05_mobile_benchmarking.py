@@ -49,8 +49,8 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # %% [markdown]
 # ## The files
 #
-# Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes one
-# spectral frame and hands its memory back as explicit tensors, so nothing hides inside one
+# Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes the
+# next spectral frame (ONNX and TorchScript: or several) and hands its memory back as explicit tensors, so nothing hides inside one
 # runtime. Beside the preset stands the 22.05 kHz network that the project's first speed promise
 # was made for.
 
@@ -207,7 +207,9 @@ Markdown(
 #
 # Two packaged real-time enhancers, both denoisers of speech, do another task; but they too have to
 # keep up with sound. `make peers` runs them and the published files in turn on one thread. A wider
-# band is more work, so the cost counts per second of audio and kHz of bandwidth.
+# band is more work, so the cost counts per second of audio and kHz of bandwidth. *Times cheaper* is
+# against the cheapest of the others; the *spectral core* is the network alone, without Fourier
+# transforms.
 
 
 # %%
@@ -220,7 +222,11 @@ def measured_apart(name: str, command: str) -> pd.DataFrame | Markdown:
     return rows.pivot_table(index=index, columns="metric", values="value", sort=False).round(5)
 
 
-measured_apart("peers", "make peers")
+others = measured_apart("peers", "make peers")
+if isinstance(others, pd.DataFrame):
+    heads = {"cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz", "ratio": "times cheaper"}
+    others = others.rename(columns=heads)
+others
 
 # %% [markdown]
 # ## On a phone's processor
@@ -286,7 +292,8 @@ Markdown(
     f"{len(chunks)} chunks of {min(sizes)} to {max(sizes)} samples; stream and clip differ by "
     f"{difference_db:.0f} dB. Delay: one frame less one sample, {enhancer.latency_samples} samples "
     f"or {latency_ms:.1f} ms; the impulse arrived after {arrival}. "
-    f"Two channels took {load:.3f} s per second of audio."
+    f"Two channels took {load:.3f} s per second of audio: long chunks hold many frames, and those go "
+    "through in one call."
 )
 
 # %% [markdown]
@@ -304,8 +311,8 @@ el.Player(
 #
 # An audio callback must never wait. `start_processing()` puts the model behind a thread and two
 # queues; a chunk that is not ready in time is passed through, cross-faded, and counted. Below, the
-# same piece at the pace of the clock, in chunks of one hop, and a bypass that switches with the
-# same delay.
+# same piece at the pace of the clock, in chunks of one hop, so with one frame per call, and a bypass
+# that switches with the same delay.
 
 # %%
 pace = enhancer.latency_samples // 2 + 1
@@ -408,8 +415,10 @@ Markdown(
 # %% [markdown]
 # ## The promises
 #
-# The project began with these figures. *Met* is computed from the tables above: in the median, by
-# the best runtime, on this machine. What could not be measured here says so.
+# The project began with these figures. *Met* is computed from the tables above, on this machine and
+# under its load now: clips by the fastest format, streams by the slower one of ONNX and TensorFlow
+# Lite. [The chapter on evaluation](03_spectral_evaluation) judges the same promises from what was
+# measured on an idle machine. What could not be measured here says so.
 
 # %%
 clips = measured[(measured["kind"] == "clip") & (measured["preset"] == "seed-22k")]

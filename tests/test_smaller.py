@@ -5,14 +5,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 from small_network import RATE, error_db, network, run
 
 from enhancelib import compression
 from enhancelib.errors import ConfigError
 from enhancelib.model import AudioUNet
-from enhancelib.modelfiles import open_model
+from enhancelib.modelfiles import open_model, stream_path
 from enhancelib.streaming import enhance_wave
+from enhancelib.weights import PRETRAINED
 
 
 def tool(root, name):
@@ -77,8 +79,6 @@ def test_names_make_what_they_say(maker, smaller):
 
 
 def test_summary_compares_with_the_checkpoint(smaller):
-    import pandas
-
     shared = {"condition": "mp3-64", "piece": "a"}
     table = {
         "untreated": {"visqol": 2.0, "in_band_si_sdr": 20.0},
@@ -104,6 +104,18 @@ def test_summary_compares_with_the_checkpoint(smaller):
         "x.onnx": True,
     }
     assert compression.sweet_spot(result) == "x.int8.onnx"
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
+def test_the_file_to_carry_by_the_rule_is_in_the_package(smaller, root, preset):
+    measured = pandas.read_csv(root / "data" / "results" / f"{preset}-smaller.csv")
+    result = smaller.summary(measured, f"{preset}.safetensors")
+    best = compression.sweet_spot(result)
+    assert result["careful"][best]
+    assert result["size"][best] < 1
+    carried = PRETRAINED / best
+    assert carried.stat().st_size == round(1e6 * result["size"][best])
+    assert stream_path(carried).is_file()
 
 
 def test_without_an_emulator_arm_is_skipped_with_a_reason(root, tmp_path):

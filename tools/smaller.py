@@ -11,6 +11,7 @@ enhancelib/pretrained, with ranges from the excerpts in this repository: it can 
 """
 
 import argparse
+import hashlib
 import re
 import shutil
 import subprocess
@@ -51,6 +52,11 @@ ALL_SHARES = tuple(f"0.{tenth}" for tenth in range(1, 10))
 PRUNED = re.compile(
     r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned|-trained)?\.safetensors"
 )
+MAKERS = (
+    *("model", "fourier", "export", "backends", "modelfiles", "calibration", "quantisation*"),
+    *("pruning", "retraining", "restoration", "losses", "augmentation"),
+)
+"""Modules of the package that decide what a made file holds."""
 TIMES = {"cpu_rtf": "1", "latency_ms": "ms", "peak_mb": "MB"}
 
 
@@ -63,6 +69,13 @@ def calibration_music(sample_rate: int, *, every: int = 1) -> list[np.ndarray]:
         lossy = el.degrade(wave[:2], condition, sample_rate=sample_rate)
         waves.append(lossy.mean(axis=0, keepdims=True))
     return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
+
+
+def makers_digest() -> str:
+    """Of the code of :data:`MAKERS`: with it, a file that older code made is not taken for ours."""
+    package = Path(el.__file__).parent
+    paths = sorted(path for name in MAKERS for path in package.glob(f"{name}.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def publish(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:
@@ -109,7 +122,7 @@ class Maker:
     def __init__(self, preset: str, weights: Path, *, steps: int):
         self.preset, self.weights, self.steps = preset, weights, steps
         self.sha256 = checkpoint_sha256(weights)
-        self.folder = ROOT / f"{preset}-{self.sha256[:12]}"
+        self.folder = ROOT / f"{preset}-{self.sha256[:12]}-{makers_digest()[:12]}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model = AudioUNet.load(weights)
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas
+from smaller import makers_digest
 
 import enhancelib as el
-from enhancelib import export
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
@@ -41,7 +41,7 @@ def make_files(preset: str) -> list[Path]:
     weights, folder = el.find_weights("published", preset=preset), MADE / preset
     digest = folder / "of.txt"
     model, sha256 = el.AudioUNet.load(weights), el.checkpoint_sha256(weights)
-    made_by = f"{sha256} {el.checkpoint_sha256(export.__file__)}"  # weights and exporter
+    made_by = f"{sha256} {makers_digest()}"
     if not digest.exists() or digest.read_text() != made_by:
         written = el.export_model(
             model, folder, preset=preset, checkpoint_sha256=sha256, overwrite=True
