@@ -27,6 +27,7 @@ trials: int = 16  # of each ABX test
 seed: int = 0  # of the simulated listeners
 
 # %% tags=["hide-input"]
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,10 @@ from IPython.display import Markdown, display
 
 import enhancelib as el
 
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
+
+# %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
 tests = el.read_manifest(Path(run_dir) / "pairs").query("split == 'test'")

@@ -449,11 +449,15 @@ Markdown("\n".join(verdicts))
 # levels differ from those above:
 
 # %%
-chain = pd.read_csv(Path(results_dir) / f"{preset}-chain.csv")
+measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
+if measured_at_ear.exists():
+    chain = pd.read_csv(measured_at_ear)
+else:  # of this preset; the flagship's are there
+    chain = pd.read_csv(Path(results_dir) / "fullband-44k-chain.csv")
 heard = chain[chain["metric"] == "visqol"]
 at_ear = heard.pivot_table(index="condition", columns="system", values="value", sort=False)
 places = ["untreated", "phone", "headphones", "both"]
-at_ear[places].round(2)
+at_ear[places].round(2).rename_axis(columns=chain["preset"].dropna().iloc[0])
 
 # %% [markdown]
 # The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds

@@ -100,8 +100,10 @@ if apart.exists():
     rows = pd.read_csv(apart)
     facts = rows[rows["metric"].isin(["size", "error", "cpu_rtf"])]
     facts = facts.pivot_table(index="system", columns="metric", values="value")
-    lost = smaller.losses(rows, reference="pytorch").drop(columns="kept")
-    display(facts.join(lost).round(3))
+    heads = {"size": "file (MB)", "error": "error (dB)", "cpu_rtf": "CPU (s/s)"}
+    heads |= {"visqol_loss": "ViSQOL lost", "lsd_loss": "LSD lost (bel)"}
+    facts = facts.join(smaller.losses(rows, reference="pytorch"))
+    display(facts[[name for name in heads if name in facts]].rename(columns=heads).round(3))
 else:
     display(Markdown(f"`{apart}` is not there: run `make executorch`."))
 
@@ -196,7 +198,7 @@ for path in (each.path for each in written if each.kind == "clip"):
         quantised += smaller.quantize_dynamic(path, output_dir=made, **options)
         quantised += smaller.quantize_static(path, ranges, **options)
     if path.suffix == ".tflite":
-        quantised += smaller.to_float16(path, **options)
+        quantised += smaller.to_float16(path, output_dir=made, **options)
 show(quantised)
 
 # %% [markdown]
@@ -457,8 +459,10 @@ el.plotting.save_figure(axes.figure, "04_sweet_spot.svg", figures_dir=figures_di
 Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
 
 # %% [markdown]
-# A few pieces decide little. The same table for the published weights, over the whole test set and
-# more conditions, is measured apart (`make smaller`) and kept in `data/results`:
+# A few pieces decide little. The same table for the published weights, with more pieces and more
+# conditions, is measured apart (`make smaller`) and kept in `data/results`. There, `channels-…-half`
+# is without as many channels as make half of the *multiplications*, and `0.5` without half of the
+# *channels*; `tuned` for some minutes, `trained` for as many epochs as an evening has:
 
 # %%
 whole = Path("data/results") / f"{preset}-smaller.csv"
@@ -468,9 +472,11 @@ if mine in set(published["checkpoint_sha256"]):
     big = smaller.losses(published, reference=f"{preset}.safetensors")
     for name in ("size", "cpu_rtf"):
         big[name] = published[published["metric"] == name].groupby("system")["value"].first()
-    big["careful"] = smaller.careful(big)
-    columns = ["size", "cpu_rtf", "visqol_loss", "in_band_si_sdr_loss", "kept", "careful"]
-    shown = big.sort_values("size")[columns].style.format(precision=3)
+    big["careful"] = smaller.careful(big).map({True: "✓", False: "✗"})
+    columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
+    columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
+    big = big.sort_values("size")[[*columns, "careful"]].rename(columns=columns)
+    shown = big.style.format(precision=3).format("{:.0%}", subset="kept", na_rep="–")
 else:
     shown = Markdown(f"`{whole}` is of other weights than these: run `make smaller`.")
 display(shown)

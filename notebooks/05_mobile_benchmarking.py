@@ -56,14 +56,15 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
-for name in dict.fromkeys([preset, "seed-22k"]):
-    own = name == preset
-    model = el.AudioUNet.load(checkpoint) if own else el.AudioUNet.from_pretrained(name)
-    kinds = {"clip": "", "stream": ".stream"} if own else {"clip": ""}
+origins = {"seed-22k": el.find_weights("published", preset="seed-22k")} | {preset: checkpoint}
+hashes = {name: el.checkpoint_sha256(path) for name, path in origins.items()}
+for name, path in origins.items():
+    model, facts = el.AudioUNet.load(path), {"preset": name, "checkpoint_sha256": hashes[name]}
+    kinds = {"clip": "", "stream": ".stream"} if name == preset else {"clip": ""}
     for kind, infix in kinds.items():
         wanted = formats.split(",")
         missing = [f for f in wanted if not (exports / f"{name}{infix}{suffixes[f]}").exists()]
-        el.export_model(model, exports, preset=name, formats=missing, kinds=[kind])
+        el.export_model(model, exports, formats=missing, kinds=[kind], **facts)
 files = sorted(p for p in exports.iterdir() if p.suffix in suffixes.values())
 pd.DataFrame({"MB": [round(p.stat().st_size / 1e6, 2) for p in files]}, [p.name for p in files])
 
@@ -84,8 +85,6 @@ table = el.benchmark_files(
     threads=[int(count) for count in threads.split(",")],
     repeats=repeats,
 )
-results = el.benchmark_results(table)
-file = el.write_results(results, Path(run_dir) / "results" / "05_mobile_benchmarking.csv")
 
 # %% [markdown]
 # One row per file and thread count: the median of one call with the 10th and 90th percentile, then
@@ -94,6 +93,13 @@ file = el.write_results(results, Path(run_dir) / "results" / "05_mobile_benchmar
 
 # %%
 measured = table[table["status"] == ""].reset_index(drop=True)
+stale = measured["file"][measured["checkpoint_sha256"] != measured["preset"].map(hashes)]
+if len(stale):
+    raise el.EnhanceError(f"{exports / stale.iloc[0]}: of other weights; remove it and run again")
+results = el.benchmark_results(table)
+file = el.write_results(results, Path(run_dir) / "results" / "05_mobile_benchmarking.csv")
+
+# %%
 columns = {
     "latency_ms": "latency (ms)",
     "latency_p10_ms": "10 %",
@@ -223,10 +229,8 @@ def measured_apart(name: str, command: str) -> pd.DataFrame | Markdown:
 
 
 others = measured_apart("peers", "make peers")
-if isinstance(others, pd.DataFrame):
-    heads = {"cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz", "ratio": "times cheaper"}
-    others = others.rename(columns=heads)
-others
+heads = {"cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz", "ratio": "times cheaper"}
+display(others.rename(columns=heads) if isinstance(others, pd.DataFrame) else others)
 
 # %% [markdown]
 # ## On a phone's processor

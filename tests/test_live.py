@@ -1,7 +1,6 @@
 """`enhancelib live` between a real player and a real recorder; every device that fails is named."""
 
 import contextlib
-import importlib.util
 import os
 import pty
 import re
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
+import sound
 from conftest import ROOT, interruptible
 
 from enhancelib.errors import ConfigError, InputError
@@ -25,10 +25,6 @@ from enhancelib.modelfiles import default_model
 LIVE = [sys.executable, "-m", "enhancelib", "live"]
 PULSE = ["--input_device", "pulse", "--output_device", "pulse"]
 
-
-_spec = importlib.util.spec_from_file_location("sound", ROOT / "tools" / "sound.py")
-sound = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(sound)
 needs_sound = pytest.mark.skipif(
     bool(sound.missing()),
     reason=f"no {', no '.join(sound.missing())}: `make sound` installs it where apt is there",

@@ -175,10 +175,12 @@ def test_failed_chapter_shows_its_error_and_leaves_no_output(tiny):
 )
 def test_unknown_names_are_one_line_errors(tiny, arguments, message):
     run, output = tiny
+    output.write_text("an earlier run")
     done = run(*arguments)
     assert done.returncode == 1
     assert done.stderr == message
-    assert not output.exists()
+    assert [path.name for path in output.parent.iterdir() if "out" in path.name] == [output.name]
+    assert output.read_text() == "an earlier run"
 
 
 @each_chapter

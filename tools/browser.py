@@ -2,8 +2,9 @@
 
 import os
 import shutil
-import subprocess
 import sys
+
+import debian
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 REMEDY = (
@@ -27,16 +28,7 @@ def find() -> str | None:
     return path if os.path.exists(path) else None
 
 
-def install() -> None:
-    """Install Debian's Chromium if apt is there and we may, without asking for a password."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
-        return
-    for command in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
-        subprocess.run([*sudo, "apt-get", *command], stdin=subprocess.DEVNULL)
-
-
 if __name__ == "__main__":
     if not find():
-        install()
+        debian.install("chromium")
     print(find() or sys.exit(REMEDY))

@@ -9,31 +9,13 @@ missing.
 
 import argparse
 import logging
-import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
+import debian
+
 from enhancelib import corpus, recipes
 from enhancelib.errors import EnhanceError
-
-
-def install(packages: list[str]) -> None:
-    """Install Debian packages if this machine lets us."""
-    apt = shutil.which("apt-get")
-    if not packages or apt is None:
-        return
-    as_root = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    print(f"Installing {', '.join(packages)} (about 700 MB in all)")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for command in (
-        ["update", "-q"],
-        ["install", "-y", "-q", "--no-install-recommends", *packages],
-    ):
-        run = subprocess.run([*as_root, apt, *command], env=environment, stdout=subprocess.DEVNULL)
-        if run.returncode:
-            return
 
 
 def main() -> None:
@@ -44,7 +26,9 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler that does the work")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    install(recipes.missing_packages())
+    if missing := recipes.missing_packages():
+        print(f"Installing {', '.join(missing)} (about 700 MB in all)")
+        debian.install(*missing)
     try:
         manifest = corpus.build(args.output, n_jobs=args.jobs, scheduler=args.scheduler)
     except EnhanceError as error:

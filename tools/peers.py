@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import torch
+import wheels
 
 import enhancelib as el
 from enhancelib.benchmark import timed
@@ -36,31 +37,6 @@ CORE = "spectral core"
 """What lies between the Fourier transforms of our network, float32, in ONNX Runtime."""
 BANDWIDTH_KHZ = {"dtln": 8.0, "deepfilternet3": 24.0}
 UNITS = {"cpu_rtf": "1", "rtf": "1", "cpu_rtf_per_khz": "1/kHz", "ratio": "1"}
-
-
-def install(folder: Path) -> None:
-    """The peers' wheels, without what they ask for besides (it is here already, or not used)."""
-    if folder.exists():
-        return
-    partial = folder.with_name(f".partial-{folder.name}")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
-    done = subprocess.run(
-        [*command, "--upgrade", "--target", partial, *PACKAGES.values()],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ModelError(f"peers: cannot be installed; {done.stderr.strip().splitlines()[-1]}")
-    partial.rename(folder)
 
 
 def dtln(folder: Path) -> tuple[Callable[[], np.ndarray], float]:
@@ -238,7 +214,7 @@ def main() -> None:
                 times = time_peer(arguments.time, arguments.seconds)
             print(json.dumps(times))
             return
-        install(ROOT)
+        wheels.install(ROOT, PACKAGES.values())
         files = [
             file
             for file in sorted(PRETRAINED.glob(f"{arguments.preset}.*"))

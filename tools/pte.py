@@ -11,7 +11,6 @@ deviates too far from PyTorch's is not kept.
 import argparse
 import contextlib
 import logging
-import subprocess
 import sys
 import time
 import warnings
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas
 import torch
+import wheels
 
 import enhancelib as el
 from enhancelib.backends import Backend, Metadata, describe, step_by_step
@@ -75,24 +75,6 @@ class ExecuTorchBackend(Backend):
     def _invoke(self, tensors: list[np.ndarray]) -> list[np.ndarray]:
         inputs = [torch.from_numpy(each.copy()) for each in tensors]
         return [each.numpy().copy() for each in self._method.execute(inputs)]
-
-
-def install(folder: Path) -> None:
-    """The wheels in a folder that only this tool looks into."""
-    if not folder.exists():
-        partial = folder.with_name(f".partial-{folder.name}")
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade"]
-        done = subprocess.run(
-            [*command, "--only-binary=:all:", "--target", partial, *PACKAGES],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1]
-            raise ModelError(f"executorch: cannot be installed; {last}")
-        partial.rename(folder)
-    sys.path.insert(0, str(folder.resolve()))
 
 
 def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) -> ExecuTorchBackend:
@@ -248,7 +230,9 @@ def main() -> None:
     began = time.monotonic()
     try:
         weights = el.find_weights(arguments.weights, preset=arguments.preset)
-        install(ROOT / "packages")
+        packages = ROOT / "packages"
+        wheels.install(packages, PACKAGES)
+        sys.path.insert(0, str(packages.resolve()))
         model = AudioUNet.load(weights)
         metadata = describe(
             model, preset=arguments.preset, checkpoint_sha256=el.checkpoint_sha256(weights)

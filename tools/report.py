@@ -180,13 +180,11 @@ def model_card(
             f"cases, most on `{worst['piece']}` under `{worst['condition']}` "
             f"({worst['gain']:+.2f})."
         )
-    manifest = pandas.read_csv("data/corpus/manifest.csv")
     return CARD.read_text().format(
         preset=preset,
         parameters=model.num_parameters,
         rate=model.config.sample_rate,
         sha256=el.checkpoint_sha256(weights),
-        hours=manifest.loc[manifest["split"] == "train", "duration_s"].sum() / 3600,
         draws=DRAWS,
         steps=int(log["step"].max()),
         seed=config["seed"],

@@ -51,17 +51,23 @@ def check_parameters(notebook: Path, chapter: str, given: dict) -> None:
 
 def run_chapter(source: Path, output: Path, given: dict) -> None:
     """Execute `source` from the repository root into `output`, which appears only on success."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.unlink(missing_ok=True)
-    unfinished = output.with_suffix(".failed.ipynb")
+    if output.resolve() == source.resolve():
+        raise ParameterError(f"{output}: is the source; name another file for what is executed")
     notebook = jupytext.read(source)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_suffix(".failed.ipynb")
     notebook.metadata["kernelspec"] = {
         "name": "python3",
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
     }
     nbformat.write(notebook, unfinished)
-    check_parameters(unfinished, source.stem, given)
+    try:
+        check_parameters(unfinished, source.stem, given)
+    except ParameterError:
+        unfinished.unlink()  # nothing of it has run
+        raise
+    output.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as sockets:
         # Sockets in a private folder: no open port, nor the kernel's warning about one.
         private = Config(KernelManager={"transport": "ipc", "ip": f"{sockets}/kernel"})

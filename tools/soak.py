@@ -170,7 +170,9 @@ def loading(folder: Path) -> Iterator[dict]:
     busy_s, pairs = 0.0, 0
     for (lossy, lossless), _ in zip(loader, range(12), strict=False):
         started = time.monotonic()
-        untreated, reference = augment(lossy, lossless, Augmentation(), crop_samples=44100)
+        untreated, reference = augment(
+            lossy, lossless, Augmentation(), crop_samples=44100, sample_rate=44100
+        )
         optimiser.zero_grad()
         loss(model(untreated), reference, untreated).backward()
         optimiser.step()

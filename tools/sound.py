@@ -13,6 +13,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import debian
+
 PACKAGES = ("pulseaudio", "pulseaudio-utils", "libasound2-plugins", "libportaudio2")
 FRONT, REAR = "front-left,front-right", "rear-left,rear-right"
 # One clock for all: what the player plays is on the front channels of the bus, what `enhancelib
@@ -39,15 +41,6 @@ def missing() -> list[str]:
         list(folder.glob("**/alsa-lib/libasound_module_pcm_pulse.so")) for folder in plugins
     )
     return [name for name, there in found.items() if not there]
-
-
-def install() -> None:
-    """Install Debian's packages if apt is there and we may, without asking for a password."""
-    sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
-    if not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
-        return
-    for command in (["update"], ["install", "-y", "--no-install-recommends", *PACKAGES]):
-        subprocess.run([*sudo, "apt-get", *command], stdin=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager
@@ -97,7 +90,7 @@ def wait_for(environment: dict[str, str], kind: str, name: str = "") -> None:
 
 if __name__ == "__main__":
     if missing():
-        install()
+        debian.install(*PACKAGES)
     if lacking := missing():
         print(f"tests of live sound will be skipped: no {', no '.join(lacking)}")
         print(f"  (Debian: apt install {' '.join(PACKAGES)})")

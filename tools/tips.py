@@ -20,6 +20,7 @@ from smaller import makers_digest
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError, ModelError
+from enhancelib.model import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 MADE = Path("data/runs/tips")
@@ -120,8 +121,10 @@ def run_step(weights: Path, batch: int) -> dict:
     from enhancelib.losses import CombinedLoss
 
     torch.set_num_threads(1)
-    model, loss = el.AudioUNet.load(weights).train(), CombinedLoss()
-    lossless = 0.1 * torch.randn(batch, 1, model.config.sample_rate)
+    model = el.AudioUNet.load(weights).train()
+    rate = model.config.sample_rate
+    loss = CombinedLoss(sample_rate=rate)
+    lossless = 0.1 * torch.randn(batch, 1, rate)
     lossy = lossless + 0.01 * torch.randn_like(lossless)
     loss(model(lossy), lossless, lossy).backward()
     return {"peak_mb": peak_mb()}
@@ -134,9 +137,9 @@ def run_memory(weights: Path, how: str, seconds: float) -> dict:
     import torch
 
     torch.set_num_threads(1)  # waiting threads spin, on a busy machine for most of the time
-    wave = (0.1 * np.random.default_rng(0).standard_normal((1, round(44100 * seconds)))).astype(
-        "f4"
-    )
+    rate = preset_config(weights.stem).sample_rate
+    noise = np.random.default_rng(0).standard_normal((1, round(rate * seconds)))
+    wave = (0.1 * noise).astype("f4")
     if how == "stream":
         enhancer = el.RealTimeAudioEnhancer(weights, threads=1)
         for at in range(0, wave.shape[1], 4096):
@@ -195,7 +198,8 @@ def memory(preset: str) -> Iterator[dict]:
 def quality(preset: str) -> Iterator[dict]:
     """What chunk size and a wrong sample rate do to the music."""
     model = el.find_weights("published", preset=preset).with_suffix(".onnx")
-    original, rate = el.load(MUSIC, sample_rate=44100)
+    rate = preset_config(preset).sample_rate
+    original, _ = el.load(MUSIC, sample_rate=rate)
     lossy = el.degrade(original, "mp3-64", sample_rate=rate)
     whole = el.enhance_wave(lossy, model, sample_rate=rate)
     enhancer = el.RealTimeAudioEnhancer(model)
@@ -208,7 +212,7 @@ def quality(preset: str) -> Iterator[dict]:
         error = 10 * np.log10(np.sum((streamed - whole) ** 2) / np.sum(whole**2))
         yield row(f"chunks of {chunk}", "mp3-64", "error", error, "dB", MUSIC.stem)
     systems = {"untreated": lossy, "enhanced at its rate": whole}
-    for wrong in (22050, 48000):  # music at this rate, said to be at the model's
+    for wrong in (rate // 2, 48000):  # music at this rate, said to be at the model's
         given = el.resample(lossy, from_rate=rate, to_rate=wrong)
         taken = el.enhance_wave(given, model, sample_rate=rate)
         back = el.resample(taken, from_rate=wrong, to_rate=rate)[:, : original.shape[1]]

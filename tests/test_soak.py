@@ -1,0 +1,18 @@
+"""What `make soak` measures, once through on next to nothing."""
+
+import soak
+
+import enhancelib as el
+
+
+def test_the_loaders_feed_a_training_step(root, tmp_path):
+    el.prepare(
+        root / "data" / "excerpts", tmp_path / "speed", conditions=["clip-6db"], max_files=14
+    )
+    rows = list(soak.loading(tmp_path))
+    assert [row["system"] for row in rows] == [
+        "PairDataset",
+        "CachedPairs",
+        "training step, crops of 1 s",
+    ]
+    assert all(row["value"] > 0 and row["unit"] == "pairs/s" for row in rows)
