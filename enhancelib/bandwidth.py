@@ -69,8 +69,8 @@ def spectral_cliff(wave: Wave, *, sample_rate: int) -> Cliff:
     between partials do not. Levels more than 90 dB under the strongest are not looked at.
 
     Returns:
-        The cliff; depth 0 where there is none. More than 30 dB means: once coded, or once at a
-        lower sample rate.
+        The cliff; depth 0 where there is none. More than 30 dB means that it was once coded, or
+        once at a lower sample rate.
     """
     frequencies, level = long_term_spectrum(wave, sample_rate=sample_rate)
     step = frequencies[1]

@@ -79,9 +79,9 @@ def benchmark_file(
         ``file``, ``format``, ``kind``, ``preset``, ``runtime``, ``threads``, ``processor``,
         ``status`` (empty if all went well), the measures of :data:`UNITS`, ``checkpoint_sha256``
         and the columns of :func:`enhancelib.provenance.provenance` (on a GPU, ``device`` is the
-        GPU). ``latency_ms`` is the median of one call;
-        ``rtf`` that per second of audio; ``cpu_rtf`` the CPU time of all threads per second of
-        audio, and ``kernels_per_s`` the same in units of the kernel; NaN: not measured.
+        GPU). ``latency_ms`` is the median of one call; ``rtf`` that per second of audio;
+        ``cpu_rtf`` the CPU time of all threads per second of audio, and ``kernels_per_s`` the same
+        in units of the kernel; NaN stands for what was not measured.
 
     Raises:
         ModelError: the file cannot be opened.
@@ -147,9 +147,9 @@ def benchmark_files(
         progress: whether to show a bar.
 
     Returns:
-        A table of the rows of :func:`benchmark_file`, and ``ratio``: CPU
-        time per second of audio, in units of the kernel, relative to the reference's of the same
-        kind and thread count. A file that cannot be measured has its reason in ``status``.
+        A table of the rows of :func:`benchmark_file`, with ``ratio``, the CPU time per second of
+        audio, in units of the kernel, relative to the reference's of the same kind and thread
+        count. A file that cannot be measured has its reason in ``status``.
 
     Raises:
         InputError: no model file there, or none called ``reference``.

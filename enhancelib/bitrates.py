@@ -95,8 +95,8 @@ def bitrate_saving(
         seed: Of the bootstrap.
 
     Returns:
-        Columns system, metric, ``saving_percent`` (positive: fewer bits), ``low`` and ``high``; NaN
-        where the curves have no quality in common.
+        Columns system, metric, ``saving_percent`` (positive where fewer bits do), ``low`` and
+        ``high``; NaN where the curves have no quality in common.
 
     Raises:
         InputError: A condition or the metric is missing, or there are fewer than four rates.

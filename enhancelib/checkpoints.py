@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from enhancelib.errors import ModelError
@@ -27,24 +28,38 @@ def write_checkpoint(
         overwrite: Replace a file that is there.
 
     Raises:
-        ModelError: the file exists and ``overwrite`` is not set, or its suffix is another.
+        ModelError: the file exists and ``overwrite`` is not set, its suffix is another, or it
+            cannot be written.
     """
     path = Path(path)
+    if path.suffix not in (".safetensors", ".pth"):
+        raise ModelError(f"{path}: weights are saved as .safetensors or .pth")
     if path.exists() and not overwrite:
         raise ModelError(f"{path}: exists already; pass overwrite to replace it")
     weights = {name: value.contiguous() for name, value in weights.items()}
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import save_file
-
-        save_file(weights, partial, metadata=facts)
-    elif path.suffix == ".pth":
-        torch.save({"metadata": facts, "state_dict": weights}, partial)
-    else:
-        raise ModelError(f"{path}: weights are saved as .safetensors or .pth")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, facts, weights)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{path}: cannot be written ({_reason(error)}); free the disk or name another place"
+        ) from None
     return path
+
+
+def _write(path: Path, facts: dict[str, str], weights: dict[str, Tensor]) -> None:
+    """Write beside ``path`` and rename; nothing is left of what failed half-way."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            save_file(weights, partial, metadata=facts)
+        else:
+            torch.save({"metadata": facts, "state_dict": weights}, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:
@@ -71,10 +86,14 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
             content = torch.load(path, map_location="cpu", weights_only=True)
         return content["metadata"], content["state_dict"]
     except Exception as error:  # every reader raises its own kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path}: cannot be read as a checkpoint ({reason}); take one of enhancelib train"
+            f"{path}: cannot be read as a checkpoint ({_reason(error)}); take one of enhancelib "
+            "train"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def checkpoint_sha256(path: str | Path) -> str:

@@ -31,7 +31,10 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", help="Dask scheduler whose workers do it, e.g. tcp://host:8786."),
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there already.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace what is there; an unfinished training goes on."),
+]
 
 
 class _OneLineErrors(TyperGroup):

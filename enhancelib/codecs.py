@@ -6,17 +6,20 @@ A *condition* is a name such as ``aac-64+sbc-20``: steps joined by ``+``, applie
 ``lossless``                nothing
 ``mp3-128``, ``aac-128``    coded at that bit rate, kbit/s for the stereo pair; also ``opus-``,
                             ``lc3-`` (LE Audio)
-``sbc-53``                  Bluetooth SBC in joint stereo at that bitpool; also ``msbc``, ``aptx``,
-                            ``aptx-hd``
+``sbc-53``                  Bluetooth SBC in joint stereo at that bitpool
+``msbc``                    the SBC of telephone calls: each channel on its own, at 16 kHz
+``aptx``, ``aptx-hd``       Bluetooth aptX, and its form of 24 bits
 ``sbc-53-loss-5pct``        5 % of the radio packets lost, in bursts of two on average, concealed
                             as a headset does; ``sbc-53-loss-5pct-burst-8``; also ``msbc``, ``lc3``
-``sbc-53-adaptive-10pct``   bitpool lowered while the radio is congested, 10 % of the time
-``…@48000hz``               coded at this rate: resampled before and back after, without delay
+``sbc-53-adaptive-10pct``   bitpool lowered step by step while the radio is congested, 10 % of the
+                            time, and raised again after; only ``sbc``
+``mp3-24@22050hz``          coded at that rate: resampled before and back after, without delay; at a
+                            rate under the wave's, the band above its half is gone
 ``down-16000hz``            resampled to that rate and back: the band above its half is gone;
                             ``up-96000hz`` likewise, which loses nothing but time
 ``noise-white-20db``        noise at that signal-to-noise ratio; pink, brown, blue, violet, hum
-``clip-6db``                clipped hard 6 dB under the peak
-``old-recording``           a shellac disc: band limit, wow, crackle, hiss
+``clip-6db``                clipped hard 6 dB under the wave's own peak
+``old-recording``           a shellac disc: 100 Hz to 5 kHz, wow, crackle, hiss
 ==========================  =====================================================================
 
 Where the wave's rate is not legal for a codec, one is used that keeps the band; :func:`resolve`
@@ -118,7 +121,7 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
 
     Args:
         wave: ``(channels, samples)`` in [-1, 1].
-        condition: A name, see the table above.
+        condition: A name, see the table of :mod:`enhancelib.codecs`.
         sample_rate: Rate in Hz.
         seed: For what is random; the same seed gives the same samples.
 

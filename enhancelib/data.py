@@ -24,8 +24,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import ValidationError
-
 from enhancelib import audio, parallel
 from enhancelib.catalogue import SPLITS, list_pieces, take
 from enhancelib.errors import ConfigError, InputError
@@ -58,6 +56,8 @@ COLUMNS = (
     "gain_db",
 )
 _SETTINGS_FILE = "settings.json"
+_OURS = ("manifest.csv", "skipped.csv", "cache")
+"""What a folder of pairs holds beside settings and pieces; anything else is the user's."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -95,10 +95,11 @@ def prepare(
         seed: Of the noise in conditions that have any.
         n_jobs: Processes; None means one per core.
         scheduler: Address of a Dask scheduler that does the work instead.
-        overwrite: Start over where the folder holds pairs made with other settings.
+        overwrite: Start over where the folder holds pairs made with other settings; what else lies
+            there stays.
 
     Returns:
-        Path of ``manifest.csv`` in ``output_dir``: one row per pair, columns :data:`COLUMNS`.
+        Path of ``manifest.csv`` in ``output_dir``, with one row per pair, columns :data:`COLUMNS`.
 
     Raises:
         ConfigError: An impossible setting, or a folder with other settings or other content.
@@ -236,34 +237,43 @@ def _relative(input_dir: Path, output_dir: Path) -> str:
 def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None:
     """Make the folder ours: new, resumed, or (with ``overwrite``) emptied of other pairs."""
     settings_file = output_dir / _SETTINGS_FILE
-    if settings_file.is_file():
-        try:
-            found = PairSettings.model_validate_json(settings_file.read_text(encoding="utf-8"))
-        except ValidationError:
-            found = None
-        if found != settings:
-            if not overwrite:
-                raise ConfigError(
-                    f"{output_dir} holds pairs made with other settings"
-                    f"{_differences(found, settings)}: use another folder, or overwrite"
-                )
-            shutil.rmtree(output_dir)
-    elif output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-        raise ConfigError(
-            f"{output_dir} is not empty and holds no pairs of ours: name a new folder"
-        )
+    found = _settings_of(settings_file)
+    if found is None and output_dir.exists():
+        if not output_dir.is_dir() or any(output_dir.iterdir()):
+            raise ConfigError(
+                f"{output_dir} is not empty and holds no pairs of ours: name another folder"
+            )
+    elif found not in (None, settings):
+        if not overwrite:
+            raise ConfigError(
+                f"{output_dir} holds pairs made with other settings"
+                f"{_differences(found, settings)}: use another folder, or overwrite"
+            )
+        for entry in list(output_dir.iterdir()):
+            if entry.name in _OURS or (entry / "piece.json").is_file():
+                _remove(entry)
     output_dir.mkdir(parents=True, exist_ok=True)
     for left_over in output_dir.glob(f"{PARTIAL}*"):
-        if left_over.is_dir():
-            shutil.rmtree(left_over, ignore_errors=True)
-        else:
-            left_over.unlink()
+        _remove(left_over)
     _write_text(settings_file, settings.model_dump_json(indent=1))
 
 
-def _differences(found: PairSettings | None, wanted: PairSettings) -> str:
-    if found is None:
-        return ""
+def _settings_of(settings_file: Path) -> PairSettings | None:
+    """The settings that a folder's pairs were made with; None where there are none of ours."""
+    try:
+        return PairSettings.model_validate_json(settings_file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=path.name.startswith(PARTIAL))
+    else:
+        path.unlink()
+
+
+def _differences(found: PairSettings, wanted: PairSettings) -> str:
     before, after = found.model_dump(), wanted.model_dump()
     changed = [
         f"{name} {before[name]} ≠ {after[name]}" for name in before if before[name] != after[name]

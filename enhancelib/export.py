@@ -11,6 +11,7 @@ with PyTorch; one that deviates is not written.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import logging
 import warnings
@@ -103,11 +104,12 @@ def export_model(
 
     Raises:
         ConfigError: an unknown format or kind.
-        ModelError: a file exists already, or one deviates from PyTorch; that one is not written.
+        ModelError: a file exists already, or what converts to a format is not installed: then
+            nothing is written; or a file deviates from PyTorch; that one is not written.
     """
-    for name in (*formats, *kinds):
-        if name not in (*FORMATS, *KINDS):
-            raise ConfigError(f"export: {name!r} is none of {', '.join((*FORMATS, *KINDS))}")
+    for names, known in ((formats, FORMATS), (kinds, KINDS)):
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"export: {unknown[0]!r} is none of {', '.join(known)}")
     folder = Path(output_dir)
     targets = [
         (name, kind, folder / f"{preset}{'.stream' * (kind == 'stream')}{SUFFIXES[name][0]}")
@@ -117,6 +119,7 @@ def export_model(
     for _, _, path in targets:
         if path.exists() and not overwrite:
             raise ModelError(f"{path}: exists already; pass overwrite to replace it")
+    _check_converters(formats)
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
     metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
@@ -128,6 +131,19 @@ def export_model(
                 seal(partial, path, model, metadata, music=music, max_error_db=max_error_db)
             )
     return results
+
+
+def _check_converters(formats: Sequence[str]) -> None:
+    """Refuse a format whose converter cannot be imported, before anything is written."""
+    for name in formats:
+        try:
+            with quiet_exporters(), quiet_runtime():
+                importlib.import_module(_CONVERTERS[name])
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"{name}: cannot be written without {error.name}; in the repository, "
+                f"`pip install --no-deps -r requirements.lock`, or leave {name} out"
+            ) from None
 
 
 @contextlib.contextmanager
@@ -357,5 +373,6 @@ def quiet_exporters() -> Iterator[None]:
                 logger.setLevel(level)
 
 
+_CONVERTERS = {"onnx": "onnxscript", "tflite": "litert_torch", "torchscript": "torch"}
 _WRITERS = {"onnx": _write_onnx, "tflite": _write_tflite, "torchscript": _write_torchscript}
 _STAMPS = {".onnx": _stamp_onnx, ".tflite": _stamp_tflite, ".pt": _stamp_torchscript}

@@ -102,6 +102,8 @@ def enhance_file(
     """
     source, notes = Path(input_path), []
     target, subtype = target_of(source, Path(output_path), format=format, notes=notes)
+    if target != Path(output_path) and not format:
+        notes += coding_notes(source, target)
     if target.exists() and not overwrite:
         raise InputError(f"{display_name(target)}: exists; pass overwrite or choose another name")
     if target.exists() and target.samefile(source):
@@ -141,17 +143,16 @@ def target_of(
         source: the input file.
         output: a folder that exists, or the file wanted.
         format: suffix to write in a folder; ``None`` keeps the input's if it is lossless.
-        notes: a line is added where the input's coding is not kept.
+        notes: a line is added where the coding asked for undoes part of the enhancement.
 
     Raises:
         InputError: the input cannot be read or the format cannot be written.
     """
     facts = info(source)
-    lossless = facts.subtype in _LOSSLESS or facts.subtype.lower().startswith(_LOSSLESS_CODECS)
     own = source.suffix.lower()
     if facts.subtype not in _LOSSLESS or facts.format not in _SUFFIX:
         own = ".flac" if facts.channels <= _FLAC_CHANNELS else ".wav"
-    elif _SAME.get(own, own) != _SUFFIX[facts.format]:
+    elif _SAME.get(own, own) != _SUFFIX[facts.format] or own not in WRITABLE_SUFFIXES:
         own = _SUFFIX[facts.format]
     suffix = f".{format.lower().lstrip('.')}" if format else own
     target = output / f"{source.stem}{suffix}" if output.is_dir() else output
@@ -163,11 +164,22 @@ def target_of(
     if suffix in _LOSSY_SUFFIXES:
         notes.append(f"{name}: coding to {suffix} undoes part of the enhancement; prefer .flac")
         return target, None
-    if not lossless and output.is_dir() and not format:
-        notes.append(f"{name}: written as {suffix}, since coding to {facts.subtype} would undo it")
     container = next(key for key, value in _SUFFIX.items() if value == _SAME.get(suffix, suffix))
     keep = facts.subtype in _LOSSLESS and soundfile.check_format(container, facts.subtype)
     return target, facts.subtype if keep else None
+
+
+def coding_notes(source: Path, target: Path) -> tuple[str, ...]:
+    """What to say where nobody asked for the coding of ``target`` and it is not the input's.
+
+    Raises:
+        InputError: the input cannot be read.
+    """
+    coding, suffix = info(source).subtype, target.suffix.lower()
+    if coding in _LOSSLESS or coding.lower().startswith(_LOSSLESS_CODECS):
+        return ()
+    why = f"since coding to {coding} would undo it"
+    return (f"{display_name(target)}: written as {suffix}, {why}",)
 
 
 def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int) -> Iterator[Wave]:

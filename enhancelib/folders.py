@@ -10,9 +10,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from enhancelib import parallel
-from enhancelib.audio import PathLike, find_audio, remove_left_overs
+from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, find_audio, remove_left_overs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
-from enhancelib.files import Enhanced, enhance_file, target_of
+from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
 from enhancelib.modelfiles import open_stream
 
 MANIFEST = "enhanced.json"
@@ -38,7 +38,6 @@ class FolderReport:
 class _Task:
     source: Path
     target: Path
-    notes: tuple[str, ...]
 
 
 def enhance_folder(
@@ -70,7 +69,7 @@ def enhance_folder(
         scheduler: as in :func:`enhancelib.parallel.map`.
 
     Raises:
-        InputError: no audio file, or every one failed.
+        InputError: no audio file, a format that cannot be written, or every file failed.
         ConfigError: ``output_dir`` was made with other settings or lies inside ``input_dir``.
         ModelError: the model cannot be opened.
     """
@@ -79,6 +78,8 @@ def enhance_folder(
         raise InputError(f"{source}: is no folder; use enhance_file for one file")
     if goal.resolve().is_relative_to(source.resolve()):
         raise ConfigError(f"{goal}: lies in {source}; choose a folder outside it")
+    if format and f".{format.lower().lstrip('.')}" not in WRITABLE_SUFFIXES:
+        raise InputError(f"{format}: cannot write this format; use {', '.join(WRITABLE_SUFFIXES)}")
     backend = open_stream(model, model_type)
     settings = {
         "model_sha256": hashlib.sha256(backend.path.read_bytes()).hexdigest(),
@@ -88,7 +89,7 @@ def enhance_folder(
     files = find_audio(source)
     tasks = _tasks(files, source, goal, format)
     _claim(goal, settings, [task.target for task in tasks], overwrite=overwrite)
-    job = partial(_enhance_one, model=backend.path, limit=limit, overwrite=overwrite)
+    job = partial(_enhance_one, model=backend.path, format=format, limit=limit, overwrite=overwrite)
     outcomes = list(
         parallel.map(job, tasks, n_jobs=n_jobs, scheduler=scheduler, description="Enhance")
     )
@@ -107,12 +108,11 @@ def _tasks(files: list[Path], source: Path, goal: Path, format: str | None) -> l
     """Give every input its output; ``a.mp3`` and ``a.m4a`` must not meet in one ``a.flac``."""
     tasks = []
     for file in files:
-        notes: list[str] = []
-        try:
-            name = target_of(file, file.parent, format=format, notes=notes)[0].name
+        try:  # what there is to note, `_enhance_one` notes of the file it writes
+            name = target_of(file, file.parent, format=format, notes=[])[0].name
         except EnhanceError:
             name = file.name  # reported when its turn comes
-        tasks.append(_Task(file, goal / file.relative_to(source).with_name(name), tuple(notes)))
+        tasks.append(_Task(file, goal / file.relative_to(source).with_name(name)))
     taken = Counter(task.target for task in tasks)
     return [
         task
@@ -126,7 +126,13 @@ def _claim(goal: Path, settings: dict, targets: list[Path], *, overwrite: bool) 
     """Mark the output folder as the product of these settings, or refuse it."""
     manifest = goal / MANIFEST
     if manifest.is_file() and not overwrite:
-        if json.loads(manifest.read_text(encoding="utf-8")) != settings:
+        try:
+            found = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"{manifest}: cannot be read ({error}); pass overwrite or choose another folder"
+            ) from None
+        if found != settings:
             raise ConfigError(
                 f"{goal}: was made with other settings; pass overwrite or choose another folder"
             )
@@ -145,7 +151,7 @@ _opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
 
 
 def _enhance_one(
-    task: _Task, *, model: Path, limit: bool, overwrite: bool
+    task: _Task, *, model: Path, format: str | None, limit: bool, overwrite: bool
 ) -> Enhanced | Path | tuple[Path, str]:
     """Enhance one file: what was written, the path if it was there, or the path and the reason."""
     if task.target.exists() and not overwrite:
@@ -154,6 +160,7 @@ def _enhance_one(
         result = enhance_file(
             task.source, task.target, model=_opened(model), limit=limit, overwrite=overwrite
         )
+        notes = () if format else coding_notes(task.source, task.target)
     except EnhanceError as error:
         return task.source, str(error)
-    return replace(result, notes=(*task.notes, *result.notes))
+    return replace(result, notes=(*notes, *result.notes))

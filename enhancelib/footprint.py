@@ -52,9 +52,9 @@ def measure_files(
 
     Returns:
         A row per file and measure, with the columns of
-        :data:`enhancelib.provenance.RESULT_COLUMNS`: ``size`` and ``size_gzip`` (10^6 bytes),
-        ``error`` (:func:`deviation_db`), and of checkpoints ``parameters``, ``zeros`` (share of
-        them) and ``macs`` (:func:`macs_per_second`).
+        :data:`enhancelib.provenance.RESULT_COLUMNS`. Measures are ``size`` and ``size_gzip``
+        (10^6 bytes), ``error`` (:func:`deviation_db`), and of checkpoints ``parameters``,
+        ``zeros`` (share of them) and ``macs`` (:func:`macs_per_second`).
     """
     import pandas
 

@@ -24,6 +24,7 @@ import numpy as np
 
 from enhancelib.backends import Backend, PathLike, quiet_runtime
 from enhancelib.errors import ConfigError, EnhanceError, InputError
+from enhancelib.modelfiles import as_backend, open_stream
 from enhancelib.streaming import RealTimeAudioEnhancer
 from enhancelib.waves import Wave
 
@@ -101,13 +102,15 @@ class LiveEnhancer:
         self._devices = (input_device, output_device)
         self._block_size = block_size
         self._device_latency_s = device_latency_ms / 1000
+        if model_path is None or isinstance(model_path, PathLike):
+            model_path = open_stream(model_path, model_type, threads=threads)
+        backend = as_backend(model_path)
         self.enhancer = RealTimeAudioEnhancer(
-            model_path,
-            model_type,
+            backend,
             wet=wet,
             queue_delay_samples=queue_delay_samples or max(1024, 2 * block_size),
-            max_wait_s=block_size / 96000,  # half a block at 44.1 kHz: a slow model makes no gap
-            threads=threads,
+            # Half a block: a slow model makes no gap.
+            max_wait_s=block_size / 2 / backend.metadata.sample_rate,
         )
         self._streams: list = []
         self._thread = threading.Thread(target=self._loop, name="enhancelib-live", daemon=True)

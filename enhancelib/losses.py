@@ -1,8 +1,13 @@
 """Training losses on waveforms: small functions, and one weighted sum of them.
 
-Every function takes ``(estimate, reference)``, tensors of shape (batch, 1, samples) in [-1, 1], and
-returns a scalar; lower is better and identical signals give the least value possible. In place of a
-tensor a :class:`Spectra` of it may be given, so that several losses share its transforms.
+A loss takes ``(estimate, reference)``, tensors of shape (batch, 1, samples) in [-1, 1], and returns
+a scalar; lower is better and identical signals give the least value possible.
+:func:`relative_error` takes the untreated input too. All but :func:`mse` and :func:`l1` take a
+:class:`Spectra` in place of a tensor, so that several losses share its transforms.
+
+Others are parts of a loss: :func:`nsim` compares images point by point; :func:`room` and
+:func:`wanted_gate` tell from the untreated input and the reference how far the gate is to open, and
+:func:`gate_error` compares that with its logits.
 """
 
 from functools import lru_cache
@@ -270,7 +275,7 @@ def wanted_gate(untreated: Tensor, reference: Tensor, bands: int) -> Tensor:
         bands: of neighbouring bins; the Nyquist bin is in none of them.
 
     Returns:
-        (batch, bands, frames): the error against the signal, in dB, linear between
+        (batch, bands, frames), linear in the error against the signal, in dB, between
         :data:`CHANGE_DB`.
     """
 

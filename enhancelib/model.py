@@ -63,7 +63,7 @@ class ModelConfig(BaseModel):
     hop_length: int = Field(512, ge=32, le=4096)
     bands: int = Field(32, ge=2, le=512)
     blocks: int = Field(2, ge=1, le=8)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32)
     gated: bool = True
     widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None = None
 

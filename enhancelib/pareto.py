@@ -35,7 +35,7 @@ def losses(results: pandas.DataFrame, *, reference: str) -> pandas.DataFrame:
         reference: the full network's name among the systems.
 
     Returns:
-        A row per system, the untreated audio left out: for each metric ``<metric>_loss``, the
+        A row per system, the untreated audio left out, with for each metric ``<metric>_loss``, the
         largest loss of a mean over pieces, and ``<metric>_worst``, on any one piece (positive is
         worse); and ``kept``, the least share of the reference's gain that is left under a condition
         with room, in ViSQOL or LSD (NaN where there is none).

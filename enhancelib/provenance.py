@@ -64,19 +64,27 @@ def provenance(command: str) -> dict[str, str | float]:
 def commit() -> str:
     """The commit of this checkout; of an installed package, which has none, its version."""
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
-        return described.stdout.strip()
+        # An installed package may lie inside somebody else's repository.
+        if Path(_git("rev-parse", "--show-toplevel")).samefile(Path(__file__).parents[1]):
+            return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
     except (OSError, subprocess.SubprocessError):
-        from enhancelib import __version__
+        pass
+    from enhancelib import __version__
 
-        return f"v{__version__}"
+    return f"v{__version__}"
+
+
+def _git(*arguments: str) -> str:
+    """What git says of the folder of this file."""
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=10,
+    )
+    return done.stdout.strip()
 
 
 @lru_cache(maxsize=1)

@@ -84,7 +84,7 @@ def prune_channels(
         seed: of the random choice.
 
     Returns:
-        A narrower network with the remaining weights, in evaluation mode: it needs fine-tuning.
+        A narrower network with the remaining weights, in evaluation mode; it needs fine-tuning.
 
     Raises:
         ConfigError: an impossible value or an unknown method.

@@ -83,11 +83,14 @@ class TrainingConfig(BaseModel):
         Raises:
             ConfigError: the combination is impossible.
         """
-        nearest = min(
-            PRESETS.values(), key=lambda preset: abs(math.log(preset.sample_rate / sample_rate))
-        )
+        nearest = PRESETS[nearest_preset(sample_rate)]
         chosen = self.model_dump(include={"base_channels", "depth", "dropout"})
         return AudioUNet(**{**nearest.model_dump(), "sample_rate": sample_rate, **chosen}).config
+
+
+def nearest_preset(sample_rate: int) -> str:
+    """Name of the preset whose sample rate is the nearest by ratio to this one, in Hz."""
+    return min(PRESETS, key=lambda name: abs(math.log(PRESETS[name].sample_rate / sample_rate)))
 
 
 class Restorer(lightning.LightningModule):

@@ -51,7 +51,8 @@ def fine_tune(
         steps: batches.
         teacher: network whose output to come close to, in place of the original music: what was
             pruned learns to do again what it did before (Hinton et al., arXiv:1503.02531).
-        keep_zeros: whether weights that are zero stay so, as after :func:`enhancelib.prune`.
+        keep_zeros: whether weights that are zero stay so, as after
+            :func:`enhancelib.compression.prune`.
         progress: show a bar.
 
     Returns:
@@ -86,13 +87,14 @@ def quantization_aware_training(
     Args:
         model: the network; it is not changed.
         manifest: as for :func:`fine_tune`.
-        ranges: of this network, from :func:`enhancelib.calibrate`; use them for the result too.
+        ranges: of this network, from :func:`enhancelib.compression.calibrate`; use them for the
+            result too.
         config: as for :func:`fine_tune`; default: a hundredth of the usual learning rate.
         steps: batches.
         progress: show a bar.
 
     Returns:
-        The tuned copy: an ordinary network, to be exported and quantised.
+        The tuned copy, an ordinary network, to be exported and quantised.
 
     Raises:
         ConfigError: ``steps`` is not positive.

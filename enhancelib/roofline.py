@@ -47,9 +47,9 @@ def operator_times(path: PathLike, *, seconds: float = 3.0, repeats: int = 5) ->
 
     Returns:
         A row per kind of operator, the slowest first, indexed by its name (dense and depthwise
-        convolutions apart): ``calls``, ``ms`` per second of audio, ``share`` of the sum, ``macs``
-        per second of audio, ``bytes`` read and written per second of audio, ``macs_per_byte`` and
-        ``macs_per_second`` reached.
+        convolutions apart), with ``calls``, ``ms`` per second of audio, ``share`` of the sum,
+        ``macs`` per second of audio, ``bytes`` read and written per second of audio,
+        ``macs_per_byte`` and ``macs_per_second`` reached.
 
     Raises:
         ModelError: the file cannot be opened, or is none of ONNX.
@@ -89,15 +89,15 @@ def ceilings() -> dict[str, float]:
     """What one core does at most, in ONNX Runtime.
 
     Returns:
-        ``float32`` and ``int8``: multiplications with addition per second in one large product;
-        ``memory``: bytes per second that a large copy reads and writes.
+        ``float32`` and ``int8`` count multiplications with addition per second in one large
+        product; ``memory`` counts bytes per second that a large copy reads and writes.
     """
     left = np.random.default_rng(0).standard_normal((SIDE, SIDE)).astype(np.float32)
     steps = (20 * left).astype(np.int8)
     source = np.zeros(COPIED_BYTES, np.uint8)
     target = np.empty_like(source)
-    float32 = _session(_product("MatMul", "FLOAT", "FLOAT", "FLOAT", left))
-    int8 = _session(_product("MatMulInteger", "UINT8", "INT8", "INT32", steps))
+    float32 = _session(_product("MatMul", "FLOAT", "FLOAT", left))
+    int8 = _session(_product("MatMulInteger", "UINT8", "INT32", steps))
     unsigned = steps.view(np.uint8)
     return {
         "float32": SIDE**3 / _fastest(lambda: float32.run(None, {"x": left})),
@@ -135,7 +135,7 @@ def _session(
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def _product(operator: str, left: str, right: str, result: str, weights: np.ndarray) -> bytes:
+def _product(operator: str, left: str, result: str, weights: np.ndarray) -> bytes:
     """An ONNX graph that multiplies its input ``x`` by constant weights."""
     from onnx import TensorProto, helper, numpy_helper
 

@@ -68,7 +68,7 @@ def copy_tags(source: PathLike, target: PathLike) -> bool:
     """Copy what ``source`` says of its content into ``target``, which must be complete.
 
     Returns:
-        Whether nothing was lost: false where the target's format has no place for tags or one of
+        Whether nothing was lost; false where the target's format has no place for tags or one of
         the files could not be understood.
     """
     try:
@@ -100,15 +100,14 @@ def read_tags(path: PathLike) -> Tags:
 
 
 def write_tags(path: PathLike, tags: Tags) -> bool:
-    """Replace the tags of a file; returns false where its format has no place for them."""
+    """Replace the tags of a file; returns false where its format has no place for some of them."""
     file = mutagen.File(Path(path))
     if file is None:
         return False
     if file.tags is None:
         file.add_tags()
     if isinstance(file.tags, VComment):
-        for name, values in tags.text.items():
-            file.tags[name] = values
+        kept = [_write_comment(file.tags, name, values) for name, values in tags.text.items()]
         for picture in tags.pictures:
             if isinstance(file, flac.FLAC):
                 file.add_picture(picture)
@@ -116,10 +115,20 @@ def write_tags(path: PathLike, tags: Tags) -> bool:
                 code = base64.b64encode(picture.write()).decode()
                 file.tags[_COVER] = [*file.tags.get(_COVER, []), code]
     elif isinstance(file.tags, id3.ID3):
+        kept = []
         _write_id3(file.tags, tags)
     else:
         return False
     file.save()
+    return all(kept)
+
+
+def _write_comment(comments: VComment, name: str, values: list[str]) -> bool:
+    """Set one Vorbis comment; false where its name may not be one: empty, or beyond ASCII."""
+    try:
+        comments[name] = values
+    except ValueError:
+        return False
     return True
 
 
@@ -141,9 +150,16 @@ def _read_id3(frames: id3.ID3, tags: Tags) -> None:
             tags.add(frame.desc, [str(text) for text in frame.text])
         elif frame.FrameID == "TCON":
             tags.add("genre", frame.genres)
+        elif frame.FrameID == "COMM" and _is_of_the_old_coding(frame.desc.lower()):
+            continue
         elif frame.FrameID in _BY_FRAME:
             text = frame.text if isinstance(frame.text, list) else [frame.text]
             tags.add(_BY_FRAME[frame.FrameID], [str(value) for value in text])
+
+
+def _is_of_the_old_coding(description: str) -> bool:
+    """Whether a comment is none: iTunes keeps iTunNORM, iTunPGAP, iTunes_CDDB_1 … as comments."""
+    return description in _OF_THE_OLD_CODING or description.startswith("itun")
 
 
 def _write_id3(frames: id3.ID3, tags: Tags) -> None:

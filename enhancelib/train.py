@@ -31,7 +31,8 @@ def main(
         output_dir: the pairs, as :func:`enhancelib.prepare` leaves them.
         checkpoint_dir: where ``checkpoint_epoch_<n>_best.pth`` and the log go.
         config: JSON file with keys of :class:`enhancelib.TrainingConfig`.
-        overwrite: start the training anew; the pairs stay.
+        overwrite: replace a finished run, or one with other settings; an unfinished one with the
+            same settings goes on, and the pairs stay.
 
     Raises:
         EnhanceError: no usable music, or a setting that cannot be.

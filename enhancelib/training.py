@@ -1,9 +1,9 @@
 """Train the network on prepared pairs with Lightning: AdamW, warm-up and cosine, best checkpoint.
 
 The run writes into its checkpoint folder: ``checkpoint_epoch_<n>_best.pth`` (the best epoch so far,
-replaced when beaten), ``<preset>.safetensors`` (the same weights, at the end), ``last.ckpt`` (the
-state to resume from), ``log.csv`` (one row per epoch and condition), ``tensorboard`` (every step,
-for ``tensorboard --logdir``), ``config.json`` and, when it is done, ``result.json``.
+replaced when beaten), ``<preset>.safetensors`` (the same weights, replaced with it), ``last.ckpt``
+(the state to resume from), ``log.csv`` (one row per epoch and condition), ``tensorboard`` (every
+step, for ``tensorboard --logdir``), ``config.json`` and, when it is done, ``result.json``.
 
 Several processes, on one machine or many, train one network when they are started together, by
 ``torchrun --nproc-per-node 2 -m enhancelib train …`` or by SLURM's ``srun``: each takes its share
@@ -37,9 +37,12 @@ from enhancelib.cache import CachedPairs
 from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import PairDataset, read_manifest
 from enhancelib.errors import ConfigError
-from enhancelib.model import AudioUNet
+from enhancelib.model import PRESETS, AudioUNet
 from enhancelib.recorder import RunRecorder
-from enhancelib.restoration import Restorer, TrainingConfig
+from enhancelib.restoration import Restorer, TrainingConfig, nearest_preset
+
+_KEYS_OF_A_RUN = {"preset", "training_config", "manifest_sha256"}
+"""In every run's config.json, those of earlier versions too."""
 
 
 @dataclass(frozen=True)
@@ -95,23 +98,30 @@ def train_model(
             validation split.
         checkpoint_dir: where the run is kept.
         config: settings; the defaults if left out.
-        preset: name of the weights file; chosen by the sample rate if left out.
-        sample_rate: of the network in Hz; the pairs are resampled to it. Theirs if left out.
+        preset: name of the weights file; the one nearest to the sample rate if left out.
+        sample_rate: of the network in Hz; the pairs are resampled to it. If left out, that of
+            ``start_from``, else of a known ``preset``, else of the pairs.
         start_from: checkpoint to fine-tune instead of an untrained network.
-        overwrite: start anew where the folder holds a finished run, or one with other settings.
+        overwrite: start anew where the folder holds a finished run, or one with other settings; an
+            unfinished one with these settings is resumed all the same.
         progress: show a bar.
 
     Raises:
-        ConfigError: the folder holds a run with other settings or weights of none, or
-            ``start_from``; a split is empty; or the training diverged.
+        ConfigError: the folder holds a run with other settings, weights or a config.json of none,
+            or ``start_from``; the sample rates of ``start_from``, ``preset`` and ``sample_rate``
+            differ; or the training diverged.
+        InputError: a split is empty.
+        ModelError: ``start_from`` cannot be read.
     """
     config = config or TrainingConfig()
     folder = Path(checkpoint_dir)
     pairs = read_manifest(manifest)
-    model_config = config.for_rate(sample_rate or int(pairs["sample_rate"].iloc[0]))
+    start = None if start_from is None else AudioUNet.load(start_from)
+    rates = _rates_asked_for(preset, sample_rate, start_from, start)
+    rate = next(iter(rates.values()), int(pairs["sample_rate"].iloc[0]))
+    model_config = config.for_rate(rate) if start is None else start.config
     conditions = sorted(pairs["condition"].unique())
-    if preset is None:
-        preset = "seed-22k" if model_config.sample_rate <= 32000 else "fullband-44k"
+    preset = preset or nearest_preset(rate)
     facts = {
         "preset": preset,
         "training_config": config.model_dump_json(),
@@ -126,10 +136,7 @@ def train_model(
         _claim(folder, facts, overwrite=overwrite)
     with quiet_lightning(), _interruptible():
         lightning.seed_everything(config.seed, workers=True, verbose=False)
-        if start_from is None:
-            model = AudioUNet(**model_config.model_dump())
-        else:
-            model = AudioUNet.load(start_from).train()
+        model = AudioUNet(**model_config.model_dump()) if start is None else start.train()
         # Depthwise convolutions train twice as fast in this layout.
         task = Restorer(model.to(memory_format=torch.channels_last), config, conditions)
         origin = {"commit": provenance.commit()}
@@ -142,7 +149,7 @@ def train_model(
             loggers.append(WandbLogger(project="enhancelib", save_dir=folder))
         trainer = _trainer(config, callbacks=[recorder, resume_point], logger=loggers)
         loaders = [
-            _loader(manifest, split, config, conditions, model_config.sample_rate, trainer)
+            _loader(manifest, split, config, conditions, rate, trainer)
             for split in ("train", "validation")
         ]
         last = folder / "last.ckpt"
@@ -166,7 +173,7 @@ def train_model(
         untreated_loss=recorder.untreated_loss,
     )
     if trainer.is_global_zero:
-        (folder / "result.json").write_text(json.dumps(recorder.state_dict(), indent=1))
+        _write_json(folder / "result.json", recorder.state_dict())
     return result
 
 
@@ -178,7 +185,7 @@ def held_out_loss(
     The loss is the one the checkpoint was trained with, the default one where it does not say.
 
     Returns:
-        One row per condition: ``condition``, ``loss``, ``untreated``.
+        One row per condition, with columns ``condition``, ``loss`` and ``untreated``.
     """
     facts, _ = read_checkpoint(weights)
     config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
@@ -193,29 +200,80 @@ def held_out_loss(
     return pandas.DataFrame(rows, columns=["condition", "loss", "untreated"])
 
 
+def _rates_asked_for(
+    preset: str | None,
+    sample_rate: int | None,
+    start_from: str | Path | None,
+    start: AudioUNet | None,
+) -> dict[str, int]:
+    """What asks for a sample rate → the rate in Hz.
+
+    Raises:
+        ConfigError: two of them differ.
+    """
+    rates = {}
+    if start is not None:
+        rates[str(start_from)] = start.config.sample_rate
+    if sample_rate:
+        rates["sample_rate"] = sample_rate
+    if preset in PRESETS:
+        rates[f"preset {preset}"] = PRESETS[preset].sample_rate
+    if len(set(rates.values())) > 1:
+        found = ", ".join(f"{name}: {rate} Hz" for name, rate in rates.items())
+        raise ConfigError(f"{found}; they must agree: change or leave out preset or sample_rate")
+    return rates
+
+
 def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
     """Make the folder ours for these settings, or refuse; an unfinished run stays to be resumed."""
     path = folder / "config.json"
-    same = path.exists() and json.loads(path.read_text()) == settings
-    if same and not (overwrite and (folder / "result.json").exists()):
+    found = _settings_of(path)
+    if found == settings and not (overwrite and (folder / "result.json").exists()):
         return
-    if path.exists() and not overwrite:
+    if found and not overwrite:
         raise ConfigError(
             f"{path}: this folder holds a run with other settings; name another checkpoint "
             "folder or pass overwrite to replace it"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    ours = ("result.json", "checkpoint_epoch_*_best.pth", "*.safetensors", "last.ckpt", "log.csv")
-    older = [file for pattern in ours for file in folder.glob(pattern)]
-    if older and not path.exists() and not overwrite:
+    ours = {f"{run['preset']}.safetensors" for run in (settings, found) if run}
+    ours |= {"result.json", "last.ckpt", "log.csv", "tensorboard"}
+    older = [*folder.glob("checkpoint_epoch_*_best.pth"), *map(folder.joinpath, sorted(ours))]
+    older = [file for file in older if file.exists()]
+    if older and not found and not overwrite:
         raise ConfigError(
             f"{older[0]}: not of a run that could go on; name another checkpoint folder or pass "
             "overwrite to replace it"
         )
     for file in older:
-        file.unlink()
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-    path.write_text(json.dumps(settings, indent=1))
+        if file.is_dir():
+            shutil.rmtree(file, ignore_errors=True)
+        else:
+            file.unlink()
+    _write_json(path, settings)
+
+
+def _settings_of(path: Path) -> dict[str, str]:
+    """The settings that a run left in its config.json; none where there is no such file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is of something else.
+    """
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or not found.keys() >= _KEYS_OF_A_RUN:
+        raise ConfigError(f"{path}: is not of a training run; name another checkpoint folder")
+    return found
+
+
+def _write_json(path: Path, content: dict) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    partial.replace(path)
 
 
 def _loader(

@@ -6,7 +6,7 @@ untreated audio piece by piece: scores spread more between pieces than between s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 UNTREATED = "untreated"
 """The system that does nothing: every table holds it."""
-TRANSPARENT = ("lossless", "sbc-53", "aac-256", "mp3-320", "aptx")
+TRANSPARENT = ("lossless", "sbc-53", "aac-256", "mp3-320", "aptx", "aptx-hd")
 """Conditions that leave nothing to repair: there, a system can only do harm."""
 HARM = {
     "visqol": 0.02,
@@ -74,11 +74,11 @@ def summarise(results: pandas.DataFrame, *, seed: int = 0) -> pandas.DataFrame:
         seed: Of the bootstrap.
 
     Returns:
-        A row per condition, system and metric: ``pieces``, mean ``untreated`` and ``value``, mean
-        ``delta`` with its 95 % bootstrap interval ``low`` to ``high`` (percentiles over pieces; NaN
-        for one piece), ``p`` of a two-sided Wilcoxon signed-rank test, ``worst_piece`` and
-        ``worst_delta`` (least gain), and ``verdict``: better or worse where the interval lies on
-        one side of 0, else open; "few" where there are under six pieces.
+        A row per condition, system and metric with ``pieces``, mean ``untreated`` and ``value``,
+        mean ``delta`` with its 95 % bootstrap interval ``low`` to ``high`` (percentiles over
+        pieces; NaN for one piece), ``p`` of a two-sided Wilcoxon signed-rank test, ``worst_piece``
+        and ``worst_delta`` (least gain), and ``verdict`` (better or worse where the interval lies
+        on one side of 0, else open; "few" where there are under six pieces).
     """
     import pandas
 
@@ -148,25 +148,39 @@ def _verdict(pieces: int, low: float, high: float, better: str) -> str:
 # --- the three headline tables ---------------------------------------------------------------
 
 
-def does_good(results: pandas.DataFrame, *, seed: int = 0) -> pandas.DataFrame:
-    """Where there is room: :func:`summarise` of the conditions that are not transparent."""
-    room = results["metric"].isin(GOOD) & ~results["condition"].isin(TRANSPARENT)
+def does_good(
+    results: pandas.DataFrame, *, seed: int = 0, transparent: Collection[str] = TRANSPARENT
+) -> pandas.DataFrame:
+    """Where there is room: :func:`summarise` of the conditions that are not transparent.
+
+    Args:
+        results: As in :func:`paired_deltas`.
+        seed: Of the bootstrap.
+        transparent: Names of the conditions that leave nothing to repair.
+    """
+    room = results["metric"].isin(GOOD) & ~results["condition"].isin(transparent)
     return summarise(results[room], seed=seed)
 
 
-def does_no_harm(results: pandas.DataFrame) -> pandas.DataFrame:
+def does_no_harm(
+    results: pandas.DataFrame, *, transparent: Collection[str] = TRANSPARENT
+) -> pandas.DataFrame:
     """Where there is nothing to gain: the worst piece of each transparent condition.
 
+    Args:
+        results: As in :func:`paired_deltas`.
+        transparent: As in :func:`does_good`.
+
     Returns:
-        A row per condition, system and metric of :data:`HARM`: ``pieces``, mean ``untreated`` and
-        ``delta``, ``worst_piece`` and ``worst_delta``, the ``tolerance``, and ``harmed``: whether
-        the worst piece lost more than it.
+        A row per condition, system and metric of :data:`HARM` with ``pieces``, mean ``untreated``
+        and ``delta``, ``worst_piece`` and ``worst_delta``, the ``tolerance``, and ``harmed``
+        (whether the worst piece lost more than it).
     """
     import pandas
 
-    transparent = results["metric"].isin(HARM) & results["condition"].isin(TRANSPARENT)
+    asked = results["metric"].isin(HARM) & results["condition"].isin(transparent)
     rows = []
-    for facts, worst, group in _comparisons(results[transparent]):
+    for facts, worst, group in _comparisons(results[asked]):
         tolerance = HARM[facts["metric"]]
         harmed = bool(group["gain"].min() < -tolerance)
         rows.append(facts | worst | {"tolerance": tolerance, "harmed": harmed})
@@ -221,9 +235,9 @@ def seed_claims(results: pandas.DataFrame, *, oracle: str = "oracle mask") -> pa
             and MSE are judged against what it gains.
 
     Returns:
-        A row per claim, condition and system: ``untreated`` and ``figure`` (of the lossy and the
-        enhanced audio; a change is 0 for the lossy), ``met``, ``limit`` (the oracle's figure, or
-        NaN) and ``why``.
+        A row per claim, condition and system with ``untreated`` and ``figure`` (of the lossy and
+        the enhanced audio; a change is 0 for the lossy), ``met``, ``limit`` (the oracle's figure,
+        or NaN) and ``why``.
     """
     import pandas
 
@@ -318,9 +332,9 @@ def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
         preset: Whose files.
 
     Returns:
-        A row per claim: ``claim``, ``system`` (the file), ``promised`` and ``figure`` in ``unit``,
-        ``load`` of the machine, ``met`` (missing where nothing was measured or no figure promised)
-        and ``why`` there is no verdict.
+        A row per claim with ``claim``, ``system`` (the file), ``promised`` and ``figure`` in
+        ``unit``, ``load`` of the machine, ``met`` (missing where nothing was measured or no figure
+        promised) and ``why`` there is no verdict.
     """
     import pandas
 

@@ -271,6 +271,7 @@ sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=ch
 
 # %%
 footprint = sizes.pivot(index="system", columns="metric", values="value")
+footprint.loc[checkpoint.name, "error"] = np.nan  # against itself
 networks = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parameters", "macs"]]
 networks.columns = ["file (MB)", "gzipped (MB)", "parameters", "multiplications per second"]
 networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format(

@@ -389,12 +389,13 @@ soak = pd.read_csv(Path(results_dir) / "streaming.csv")
 measures = ["chunk_p50_ms", "chunk_p99_ms", "chunk_p99_share", "startup_s", "growth_mb", "peak_mb"]
 hours = soak[soak["condition"].str.startswith("chunks of")]
 hours = hours.pivot(index=["system", "piece"], columns="metric", values="value")
-hours[measures].style.format(precision=3)
+heads = ["median (ms)", "slowest of 100 (ms)", "share", "start-up (s)", "growth (MB)", "peak (MB)"]
+hours[measures].set_axis(heads, axis="columns").style.format(precision=3)
 
 # %% [markdown]
-# `chunk_p99_share` is the time of the slowest in a hundred chunks, as a share of how long a chunk
-# lasts: on one thread of an idle machine, 0.2 is the limit. `growth_mb` is what the process gained in
-# memory from the first minute to the last.
+# *Share* is the time of the slowest in a hundred chunks, as a share of how long a chunk lasts: on
+# one thread of an idle machine, 0.2 is the limit. *Growth* is what the process gained in memory from
+# the first minute to the last.
 
 # %%
 over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")

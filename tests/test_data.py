@@ -425,6 +425,35 @@ def test_a_folder_with_other_things_is_left_alone(folder, tmp_path, overwrite):
     assert contents(output).keys() == {"thesis.txt"}
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("settings", [b'{"theme": "dark"}', b"no JSON", b"\xff", b""])
+def test_settings_of_something_else_do_not_make_a_folder_ours(
+    folder, tmp_path, settings, overwrite
+):
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "settings.json").write_bytes(settings)
+    (output / "thesis.txt").write_text("years of work")
+    before = contents(output)
+    with pytest.raises(ConfigError, match=r"mine .* no pairs of ours: name another folder"):
+        prepare(folder, output, overwrite=overwrite)
+    assert contents(output) == before
+
+
+def test_starting_over_removes_only_what_was_made_here(folder, tmp_path):
+    output = tmp_path / "pairs"
+    prepare(folder, output)
+    older = next(output.glob("0-*"))
+    (output / "cache" / "train-44100-0").mkdir(parents=True)
+    (output / "mine").mkdir()
+    (output / "mine" / "thesis.txt").write_text("years of work")
+    (folder / "0.wav").rename(folder / "renamed.wav")
+    prepare(folder, output, duration_s=2.0, overwrite=True)
+    assert (output / "mine" / "thesis.txt").read_text() == "years of work"
+    assert not older.exists()
+    assert not (output / "cache").exists()
+
+
 def test_pairs_inside_the_input_folder_are_not_taken_for_music(folder):
     first = data.read_manifest(prepare(folder, folder / "pairs"))
     second = data.read_manifest(prepare(folder, folder / "pairs"))

@@ -1,6 +1,7 @@
 """Every exported file answers in its own runtime as PyTorch does, and says what it is."""
 
 import json
+import sys
 import zipfile
 
 import numpy as np
@@ -207,6 +208,26 @@ def test_unknown_formats_are_refused(small_model, tmp_path):
         export_model(small_model, tmp_path, preset="small", formats=["coreml"])
     with pytest.raises(ConfigError, match="half"):
         export_model(small_model, tmp_path, preset="small", kinds=["half"])
+
+
+def test_a_kind_is_no_format_and_a_format_no_kind(small_model, tmp_path):
+    with pytest.raises(ConfigError, match="'clip' is none of onnx, tflite, torchscript"):
+        export_model(small_model, tmp_path, preset="small", formats=["clip"])
+    with pytest.raises(ConfigError, match="'onnx' is none of clip, stream"):
+        export_model(small_model, tmp_path, preset="small", kinds=["onnx"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("name", "package"), [("onnx", "onnxscript"), ("tflite", "litert_torch")])
+def test_without_its_converter_a_format_is_refused_before_anything_is_written(
+    small_model, tmp_path, monkeypatch, name, package
+):
+    monkeypatch.setitem(sys.modules, package, None)
+    folder = tmp_path / "exports"
+    with pytest.raises(ModelError, match=f"{name}: .*{package}.*requirements.lock") as caught:
+        export_model(small_model, folder, preset="small")
+    assert "\n" not in str(caught.value)
+    assert not folder.exists()
 
 
 def test_compare_measures_the_difference(small_exports, small_model):

@@ -142,6 +142,16 @@ def test_lossy_input_becomes_flac_unless_asked_otherwise(model, tmp_path):
     assert "undoes" in asked.notes[0]
 
 
+def test_the_long_suffix_of_wav_becomes_the_short_one(model, tmp_path):
+    source, out = tmp_path / "song.WAVE", tmp_path / "out"
+    soundfile.write(source, music(500).T, RATE, format="WAV", subtype="PCM_16")
+    out.mkdir()
+    result = enhance_file(source, out, model=model)
+    assert result.path == out / "song.wav"
+    assert soundfile.info(result.path).subtype == "PCM_16"
+    assert result.notes == ()
+
+
 def test_existing_output_input_itself_and_unknown_format_are_refused(model, tmp_path):
     source = save(tmp_path / "a.wav", music(500), sample_rate=RATE)
     other = save(tmp_path / "b.wav", music(10), sample_rate=RATE)
@@ -236,6 +246,70 @@ def test_id3_and_riff_tags_reach_flac(tmp_path):
         file.title, file.artist = "Ebb", "C"
         file.write(np.zeros(10))
     assert read_tags(tmp_path / "b.wav").text == {"title": ["Ebb"], "artist": ["C"]}
+
+
+def tagged_mp3(path, *frames):
+    """An MP3 with these ID3 frames."""
+    save(path, music(44100, 2, 44100), sample_rate=44100)
+    tags = open_tags(path)
+    tags.add_tags()
+    for frame in frames:
+        tags.tags.add(frame)
+    tags.save()
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg"])
+@pytest.mark.parametrize("name", ["", "Stimmung für", "a=b"])
+def test_a_tag_whose_name_cannot_be_kept_costs_no_other(model, tmp_path, suffix, name):
+    frames = (TIT2(encoding=3, text="Tide"), TXXX(encoding=3, desc=name, text="calm"))
+    cover = APIC(encoding=3, mime="image/jpeg", type=3, desc="", data=b"jpeg")
+    source = tagged_mp3(tmp_path / "a.mp3", *frames, cover)
+    result = enhance_file(source, tmp_path / f"b{suffix}", model=model)
+    assert any("not all tags could be kept" in note for note in result.notes)
+    back = read_tags(result.path)
+    assert back.text == {"title": ["Tide"]}
+    assert back.pictures[0].data == b"jpeg"
+
+
+def test_what_itunes_keeps_as_comments_is_no_comment(tmp_path):
+    names = ("", "iTunNORM", "iTunSMPB", "iTunPGAP", "iTunes_CDDB_1")
+    frames = (COMM(encoding=3, lang="eng", desc=name, text=f"live{name}") for name in names)
+    assert read_tags(tagged_mp3(tmp_path / "a.mp3", *frames)).text == {"comment": ["live"]}
+
+
+def test_notes_name_files_that_are_there_and_come_once(model_path, tmp_path):
+    source = tmp_path / "in"
+    for name in ("c.mp3", "c.flac", "deep/d.mp3"):  # two are of one name
+        save(source / name, music(30000), sample_rate=RATE)
+    run = {"model": model_path, "n_jobs": 1}
+    for format, kind, count in ((None, "written as .flac", 2), ("mp3", "coding to .mp3 undoes", 3)):
+        goal = tmp_path / f"out-{format}"
+        done = enhance_folder(source, goal, format=format, **run).done
+        notes = {note: file.path for file in done for note in file.notes}
+        assert len(notes) == sum(len(file.notes) for file in done) == count
+        for note, path in notes.items():
+            assert note.startswith(f"{path}: {kind}")
+            assert path.is_file()
+
+
+def test_a_folder_in_a_format_that_cannot_be_written_is_refused(model_path, tmp_path):
+    save(tmp_path / "in" / "a.wav", music(300), sample_rate=RATE)
+    with pytest.raises(InputError, match=r"ogg7: cannot write this format; use \.wav"):
+        enhance_folder(tmp_path / "in", tmp_path / "out", model=model_path, format="ogg7")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b'{"model_sha', b"\xff", b""])
+def test_a_damaged_manifest_is_named(model_path, tmp_path, content):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", music(300), sample_rate=RATE)
+    goal.mkdir()
+    (goal / MANIFEST).write_bytes(content)
+    with pytest.raises(ConfigError, match=r"enhanced\.json: cannot be read .* pass overwrite"):
+        enhance_folder(source, goal, model=model_path, n_jobs=1)
+    report = enhance_folder(source, goal, model=model_path, n_jobs=1, overwrite=True)
+    assert len(report.done) == 1
 
 
 def test_folder_skips_counts_and_resumes(model_path, tmp_path):

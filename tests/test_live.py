@@ -21,6 +21,7 @@ from conftest import ROOT, interruptible
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.live import LiveEnhancer, _as_channels
 from enhancelib.modelfiles import default_model
+from enhancelib.weights import PRETRAINED
 
 LIVE = [sys.executable, "-m", "enhancelib", "live"]
 PULSE = ["--input_device", "pulse", "--output_device", "pulse"]
@@ -213,6 +214,13 @@ def test_impossible_settings_are_refused_before_any_device_is_opened():
         LiveEnhancer(wet=2.0)
     with pytest.raises(InputError, match="queue_delay"):
         LiveEnhancer(queue_delay_samples=3)
+
+
+@pytest.mark.parametrize(("preset", "rate"), [("fullband-44k", 44100), ("seed-22k", 22050)])
+def test_a_slow_model_is_waited_for_half_a_block(preset, rate):
+    live = LiveEnhancer(PRETRAINED / f"{preset}.stream.onnx", block_size=512)
+    assert live.enhancer.sample_rate == rate
+    assert live.enhancer._max_wait_s == pytest.approx(256 / rate)
 
 
 def test_channels_are_repeated_or_mixed():

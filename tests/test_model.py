@@ -1,5 +1,7 @@
 """The network: identity at the start, causal, one set of layers for clip and stream."""
 
+import resource
+
 import numpy as np
 import pytest
 import torch
@@ -115,6 +117,26 @@ def test_checkpoints_come_back_equal(model, tmp_path, suffix):
     assert len(checkpoint_sha256(path)) == 64
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(model, tmp_path, suffix):
+    """A limit on the size of files stands in for a full disk: writing fails half-way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(ModelError, match=rf"model\{suffix}: cannot be written") as caught:
+            model.save(tmp_path / f"model{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_suffix_leaves_no_folder(model, tmp_path):
+    with pytest.raises(ModelError, match=r"are saved as \.safetensors or \.pth"):
+        model.save(tmp_path / "new" / "model.h5")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
     """Whatever the correction: shut is the transform and its inverse, no more."""
     wave, bias = noise(1, 1, 20_000), model.core.gate.bias
@@ -175,6 +197,7 @@ def test_custom_model_of_the_seed():
         ({"depth": 40}, "depth"),
         ({"dropout": 1.5}, "dropout"),
         ({"bands": 24}, "bands"),
+        ({"dilations": (1, 0)}, "dilations"),
         ({"hop_length": 256}, "hop_length"),
         ({"sample_rate": 5}, "sample_rate"),
     ],

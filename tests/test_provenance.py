@@ -23,13 +23,32 @@ def test_commit_is_that_of_the_checkout():
         assert head.stdout.startswith(prov.commit().removesuffix("-dirty"))
 
 
+@pytest.fixture
+def asked_anew():
+    """The commit is not remembered from before this test, nor after it."""
+    prov.commit.cache_clear()
+    yield
+    prov.commit.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
 def test_without_git_the_version_stands_for_the_commit(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    prov.commit.cache_clear()
-    try:
-        assert prov.commit() == "v0.1.0"
-    finally:
-        prov.commit.cache_clear()
+    assert prov.commit() == "v0.1.0"
+
+
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize("inside", [".", ".venv/lib/site-packages"])
+def test_a_package_installed_inside_another_repository_has_a_version(monkeypatch, tmp_path, inside):
+    """At its top it is a checkout; further down it was put there by an installer."""
+    someone = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run([*someone, "init", "-q"], check=True)
+    subprocess.run([*someone, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    module = tmp_path / inside / "enhancelib" / "provenance.py"
+    module.parent.mkdir(parents=True)
+    monkeypatch.setattr(prov, "__file__", str(module))
+    head = subprocess.run([*someone, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert prov.commit() == (head[:12] if inside == "." else "v0.1.0")
 
 
 def test_rows_name_device_load_and_time():

@@ -10,7 +10,7 @@ import pandas
 import pytest
 
 import enhancelib as el
-from enhancelib.errors import InputError, ModelError
+from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model import PRESETS
 from enhancelib.provenance import RESULT_COLUMNS
 from enhancelib.weights import PRETRAINED
@@ -200,6 +200,22 @@ def test_only_the_table_of_the_readme_is_replaced(tools):
     assert got == "# T\n| a | b |\n|---|---|\n| `c` | 1 → 9 |\n\n| `e` | f |\n"
     with pytest.raises(InputError, match="no table of conditions"):
         tools["report"].update_readme("# T\n", ["| `c` | 1 → 9 |"])
+
+
+def test_rows_of_one_system_replace_its_older_ones(tools, tmp_path):
+    def rows(system, value, sha256="a"):
+        facts = dict.fromkeys(RESULT_COLUMNS, "x") | {"system": system, "value": value}
+        return pandas.DataFrame([facts | {"checkpoint_sha256": sha256}])
+
+    file = tmp_path / "p.csv"
+    joined = tools["results"].joined
+    with pytest.raises(ConfigError, match=r"p\.csv: not there; measure everything once"):
+        joined(rows("b", 2.0), file)
+    el.write_results(pandas.concat([rows("untreated", 0.1), rows("b", 1.0)]), file)
+    table = joined(rows("b", 2.0), file)
+    assert dict(zip(table["system"], table["value"], strict=True)) == {"untreated": 0.1, "b": 2.0}
+    with pytest.raises(ConfigError, match="of other weights"):
+        joined(rows("b", 2.0, sha256="other"), file)
 
 
 @pytest.mark.parametrize("preset", MEASURED)

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -24,8 +25,8 @@ from enhancelib.augmentation import (
 )
 from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import prepare
-from enhancelib.errors import ConfigError, InputError
-from enhancelib.model import AudioUNet
+from enhancelib.errors import ConfigError, InputError, ModelError
+from enhancelib.model import PRESETS, AudioUNet
 from enhancelib.restoration import TrainingConfig
 from enhancelib.training import held_out_loss, train_model
 
@@ -155,6 +156,67 @@ def test_fine_tuning_trains_the_norms_too(trained, manifest, tmp_path):
     assert read_checkpoint(tuned.weights)[1][name] > read_checkpoint(trained.weights)[1][name]
 
 
+@pytest.fixture(scope="module")
+def small_22k(tmp_path_factory):
+    """A checkpoint of a network for 22,050 Hz, not as wide as its preset."""
+    settings = PRESETS["seed-22k"].model_dump() | {"base_channels": 4, "depth": 2}
+    path = tmp_path_factory.mktemp("small") / "small.safetensors"
+    return AudioUNet(**settings).save(path)
+
+
+@pytest.mark.parametrize("options", [{}, {"preset": "seed-22k", "sample_rate": 22050}])
+def test_fine_tuning_is_at_the_rate_of_the_start(small_22k, manifest, tmp_path, options):
+    """The pairs, at 44,100 Hz, are brought to it."""
+    config = TINY.model_copy(update={"epochs": 1})
+    shutil.rmtree(manifest.parent / "cache", ignore_errors=True)
+    tuned = train_model(manifest, tmp_path, config, start_from=small_22k, progress=False, **options)
+    assert tuned.weights.name == "seed-22k.safetensors"
+    assert AudioUNet.load(tuned.weights).config == AudioUNet.load(small_22k).config
+    read = {path.name[:12] for path in (manifest.parent / "cache").glob("[tv]*")}
+    assert read == {"train-22050-", "validation-2"}
+    waves = np.load(next(manifest.parent.glob("cache/train-*/samples.npy")), mmap_mode="r")
+    assert waves.shape[2] == 22050
+
+
+@pytest.mark.parametrize(
+    ("start", "options", "named"),
+    [
+        (True, {"sample_rate": 44100}, r"small\.safetensors: 22050 Hz, sample_rate: 44100 Hz"),
+        (True, {"preset": "fullband-44k"}, r"small\.safetensors: 22050 Hz, preset fullband-44k"),
+        (False, {"preset": "seed-22k", "sample_rate": 44100}, "sample_rate: 44100 Hz, preset seed"),
+    ],
+)
+def test_rates_that_differ_are_refused(small_22k, manifest, tmp_path, start, options, named):
+    start_from = small_22k if start else None
+    with pytest.raises(ConfigError, match=named) as caught:
+        train_model(
+            manifest, tmp_path / "run", TINY, start_from=start_from, progress=False, **options
+        )
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_start_is_named(manifest, tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.pth: no such model file"):
+        train_model(manifest, tmp_path / "run", TINY, start_from=tmp_path / "gone.pth")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "rate"),
+    [
+        ({"preset": "seed-22k"}, "seed-22k", 22050),
+        ({"sample_rate": 32000}, "fullband-44k", 32000),  # the nearer by ratio
+    ],
+)
+def test_name_and_geometry_are_of_one_preset(manifest, tmp_path, options, name, rate):
+    config = TINY.model_copy(update={"epochs": 1, "epoch_steps": 1})
+    result = train_model(manifest, tmp_path, config, progress=False, **options)
+    assert result.weights.name == f"{name}.safetensors"
+    made = AudioUNet.load(result.weights).config
+    assert (made.sample_rate, made.frame_length) == (rate, PRESETS[name].frame_length)
+
+
 def test_other_settings_are_refused_unless_asked(trained, manifest, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(trained.checkpoint.parent, folder)
@@ -181,6 +243,49 @@ def test_weights_of_others_are_not_replaced_unasked(trained, manifest, tmp_path)
             )
     assert [path.name for path in tmp_path.iterdir()] == [mine.name]
     assert mine.read_bytes() == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("text", ['{"epochs": 3}', "[1]", "{half", ""])
+def test_a_config_of_something_else_is_not_replaced(manifest, tmp_path, text, overwrite):
+    """A config.json for `--config` may lie there, or one of another program."""
+    (tmp_path / "config.json").write_text(text)
+    for name in ("mine.safetensors", "fullband-44k.safetensors", "log.csv"):
+        (tmp_path / name).write_text("precious")
+    with pytest.raises(ConfigError, match=r"config\.json: is not of a training run; name another"):
+        train_model(manifest, tmp_path, TINY, overwrite=overwrite, progress=False)
+    assert (tmp_path / "config.json").read_text() == text
+    assert [path.read_text() for path in tmp_path.glob("*[vs]")] == ["precious"] * 3
+
+
+def test_starting_over_removes_only_what_the_run_wrote(trained, manifest, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(trained.checkpoint.parent, folder)
+    (folder / "mine.safetensors").write_text("precious")
+    config = TINY.model_copy(update={"epochs": 1, "epoch_steps": 1})
+    train_model(manifest, folder, config, preset="other", overwrite=True, progress=False)
+    names = {path.name for path in folder.glob("*.safetensors")}
+    assert names == {"mine.safetensors", "other.safetensors"}
+    assert (folder / "mine.safetensors").read_text() == "precious"
+
+
+def test_the_log_of_others_is_not_removed_unasked(manifest, tmp_path):
+    mine = tmp_path / "tensorboard" / "events"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    with pytest.raises(ConfigError, match="tensorboard: not of a run"):
+        train_model(manifest, tmp_path, TINY, progress=False)
+    assert mine.read_text() == "precious"
+
+
+def test_the_config_of_a_run_appears_complete(manifest, tmp_path, monkeypatch):
+    def killed(*_):
+        raise Killed
+
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(Killed):
+        train_model(manifest, tmp_path, TINY, progress=False)
+    assert not (tmp_path / "config.json").exists()
 
 
 def test_another_start_of_the_same_name_is_another_run(trained, manifest, tmp_path):

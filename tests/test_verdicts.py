@@ -134,6 +134,13 @@ def test_good_is_asked_where_there_is_room_and_harm_where_there_is_none():
     )
     assert set(verdicts.does_good(both)["condition"]) == {"mp3-64"}
     assert set(verdicts.does_no_harm(both)["condition"]) == {"lossless"}
+    assert set(verdicts.does_good(both, transparent=["mp3-64"])["condition"]) == {"lossless"}
+    assert set(verdicts.does_no_harm(both, transparent=["mp3-64"])["condition"]) == {"mp3-64"}
+
+
+def test_of_a_codec_that_takes_nothing_harm_is_asked():
+    rows = table({"untreated": 4.73, "ours": 4.73}, condition="aptx-hd", metric="visqol")
+    assert not only(verdicts.does_no_harm(rows))["harmed"]
 
 
 @pytest.mark.parametrize(

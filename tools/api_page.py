@@ -66,8 +66,7 @@ def entry(name: str) -> str:
 
 def section(module: str, names: list[str] | None) -> str:
     """One module: what it is for, and its public names."""
-    text = inspect.getdoc(importlib.import_module(f"enhancelib.{module}"))
-    about = text.split("\n\n")[0]
+    about = inspect.getdoc(importlib.import_module(f"enhancelib.{module}"))
     if names is None:
         directives = f".. automodule:: enhancelib.{module}\n   :members:\n"
         about = ""
