@@ -2,7 +2,8 @@
 
 A variant is *careful* if its losses stay under the limits below under every condition, as means
 over the pieces. Among those the rule takes the file with the least product of size and CPU time:
-halving either counts the same.
+halving either counts the same. Times stray by some percent, so products that are nearly the least
+count as equal, and of equals the file that is listed first, as the simplest to make, is taken.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ LEAST_KEPT = 0.95
 """Share of the full network's gain that has to stay, where there was something to gain."""
 ROOM = {"visqol": 0.1, "lsd": 0.1}
 """Under a condition where the full network gains so much there is room."""
+ALIKE = 1.1
+"""Products of size and CPU time up to so many times the least count as equal."""
 _SIGNS = {"visqol": 1, "in_band_si_sdr": 1, "si_sdr": 1, "lsd": -1}
 
 
@@ -89,7 +92,7 @@ def sweet_spot(table: pandas.DataFrame) -> str:
 
     Args:
         table: as of :func:`losses`, with the columns ``size`` and ``cpu_rtf`` besides; rows without
-            them are no files to carry.
+            them are no files to carry. Of products that are :data:`ALIKE` the first row counts.
 
     Returns:
         Its name; where none is careful, that of the one that keeps most of the gain.
@@ -103,4 +106,5 @@ def sweet_spot(table: pandas.DataFrame) -> str:
     good = files[careful(files)]
     if good.empty:
         return str(files["kept"].fillna(0).idxmax())
-    return str((good["size"] * good["cpu_rtf"]).idxmin())
+    products = good["size"] * good["cpu_rtf"]
+    return str((products <= ALIKE * products.min()).idxmax())

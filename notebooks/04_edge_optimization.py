@@ -429,8 +429,9 @@ el.plotting.save_figure(figure, "04_pareto.svg", figures_dir=figures_dir)
 # Size against CPU time, for all that can be carried. A file is worth a look if no other is at least as
 # good in size, time and losses. The one to carry is chosen by rule. It must be *careful*: under every
 # condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it keeps at
-# least 95 % of the gain. Among those it is the one with the least product of size and CPU time; if
-# there is none, the one that keeps most.
+# least 95 % of the gain. Among those it is the one with the least product of size and CPU time
+# (products within a tenth are alike: then the first that was made above); if there is none, the one
+# that keeps most.
 
 # %%
 losing = [name for name in ("in_band_si_sdr_loss", "visqol_loss") if name in summary]

@@ -61,6 +61,9 @@ def test_the_rule_takes_the_least_product_among_the_careful():
     }
     table = pandas.DataFrame.from_dict(files, orient="index", columns=columns)
     assert sweet_spot(table) == "fast"
+    nearly = pandas.DataFrame([files["fast"]], index=["nearly"], columns=columns)
+    assert sweet_spot(pandas.concat([nearly * [1, 1.05, 1, 1], table])) == "nearly"  # listed first
+    assert sweet_spot(pandas.concat([nearly * [1, 1.2, 1, 1], table])) == "fast"
     assert sweet_spot(table.loc[["tiny"]]) == "tiny"  # none is careful
     with pytest.raises(InputError, match="no row has a size"):
         sweet_spot(table.loc[["zeros"]])

@@ -117,7 +117,7 @@ def check_chapter(folder):
     assert any(cell.get("outputs") for cell in cells)
     table = el.read_manifest(folder / "data/runs/mine/pairs")
     assert set(table["piece"]) == {"loop_mika.flac", "loop_garzul.flac", "loop_safari.flac"}
-    assert list((folder / "figures").glob("01_*"))
+    assert list((folder / "data/runs/mine/figures").glob("01_*"))
 
 
 # Beginning of a command -> what must be true after it.

@@ -334,6 +334,8 @@ def main() -> None:
             )
             kept = before[same & ~before["system"].isin(table["system"])]
             table = pandas.concat([table, kept])
+        order = {name: at for at, name in enumerate(names(arguments.preset, every_share=True), 1)}
+        table = table.iloc[table["system"].map(order).fillna(0).argsort(kind="stable")]
         el.write_results(table, path)
         result = summary(table, f"{arguments.preset}.safetensors")
         with pandas.option_context("display.width", 250, "display.max_columns", 30):
