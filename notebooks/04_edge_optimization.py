@@ -157,7 +157,8 @@ held_out = clips("test", 6)
 # clips. The error counts over all held-out clips, and over the same clips at full scale: a set that
 # is too quiet clips those. A range need not hold everything: the largest values are rare and lie far
 # from all others. By default one value in 5,000 may lie above it, and one below; the last row makes
-# room for them all, and its steps are twice as wide.
+# room for them all. Its steps are wider, which most clips pay for, and nothing is clipped, which the
+# loudest may gain by.
 
 # %%
 silent_rooms = np.random.default_rng(seed).standard_normal((calibration_clips, 1, 3 * sample_rate))
@@ -440,7 +441,8 @@ summary["front"] = smaller.on_front(summary[["size", "cpu_rtf", *losing]])
 best = smaller.sweet_spot(summary)
 
 # %%
-front, rest = summary[summary["front"]], summary[~summary["front"]]
+named = summary["front"] | (summary.index == best)
+front, rest = summary[named], summary[~named]
 axes = el.plotting.points(
     {
         name.removeprefix(f"{preset}."): (row["size"], 1000 * row["cpu_rtf"])
@@ -455,7 +457,7 @@ axes.scatter(*spot, s=180, facecolors="none", edgecolors="#b3261e")
 el.plotting.save_figure(axes.figure, "04_sweet_spot.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# Named are those that no other beats, grey is the rest, and the one to carry has a red ring:
+# Named are those that no other beats and the one to carry, which has a red ring; grey is the rest:
 
 # %%
 Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
