@@ -39,6 +39,9 @@ import enhancelib as el
 if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
+# %% [markdown]
+# The pieces: of each source in the test split the longest one, then the next.
+
 # %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate

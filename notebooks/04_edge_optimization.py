@@ -293,6 +293,8 @@ for name in kept:
     line = strayed.setdefault(f"{kind}, {method}{', ' * bool(state)}{state}", ([], []))
     line[0].append(float(sparsity))
     line[1].append(footprint["error"][name])
+
+# %%
 untrained = el.AudioUNet(**model.config.model_dump())
 nothing = smaller.deviation_db(untrained, checkpoint, held_out)
 axes = el.plotting.curves(

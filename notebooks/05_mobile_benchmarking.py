@@ -99,6 +99,9 @@ if len(stale):
 results = el.benchmark_results(table)
 file = el.write_results(results, Path(run_dir) / "results" / "05_mobile_benchmarking.csv")
 
+# %% [markdown]
+# What is shown of each, and in which unit:
+
 # %%
 columns = {
     "latency_ms": "latency (ms)",
