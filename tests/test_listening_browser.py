@@ -567,17 +567,23 @@ def wait_until_served(url: str, server: subprocess.Popen) -> None:
 
 
 def run_first_cell(page) -> None:
-    """Run it again until JupyterLab takes note: what comes before the kernel is ready is lost."""
+    """Run it again until JupyterLab takes note: what comes before the kernel is ready is lost.
+
+    A busy machine may make JupyterLab ask which kernel it is to be; the one it offers will do.
+    """
+    asked = page.locator("dialog.jp-Dialog")
     for _ in range(10):
-        page.locator(".jp-Cell").first.click()
-        page.keyboard.press("Shift+Enter")
         with contextlib.suppress(BrowserTimeoutError):
+            if asked.count():
+                asked.first.locator(".jp-mod-accept").click(timeout=5_000)
+            page.locator(".jp-Cell").first.click(timeout=5_000)
+            page.keyboard.press("Shift+Enter")
             page.wait_for_function(
                 "/[*0-9]/.test(document.querySelector('.jp-InputPrompt').textContent)",
                 timeout=5_000,
             )
             return
-    pytest.fail("JupyterLab runs no cell")
+    pytest.fail(f"JupyterLab runs no cell; it asks {asked.all_inner_texts()}")
 
 
 def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium):
