@@ -231,8 +231,9 @@ def _check_written(part: Path, frames: int, name: str) -> None:
     """Read the header back: a full disk can swallow the last block without an error."""
     if frames == 0:
         raise InputError(f"{name}: nothing to write; give at least one sample")
-    if info(part).frames < frames:
-        raise InputError(f"{name}: cannot be written in full; is the disk full?")
+    with _write_errors(name), soundfile.SoundFile(os.fsencode(part)) as file:
+        if file.frames < frames:
+            raise InputError(f"{name}: cannot be written in full; is the disk full?")
 
 
 def find_audio(path: PathLike) -> list[Path]:

@@ -19,3 +19,7 @@ class ModelError(EnhanceError, ValueError):
 
 class ConfigError(EnhanceError, ValueError):
     """An unknown setting or an impossible value."""
+
+
+class AudioWarning(UserWarning):
+    """Audio that was read, though something in it is damaged, missing or was converted."""

@@ -131,7 +131,7 @@ def enhance_file(
             f"{display_name(target)}: true peak {result.true_peak_dbtp:+.1f} dBTP may clip when "
             "played; pass limit to lower it"
         )
-    return replace(result, path=target, notes=tuple(notes))
+    return replace(result, path=target, notes=(*result.notes, *notes))
 
 
 def target_of(
@@ -265,7 +265,7 @@ def _write(
     ceiling_dbtp: float,
 ) -> Enhanced:
     """Enhance ``source`` into ``hidden``, unless its true peak turns out above the ceiling."""
-    facts = info(source)
+    facts, notes = info(source), []
     meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
     file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
@@ -273,7 +273,7 @@ def _write(
         total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
     )
     with bar, file as out:
-        stream = enhance_blocks(blocks(source), backend, sample_rate=facts.sample_rate)
+        stream = enhance_blocks(blocks(source, notes=notes), backend, sample_rate=facts.sample_rate)
         for block in stream:
             block = block * gain
             out.write(block)
@@ -283,7 +283,7 @@ def _write(
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
-    return Enhanced(hidden, samples / facts.sample_rate, peak, gain_db)
+    return Enhanced(hidden, samples / facts.sample_rate, peak, gain_db, tuple(notes))
 
 
 class TruePeakMeter:

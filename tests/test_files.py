@@ -167,12 +167,22 @@ def test_existing_output_input_itself_and_unknown_format_are_refused(model, tmp_
     assert soundfile.info(other).frames == 500
 
 
-def test_a_truncated_input_leaves_nothing_behind(model, tmp_path):
+def test_a_truncated_input_is_enhanced_as_far_as_it_goes_and_named(model, tmp_path):
     source = save(tmp_path / "a.flac", music(200_000), sample_rate=RATE)
     source.write_bytes(source.read_bytes()[:-50_000])
-    with pytest.raises(InputError, match=r"a\.flac"):
+    for limit in (False, True):
+        result = enhance_file(source, tmp_path / f"{limit}.flac", model=Gain(model, 9), limit=limit)
+        assert any("states 9.07 s, but" in note for note in result.notes)
+        assert len(set(result.notes)) == len(result.notes)
+        assert 7 < result.seconds < 9
+
+
+def test_a_hopeless_input_leaves_nothing_behind(model, tmp_path):
+    source = save(tmp_path / "a.wav", music(2000), sample_rate=RATE, subtype="FLOAT")
+    source.write_bytes(source.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with pytest.raises(InputError, match=r"a\.wav.*NaN"):
         enhance_file(source, tmp_path / "b.flac", model=model)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.flac"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_true_peak_between_samples():
