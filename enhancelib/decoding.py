@@ -52,7 +52,7 @@ def probe(path: PathLike, *, name: str) -> Stream:
     Raises:
         InputError: No audio that FFmpeg knows, or none that can be decoded.
     """
-    with _open(_source(path), name=name) as container:
+    with open_media(path, name=name) as container:
         stream = container.streams.audio[0]
         frame = next((frame for frame, _ in _frames(container, stream, _Damage())), None)
         if frame is None:
@@ -336,6 +336,15 @@ class _Part:
 
     def close(self) -> None:
         self._file.close()
+
+
+def open_media(path: PathLike, *, name: str):
+    """Return a context that opens a file with FFmpeg, by its path and nothing else.
+
+    Raises:
+        InputError: Not readable, no audio in it, or a list of other files.
+    """
+    return _open(_source(path), name=name)
 
 
 @contextlib.contextmanager

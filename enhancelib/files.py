@@ -34,6 +34,7 @@ from enhancelib.backends import Backend
 from enhancelib.errors import InputError
 from enhancelib.frames import FrameEngine
 from enhancelib.modelfiles import open_stream
+from enhancelib.speakers import is_usual
 from enhancelib.tags import copy_tags
 from enhancelib.worker import Timeline
 
@@ -118,8 +119,7 @@ def enhance_file(
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
-        if not copy_tags(source, hidden):
-            notes.append(f"{display_name(target)}: not all tags could be kept")
+        notes += _carried(source, hidden, display_name(target))
         os.replace(hidden, target)
     except InputError as error:  # name the file the user asked for
         message = str(error).replace(display_name(hidden), display_name(target))
@@ -132,6 +132,20 @@ def enhance_file(
             "played; pass limit to lower it"
         )
     return replace(result, path=target, notes=(*result.notes, *notes))
+
+
+def _carried(source: Path, hidden: Path, name: str) -> list[str]:
+    """Copy what lies beside the sound, and return the line that names what could not be kept."""
+    before, after = info(source), info(hidden)
+    try:
+        lost = copy_tags(source, hidden, rate_ratio=after.sample_rate / before.sample_rate)
+    except OSError as error:
+        raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
+    if after.channel_mask != before.channel_mask and not is_usual(
+        before.channel_mask, before.channels
+    ):
+        lost.append("which loudspeaker each channel is for")
+    return [f"{name}: tags not kept: {', '.join(lost)}"] if lost else []
 
 
 def target_of(
@@ -268,7 +282,13 @@ def _write(
     facts, notes = info(source), []
     meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
-    file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
+    file = writer(
+        hidden,
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        subtype=subtype,
+        channel_mask=facts.channel_mask,
+    )
     bar = tqdm(
         total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
     )
