@@ -25,6 +25,8 @@ from enhancelib.audio import (
     PathLike,
     Wave,
     blocks,
+    check_rate,
+    check_size,
     display_name,
     info,
     resample_blocks,
@@ -76,12 +78,16 @@ def enhance_file(
     model: Backend | PathLike | None = None,
     model_type: str | None = None,
     format: str | None = None,
+    sample_rate: int | None = None,
     limit: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
     progress: bool = False,
 ) -> Enhanced:
-    """Enhance one file; rate, channels, length and tags stay.
+    """Enhance one file; channels, length and tags stay, and the rate unless one is asked for.
+
+    A file keeps its form by itself, so that it fits where it came from. Where its rate leaves no
+    room for treble that the model could restore, a note says which ``sample_rate`` would.
 
     Args:
         input_path: any audio file.
@@ -92,6 +98,8 @@ def enhance_file(
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
         format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input;
             a file named with another one is refused.
+        sample_rate: of the file written, in Hz; ``None`` keeps the input's. A higher one makes
+            room for the treble that the model restores.
         limit: whether to apply one gain, in a second pass, if the true peak exceeds 0 dBTP.
         overwrite: whether an existing file may be replaced.
         threads: of the model's runtime.
@@ -113,7 +121,8 @@ def enhance_file(
         model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
     )
     hidden = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    write = partial(_write, source, hidden, backend, subtype=subtype, progress=progress)
+    rate = info(source).sample_rate if sample_rate is None else check_rate(sample_rate)
+    write = partial(_write, source, hidden, backend, rate=rate, subtype=subtype, progress=progress)
     try:
         try:
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
@@ -126,6 +135,11 @@ def enhance_file(
         raise InputError(message) from None
     finally:
         hidden.unlink(missing_ok=True)
+    if rate < backend.metadata.sample_rate and sample_rate is None:
+        notes.append(
+            f"{display_name(target)}: {rate} Hz leaves no room for treble above {rate / 2000:g} "
+            f"kHz; pass --sample_rate {backend.metadata.sample_rate} to have it restored"
+        )
     if result.true_peak_dbtp > 0.05:
         notes.append(
             f"{display_name(target)}: true peak {result.true_peak_dbtp:+.1f} dBTP may clip when "
@@ -273,6 +287,7 @@ def _write(
     hidden: Path,
     backend: Backend,
     *,
+    rate: int,
     subtype: str | None,
     progress: bool,
     gain_db: float,
@@ -280,11 +295,18 @@ def _write(
 ) -> Enhanced:
     """Enhance ``source`` into ``hidden``, unless its true peak turns out above the ceiling."""
     facts, notes = info(source), []
-    meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
+    check_size(
+        display_name(hidden),
+        suffix=hidden.suffix.lower(),
+        frames=round(facts.seconds * rate),
+        channels=facts.channels,
+        subtype=subtype or "",
+    )
+    meter = TruePeakMeter(sample_rate=rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
     file = writer(
         hidden,
-        sample_rate=facts.sample_rate,
+        sample_rate=rate,
         channels=facts.channels,
         subtype=subtype,
         channel_mask=facts.channel_mask,
@@ -293,17 +315,19 @@ def _write(
         total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
     )
     with bar, file as out:
-        stream = enhance_blocks(blocks(source, notes=notes), backend, sample_rate=facts.sample_rate)
-        for block in stream:
+        wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
+        stream = blocks(source, sample_rate=wide, notes=notes)
+        stream = enhance_blocks(stream, backend, sample_rate=wide)
+        for block in resample_blocks(stream, from_rate=wide, to_rate=rate):
             block = block * gain
             out.write(block)
             meter.add(block)
             samples += block.shape[1]
-            bar.update(samples // facts.sample_rate - bar.n)
+            bar.update(samples // rate - bar.n)
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
-    return Enhanced(hidden, samples / facts.sample_rate, peak, gain_db, tuple(notes))
+    return Enhanced(hidden, samples / rate, peak, gain_db, tuple(notes))
 
 
 class TruePeakMeter:

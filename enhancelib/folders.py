@@ -10,7 +10,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 
 from enhancelib import parallel
-from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, find_audio, remove_left_overs
+from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio, remove_left_overs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
 from enhancelib.modelfiles import open_stream
@@ -47,6 +47,7 @@ def enhance_folder(
     model: PathLike | None = None,
     model_type: str | None = None,
     format: str | None = None,
+    sample_rate: int | None = None,
     limit: bool = False,
     overwrite: bool = False,
     n_jobs: int | None = None,
@@ -63,6 +64,7 @@ def enhance_folder(
         model: a model file that can stream; ``None`` takes the default.
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
         format: suffix to write, whatever the input; ``None`` as in :func:`enhance_file`.
+        sample_rate: of the files written, in Hz; ``None`` keeps each one's own.
         limit: whether to lower files whose true peak exceeds 0 dBTP.
         overwrite: whether to begin anew and replace existing files.
         n_jobs: as in :func:`enhancelib.parallel.map`.
@@ -86,10 +88,19 @@ def enhance_folder(
         "format": format or "",
         "limit": limit,
     }
+    if sample_rate is not None:
+        settings["sample_rate"] = check_rate(sample_rate)
     files = find_audio(source)
     tasks = _tasks(files, source, goal, format)
     _claim(goal, settings, [task.target for task in tasks], overwrite=overwrite)
-    job = partial(_enhance_one, model=backend.path, format=format, limit=limit, overwrite=overwrite)
+    job = partial(
+        _enhance_one,
+        model=backend.path,
+        format=format,
+        sample_rate=sample_rate,
+        limit=limit,
+        overwrite=overwrite,
+    )
     outcomes = list(
         parallel.map(job, tasks, n_jobs=n_jobs, scheduler=scheduler, description="Enhance")
     )
@@ -151,14 +162,25 @@ _opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
 
 
 def _enhance_one(
-    task: _Task, *, model: Path, format: str | None, limit: bool, overwrite: bool
+    task: _Task,
+    *,
+    model: Path,
+    format: str | None,
+    sample_rate: int | None,
+    limit: bool,
+    overwrite: bool,
 ) -> Enhanced | Path | tuple[Path, str]:
     """Enhance one file: what was written, the path if it was there, or the path and the reason."""
     if task.target.exists() and not overwrite:
         return task.target
     try:
         result = enhance_file(
-            task.source, task.target, model=_opened(model), limit=limit, overwrite=overwrite
+            task.source,
+            task.target,
+            model=_opened(model),
+            sample_rate=sample_rate,
+            limit=limit,
+            overwrite=overwrite,
         )
         notes = () if format else coding_notes(task.source, task.target)
     except EnhanceError as error:

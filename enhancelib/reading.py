@@ -9,6 +9,7 @@ passes as ``notes``, or as an :class:`AudioWarning`.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections import defaultdict
@@ -130,11 +131,12 @@ def load(
         InputError: Missing, unreadable or empty file, NaN inside, or an offset past the end.
     """
     name = display_name(path)
-    if not (offset_s >= 0 and (duration_s is None or duration_s > 0)):
-        raise InputError(f"{name}: offset_s must be >= 0 and duration_s > 0")
+    if not (0 <= offset_s < math.inf and (duration_s is None or duration_s > 0)):
+        raise InputError(f"{name}: offset_s must be finite and >= 0, and duration_s > 0")
     rate = info(path).sample_rate
     start = round(offset_s * rate)
-    stop = None if duration_s is None else start + max(1, round(duration_s * rate))
+    endless = duration_s is None or duration_s == math.inf
+    stop = None if endless else start + max(1, round(duration_s * rate))
     parts = list(_read(path, start=start, stop=stop, frames=_BLOCK, note=_noter(notes)))
     if not parts:
         raise InputError(f"{name}: no audio after {offset_s} s; leave it out or start earlier")

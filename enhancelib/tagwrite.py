@@ -11,6 +11,7 @@ import mutagen
 from mutagen import flac, id3
 from mutagen._vorbis import VComment
 
+from enhancelib.oggtags import save_comments
 from enhancelib.tagmaps import ALIASES, ID3, NUMBERS, ROLES, Tags
 
 PathLike = str | os.PathLike
@@ -34,6 +35,9 @@ def write_tags(path: PathLike, tags: Tags) -> list[str]:
         file.add_tags()
     if isinstance(file.tags, VComment):
         lost = _write_vorbis(file, tags)
+        if not isinstance(file, flac.FLAC):
+            save_comments(path, file.tags)
+            return lost
     elif isinstance(file.tags, id3.ID3):
         lost = _write_id3(file.tags, tags)
     else:
