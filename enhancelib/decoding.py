@@ -361,4 +361,6 @@ def _open(source, *, name: str):
             raise InputError(f"{name}: only names other files; name those")
         if not container.streams.audio:
             raise InputError(f"{name}: no audio stream; name an audio file")
+        if container.streams.audio[0].codec_context is None:
+            raise InputError(f"{name}: not readable, its coding is not known; convert it to WAV")
         yield container

@@ -51,6 +51,16 @@ def test_joined_mp3s_are_read_to_the_end(tmp_path):
     assert notes == []
 
 
+def test_joined_flacs_are_read_to_the_end(tmp_path):
+    first, second = tone(500, 1.0), tone(1000, 2.0)
+    parts = [
+        audio.save(tmp_path / f"{k}.flac", wave, sample_rate=RATE)
+        for k, wave in enumerate((first, second))
+    ]
+    wave, _, _ = read(joined(tmp_path / "a.flac", *parts))
+    np.testing.assert_allclose(wave, np.concatenate([first, second], axis=1), atol=2**-22)
+
+
 def xing(path):
     """Where the tag's count of frames stands, and the count."""
     data = path.read_bytes()

@@ -103,6 +103,7 @@ def test_id3_becomes_vorbis_comments(tmp_path, name):
     target = audio.save(tmp_path / name, tone(440, 0.3, 48000), sample_rate=48000)
     assert copy_tags(source, target) == []
     found = {key.upper(): list(value) for key, value in mutagen.File(target).tags.items()}
+    found.pop("ENCODER", None)  # libsndfile's own, in Ogg Vorbis
     assert found == {key: [value] for key, value in AS_COMMENTS.items()}
 
 
@@ -131,10 +132,8 @@ def test_several_values_and_what_has_no_frame_survive_the_way_there_and_back(tmp
     assert write_tags(middle, Tags(text=text)) == []
     assert copy_tags(middle, back) == []
     found = read_tags(back).text
-    assert found == text | {"label": ["Z"]} or found == {
-        **{key: value for key, value in text.items() if key != "organization"},
-        "label": ["Z"],
-    }
+    text["label"] = text.pop("organization")  # Picard's name for it
+    assert found == text
 
 
 def test_other_programs_comments_do_not_replace_the_comment(tmp_path):
@@ -154,8 +153,8 @@ def test_other_programs_comments_do_not_replace_the_comment(tmp_path):
 def test_apev2_beside_id3_adds_and_replaces_nothing(tmp_path):
     source = tagged(sound(tmp_path, "a.mp3"), id3.TIT2(encoding=3, text=["Tide"]))
     ape = apev2.APEv2()
-    ape |= {"Title": "Short", "Year": "1999", "Album Artist": "B", "Track": "3/12"}
-    ape |= {"MUSICBRAINZ_ALBUMTYPE": "live", "MP3GAIN_MINMAX": "1,2", "MixArtist": "E"}
+    ape.update({"Title": "Short", "Year": "1999", "Album Artist": "B", "Track": "3/12"})
+    ape.update({"MUSICBRAINZ_ALBUMTYPE": "live", "MP3GAIN_MINMAX": "1,2", "MixArtist": "E"})
     ape["Cover Art (Front)"] = apev2.APEValue(b"a.jpg\0" + JPEG, apev2.BINARY)
     ape.save(source)
     tags = read_tags(source)
