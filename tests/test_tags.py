@@ -2,7 +2,9 @@
 
 import struct
 import time
+from fractions import Fraction
 
+import av
 import mutagen
 import numpy as np
 import pytest
@@ -293,6 +295,31 @@ def test_chapters_travel(tmp_path, name):
     assert [(c.start_s, c.title) for c in found] == [(0, "One"), (61.25, "Two")]
     if name in ("b.mp3", "b.wav"):
         assert [c.end_s for c in found] == [61.25, 3723.5]
+
+
+@pytest.mark.parametrize(("name", "muxer"), [("a.m4a", "ipod"), ("a.mka", "matroska")])
+def test_chapters_of_mp4_and_matroska_reach_flac_and_mp3(tmp_path, name, muxer):
+    path, plain = tmp_path / name, tmp_path / f"plain-{name}"
+    encode(plain, tone(440, 4.0, 48000), 48000, codec="aac", muxer=muxer)
+    marks = [(0, 1500, "One"), (1500, 4000, "Two")]
+    with av.open(str(plain)) as source, av.open(str(path), "w", format=muxer) as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        target.set_chapters(
+            [
+                {"id": k, "start": start, "end": end, "time_base": Fraction(1, 1000)}
+                | {"metadata": {"title": title}}
+                for k, (start, end, title) in enumerate(marks)
+            ]
+        )
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    for goal in ("b.flac", "b.mp3"):
+        target = sound(tmp_path, goal)
+        assert copy_tags(path, target) == []
+        found = [(c.start_s, c.title) for c in read_tags(target).chapters]
+        assert found == [(0, "One"), (1.5, "Two")]
 
 
 def test_info_strings_in_latin_1_and_the_texts_of_aiff(tmp_path):
