@@ -75,7 +75,7 @@ def display_name(path: PathLike) -> str:
 
 
 def info(path: PathLike) -> AudioInfo:
-    """Return rate, channels and length as the file states them, without decoding it.
+    """Return rate, channels and length as the file states them; at most one frame is decoded.
 
     The length of an MP3 without a length tag, of a chained Ogg and of raw AAC is a guess.
 
