@@ -268,21 +268,27 @@ def test_a_second_recording_in_a_file_is_named(tmp_path):
 
 
 def test_a_flac_frame_that_lies_about_its_place_makes_no_hours_of_silence(tmp_path):
-    """Its number is rewritten, with the check sum that fits (RFC 9639, 9.1.8)."""
+    """Its number is rewritten, with check sums that fit (RFC 9639, 9.1.8 and 9.3)."""
     path = audio.save(tmp_path / "a.flac", tone(440, 4.0, RATE, 1), sample_rate=RATE)
     content = bytearray(path.read_bytes())
     starts = [at for at in range(len(content) - 6) if content[at : at + 3] == b"\xff\xf8\xc9"]
-    at = starts[len(starts) // 2]
-    content[at + 4] = 0x7F  # far beyond the end: frame 127 of some 40
-    crc = 0
-    for byte in content[at : at + 5]:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc << 1 ^ 7 if crc & 128 else crc << 1) & 255
-    content[at + 5] = crc
+    at, end = starts[len(starts) // 2], starts[len(starts) // 2 + 1]
+    content[at + 4] = 0x7F  # frame 127 of some 40
+    content[at + 5] = crc(content[at : at + 5], bits=8, polynomial=0x07)
+    content[end - 2 : end] = crc(content[at : end - 2], bits=16, polynomial=0x8005).to_bytes(2)
     path.write_bytes(content)
     wave, _, _ = read(path)
     assert wave.shape[1] <= 4 * RATE + 4096
+
+
+def crc(data, *, bits, polynomial):
+    """A check sum that starts at 0, highest bit first."""
+    rest = 0
+    for byte in data:
+        rest ^= byte << (bits - 8)
+        for _ in range(8):
+            rest = (rest << 1 ^ (polynomial if rest >> (bits - 1) else 0)) & ((1 << bits) - 1)
+    return rest
 
 
 def test_without_a_list_notes_are_warnings(tmp_path):
