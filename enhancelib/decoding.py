@@ -171,7 +171,7 @@ class _Reader:
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _LONGEST_S = 10  # a coded frame; those of APE reach seven seconds
-_TOLERANCE_S = 0.1  # encoder delay and padding, which formats count or do not count
+_TOLERANCE_S = 0.25  # encoder delay and padding, which formats count or do not count
 # Formats whose header states the length; the others' is estimated by the bit rate or the last page.
 _STATING = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac", "wv", "ape", "tta", "tak", "mpc", "mpc8"),
