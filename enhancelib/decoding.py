@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from enhancelib.errors import InputError
-from enhancelib.headers import is_cut_off, ogg_links, stated_seconds
+from enhancelib.headers import flac_parts, is_cut_off, ogg_links, stated_seconds
 from enhancelib.waves import Wave, resample_blocks
 
 PathLike = str | os.PathLike
@@ -122,9 +122,10 @@ class _Reader:
         stated = stated_seconds(path)
         stated = self._stated if stated is None else stated
         if self._damage.count:
+            frames = f"{self._damage.count} damaged frame{'s' * (self._damage.count > 1)}"
             self._note(
-                f"{self._name}: {self._damage.count} damaged frames (the first at "
-                f"{self._damage.first_s:.2f} s) could not be decoded; fetch the file again"
+                f"{self._name}: {frames} (the first at {self._damage.first_s:.2f} s) could not be "
+                "decoded; fetch the file again"
             )
         if stated - seconds > _TOLERANCE_S:
             self._note(
@@ -302,11 +303,11 @@ def _words(frame) -> str:
 
 
 def _sources(path: PathLike) -> Iterator:
-    """Yield what FFmpeg is to open in turn: one name, or each part of a chained Ogg.
+    """Yield what FFmpeg is to open in turn: one name, or each part of a chained Ogg or FLAC.
 
-    FFmpeg itself gives up where the next part of a chain has another rate or other channels.
+    FFmpeg itself gives up where the next part has another rate or other channels.
     """
-    links = ogg_links(path)
+    links = ogg_links(path) or flac_parts(path)
     if len(links) < 2:
         yield _source(path)
     for link in links[1:] and links:

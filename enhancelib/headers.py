@@ -1,7 +1,8 @@
-"""What the headers of MP3, Ogg and WMA files say of their length; read without decoding."""
+"""What the headers of MP3, Ogg, FLAC and WMA files say of their length; read without decoding."""
 
 from __future__ import annotations
 
+import mmap
 import os
 from collections import deque
 from collections.abc import Iterator
@@ -90,6 +91,25 @@ def _xing(frame: bytes) -> tuple[int, int, int] | None:
     gaps = int.from_bytes(frame[lame + 21 : lame + 24])  # 12 bits of delay, 12 of padding
     unheard = (gaps >> 12) + (gaps & 0xFFF) if frame[lame : lame + 4].isalnum() else 0
     return count, size, unheard
+
+
+def flac_parts(path: PathLike) -> list[tuple[int, int]]:
+    """Return where each of several FLACs in one file begins and ends, in bytes.
+
+    Each begins with a marker and the head of its first block (RFC 9639, 6 and 8.1). A list of one
+    for a FLAC by itself, and an empty one for anything else.
+    """
+    with open(path, "rb") as f:
+        if f.read(4) != b"fLaC":
+            return []
+        starts, end = [], os.fstat(f.fileno()).st_size
+        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            at = 0
+            while at >= 0:
+                if content[at + 4 : at + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22") or not at:
+                    starts.append(at)
+                at = content.find(b"fLaC", at + 4)
+    return list(zip(starts, [*starts[1:], end], strict=True))
 
 
 def ogg_links(path: PathLike) -> list[tuple[int, int]]:

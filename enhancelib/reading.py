@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import mmap
 import os
 import warnings
 from collections import defaultdict
@@ -22,6 +21,7 @@ import soundfile
 
 from enhancelib.decoding import Note, decoded, probe
 from enhancelib.errors import AudioWarning, InputError
+from enhancelib.headers import flac_parts
 from enhancelib.waves import Wave, check_rate, check_wave, resample, resample_blocks
 
 PathLike = str | os.PathLike
@@ -239,20 +239,11 @@ def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError:
         return None
-    odd = file.format in ("MP3", "OGG") or (
-        (file.format == "AU" and not _au_is_whole(path))
-        or (file.format == "FLAC" and _flac_is_joined(path))
-    )
+    odd = file.format in ("MP3", "OGG") or (file.format == "AU" and not _au_is_whole(path))
     if 0 < file.frames < _UNKNOWN and not odd:
         return file
     file.close()
     return None
-
-
-def _flac_is_joined(path: PathLike) -> bool:
-    """Whether a second FLAC follows the first: its marker and the head of its first block."""
-    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return any(content.find(b"fLaC" + kind + b"\0\0\x22", 4) > 0 for kind in (b"\0", b"\x80"))
 
 
 def _au_is_whole(path: PathLike) -> bool:
@@ -270,7 +261,9 @@ def _read(
     """Yield samples [start, stop) in blocks; ``note`` is told what is missing."""
     _check_file(path)
     name, file, position = display_name(path), _plain_file(path), start
-    if file:
+    if file and len(flac_parts(path)) > 1:  # of which libsndfile reads the first
+        file.close()
+    elif file:
         with file:
             stated = _stated_frames(file)
             end = file.frames if stop is None else min(stop, file.frames)

@@ -52,14 +52,21 @@ def test_joined_mp3s_are_read_to_the_end(tmp_path):
     assert notes == []
 
 
-def test_joined_flacs_are_read_to_the_end(tmp_path):
-    first, second = tone(500, 1.0), tone(1000, 2.0)
+@pytest.mark.parametrize(("rate", "channels"), [(RATE, 2), (48000, 1), (22050, 1)])
+def test_joined_flacs_are_read_to_the_end(tmp_path, rate, channels):
+    first, second = tone(500, 1.0), tone(1000, 2.0, rate, channels)
     parts = [
-        audio.save(tmp_path / f"{k}.flac", wave, sample_rate=RATE)
-        for k, wave in enumerate((first, second))
+        audio.save(tmp_path / "1.flac", first, sample_rate=RATE),
+        audio.save(tmp_path / "2.flac", second, sample_rate=rate),
     ]
-    wave, _, _ = read(joined(tmp_path / "a.flac", *parts))
-    np.testing.assert_allclose(wave, np.concatenate([first, second], axis=1), atol=2**-22)
+    wave, _, notes = read(joined(tmp_path / "a.flac", *parts))
+    assert wave.shape == (2, 3 * RATE)
+    np.testing.assert_allclose(wave[:, :RATE], first, atol=2**-22)
+    expected = audio.resample(second, from_rate=rate, to_rate=RATE)[:, 1000:-1000]
+    np.testing.assert_allclose(
+        wave[:, RATE + 1000 : -1000], np.tile(expected[0], (2, 1)), atol=1e-4
+    )
+    assert len(notes) == (rate != RATE)
 
 
 def xing(path):
