@@ -171,6 +171,7 @@ class _Reader:
 
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
+_CHECKED = ("flac", "wavpack", "tta", "ape")  # every frame has a check sum, not looked at unasked
 _LONGEST_S = 10  # a coded frame; those of APE reach seven seconds
 _TOLERANCE_S = 0.25  # encoder delay and padding, which formats count or do not count
 # Formats whose header states the length; the others' is estimated by the bit rate or the last page.
@@ -211,6 +212,8 @@ def _frames(container, stream, damage: _Damage) -> Iterator[tuple[object, int]]:
     """Yield each decoded frame, and how many samples before it are lost in damaged ones."""
     import av
 
+    if stream.codec_context.name in _CHECKED:
+        stream.codec_context.options = {"err_detect": "crccheck+explode"}
     packets = container.demux(stream)
     position = silent = 0
     while True:
@@ -230,10 +233,10 @@ def _frames(container, stream, damage: _Damage) -> Iterator[tuple[object, int]]:
             silent += min(max(lost, 0), _LONGEST_S * rate)
             frames = []
         for frame in frames:
-            if container.format.name == "flac" and frame.pts is not None:
+            if container.format.name == "flac" and len(frames) == 1 and frame.pts is not None:
                 lost = round(frame.pts * frame.time_base * frame.sample_rate) - position
-                if lost > 0 and frame.pts < (stream.duration or 0):  # beyond: a number that lies
-                    if not silent:
+                if lost >= 0 and frame.pts < (stream.duration or 0):  # beyond: a number that lies
+                    if lost and not silent:
                         damage.add(position / frame.sample_rate)
                     silent = lost
             if stream.codec_context.name.startswith("mp3"):  # its label lags one frame behind

@@ -255,6 +255,25 @@ def test_a_damaged_frame_is_silent_and_what_follows_stays_in_its_place(tmp_path)
     assert "damaged frame" in notes[0]
 
 
+@pytest.mark.parametrize(
+    ("codec", "name", "longest"),
+    [("flac", "a.flac", 4608), ("wavpack", "a.wv", 22050), ("tta", "a.tta", 46080)],
+)
+def test_a_flipped_bit_is_found_by_the_check_sum(tmp_path, codec, name, longest):
+    """Each frame of a lossless coder has one, which decoders do not look at unasked."""
+    noise = np.random.default_rng(0).standard_normal((2, 4 * RATE)).astype(np.float32) / 10
+    path = encode(tmp_path / name, noise, RATE, codec=codec)
+    content, whole = path.read_bytes(), read(path)[0]
+    for at in np.random.default_rng(1).integers(9000, 7 * len(content) // 10, 12):
+        patched(path, at, bytes([content[at] ^ 16]))
+        wave, _, notes = read(path)
+        path.write_bytes(content)
+        assert "1 damaged frame (" in notes[0]
+        assert wave.shape == whole.shape
+        lost = np.flatnonzero((wave != whole).any(axis=0))
+        assert lost[-1] - lost[0] < 2 * longest
+
+
 def test_adts_that_ends_within_a_frame_is_read_with_a_word(tmp_path):
     path = encode(tmp_path / "a.aac", tone(440, 4.0), RATE, codec="aac", muxer="adts")
     wave, _, notes = read(cut(path, 30))
