@@ -75,6 +75,8 @@ WRITABLE_SUFFIXES: tuple[str, ...] = tuple(_WRITABLE)
 AUDIO_SUFFIXES: tuple[str, ...] = (
     *WRITABLE_SUFFIXES,
     *(".m4a", ".aac", ".mp4", ".wma", ".oga", ".mka", ".webm", ".mp2", ".ac3", ".ape", ".wv"),
+    *(".wave", ".bwf", ".rf64", ".aifc", ".m4b", ".3gp", ".spx", ".tta", ".tak", ".mpc", ".dsf"),
+    *(".eac3", ".dts", ".amr"),
 )
 _BLOCK = 1 << 16  # frames written at a time
 _SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4} | {

@@ -274,6 +274,13 @@ def test_a_flipped_bit_is_found_by_the_check_sum(tmp_path, codec, name, longest)
         assert lost[-1] - lost[0] < 2 * longest
 
 
+def test_a_folder_gives_every_kind_that_can_be_read(tmp_path):
+    names = ["a.aifc", "b.bwf", "c.tta", "d.m4b", "e.WAVE", "f.dsf", "g.txt"]
+    for name in names:
+        (tmp_path / name).touch()
+    assert [path.name for path in audio.find_audio(tmp_path)] == names[:-1]
+
+
 def test_adts_that_ends_within_a_frame_is_read_with_a_word(tmp_path):
     path = encode(tmp_path / "a.aac", tone(440, 4.0), RATE, codec="aac", muxer="adts")
     wave, _, notes = read(cut(path, 30))
