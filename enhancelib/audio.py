@@ -104,6 +104,7 @@ def writer(
     channels: int,
     subtype: str | None = None,
     overwrite: bool = False,
+    part: Path | None = None,
 ) -> Iterator[BlockWriter]:
     """Write a file block by block; it appears under its name complete, or not at all.
 
@@ -117,6 +118,7 @@ def writer(
         subtype: libsndfile's name such as ``PCM_16`` or ``FLOAT``; ``None``: 24-bit, or the
             format's only coding.
         overwrite: Whether an existing file may be replaced.
+        part: Hidden file to write to before it is renamed; ``None``: one in the same folder.
 
     Yields:
         A :class:`BlockWriter`.
@@ -131,7 +133,7 @@ def writer(
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{secrets.token_hex(8)}{_PART}"
+    part = part or target.parent / f".{secrets.token_hex(8)}{_PART}"
     try:
         with _write_errors(name):
             file = soundfile.SoundFile(

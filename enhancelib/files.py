@@ -7,9 +7,9 @@ does not touch, all above its own band included, stays as it was.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +33,7 @@ from enhancelib.audio import (
 from enhancelib.backends import Backend
 from enhancelib.errors import InputError
 from enhancelib.frames import FrameEngine
+from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.modelfiles import open_stream
 from enhancelib.tags import copy_tags
 from enhancelib.worker import Timeline
@@ -111,27 +112,45 @@ def enhance_file(
     backend = (
         model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
     )
-    hidden = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    write = partial(_write, source, hidden, backend, subtype=subtype, progress=progress)
-    try:
+    with _hidden_beside(target) as hidden:
+        write = partial(_write, source, hidden, backend, subtype=subtype, progress=progress)
         try:
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
         if not copy_tags(source, hidden):
             notes.append(f"{display_name(target)}: not all tags could be kept")
+        if target.exists() and not overwrite:  # another run was faster
+            raise InputError(f"{display_name(target)}: exists; nothing was replaced")
         os.replace(hidden, target)
-    except InputError as error:  # name the file the user asked for
-        message = str(error).replace(display_name(hidden), display_name(target))
-        raise InputError(message) from None
-    finally:
-        hidden.unlink(missing_ok=True)
     if result.true_peak_dbtp > 0.05:
         notes.append(
             f"{display_name(target)}: true peak {result.true_peak_dbtp:+.1f} dBTP may clip when "
             "played; pass limit to lower it"
         )
     return replace(result, path=target, notes=tuple(notes))
+
+
+@contextlib.contextmanager
+def _hidden_beside(target: Path) -> Iterator[Path]:
+    """Yield a name to write to before ``target`` is replaced, whatever earlier runs left.
+
+    Raises:
+        InputError: nothing can be written there; the file that the user asked for is named.
+    """
+    hidden = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent)
+        with hidden_files(target.parent) as base:
+            hidden = Path(f"{base}{target.suffix}")
+            yield hidden
+    except OSError as error:
+        raise InputError(
+            f"{display_name(target)}: cannot be written ({error.strerror or error})"
+        ) from None
+    except InputError as error:
+        raise InputError(str(error).replace(display_name(hidden), display_name(target))) from None
 
 
 def target_of(
@@ -268,9 +287,18 @@ def _write(
     facts = info(source)
     meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
-    file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
+    file = writer(
+        hidden,
+        sample_rate=facts.sample_rate,
+        channels=facts.channels,
+        subtype=subtype,
+        part=hidden.with_suffix(".part"),
+    )
     bar = tqdm(
-        total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
+        total=round(facts.seconds),
+        unit="s",
+        desc=display_name(source.name),
+        disable=None if progress else True,
     )
     with bar, file as out:
         stream = enhance_blocks(blocks(source), backend, sample_rate=facts.sample_rate)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,6 +17,7 @@ from enhancelib.errors import ConfigError, EnhanceError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_LOOK_EVERY_S = 0.5
 
 
 def map(
@@ -71,10 +75,26 @@ def map(
 
 def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     """Processes on this machine; one thread each, so that two jobs use two cores, not four."""
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with joblib.parallel_config(
+        backend="loky",
+        inner_max_num_threads=1,
+        initializer=_end_with,
+        initargs=(os.getpid(),),
+    ):
         return joblib.Parallel(
             n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, return_as="generator"
         )
+
+
+def _end_with(parent: int) -> None:
+    """End this worker process soon after its parent, which may be killed and then ends nobody."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="enhancelib-parent", daemon=True).start()
 
 
 def _dask_pool(client) -> joblib.Parallel:

@@ -7,6 +7,7 @@ needed, reads the rest (M4A, AAC …). The content decides, not the suffix.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,7 +15,7 @@ from fractions import Fraction
 import numpy as np
 import soundfile
 
-from enhancelib.errors import InputError
+from enhancelib.errors import InputError, printable
 from enhancelib.waves import Wave, check_rate, check_wave, resample, resample_blocks
 
 PathLike = str | os.PathLike
@@ -36,8 +37,9 @@ class AudioInfo:
 
 
 def display_name(path: PathLike) -> str:
-    """Return a path that is safe to print, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    """Return a path that is safe to print on one line, whatever bytes the file system holds."""
+    shown = os.fsencode(path).decode("utf-8", errors="replace")
+    return printable(shown.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def info(path: PathLike) -> AudioInfo:
@@ -137,8 +139,13 @@ def _check_file(path: PathLike) -> None:
     """Refuse, by name, what is no readable file with something in it."""
     name = display_name(path)
     try:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # opening a pipe may wait for ever
+            raise InputError(f"{name}: is a pipe or a device; save the sound to a file first")
         with open(path, "rb") as f:
             empty = not f.read(1)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:

@@ -1,0 +1,34 @@
+"""Signals that ask a process to end: they become an exception, so that everything is tidied up."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+from enhancelib.errors import StoppedError
+
+
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise :class:`StoppedError`, so that everything is tidied up.
+
+    A signal that is ignored (``nohup``) or handled already stays so, and all do outside the main
+    thread, where Python hears none.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+
+    def stop(number: int, frame: object) -> None:
+        for one in ours:
+            signal.signal(one, signal.SIG_IGN)  # the tidying up is not to be interrupted
+        raise StoppedError(number)
+
+    try:
+        for number in ours:
+            signal.signal(number, stop)
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
