@@ -176,6 +176,13 @@ def enhance(
         str | None,
         typer.Option("--format", help="Write this in a folder, e.g. flac [default: as it was]."),
     ] = None,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            "--sample_rate",
+            help="Of the output, in Hz; a higher one makes room for treble [default: as it was].",
+        ),
+    ] = None,
     limit: Annotated[
         bool, typer.Option("--limit", help="Turn down what would exceed full scale.")
     ] = False,
@@ -188,7 +195,7 @@ def enhance(
     be read is skipped and reported, and an interrupted run goes on where it was.
     """
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
-    options["overwrite"] = overwrite
+    options |= {"overwrite": overwrite, "sample_rate": sample_rate}
     if input_path.is_dir():
         report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]

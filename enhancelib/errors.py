@@ -38,6 +38,10 @@ class StoppedError(SystemExit):
         self.name = signal.Signals(number).name
 
 
+class AudioWarning(UserWarning):
+    """Audio that was read, though something in it is damaged, missing or was converted."""
+
+
 def printable(text: str) -> str:
     """Return text with an escape for every character that would steer a terminal.
 

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from enhancelib import parallel
-from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, find_audio
+from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
 from enhancelib.ledger import Ledger, open_ledger, state_of
@@ -47,6 +47,7 @@ def enhance_folder(
     model: PathLike | None = None,
     model_type: str | None = None,
     format: str | None = None,
+    sample_rate: int | None = None,
     limit: bool = False,
     overwrite: bool = False,
     n_jobs: int | None = None,
@@ -64,6 +65,7 @@ def enhance_folder(
         model: a model file that can stream; ``None`` takes the default.
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
         format: suffix to write, whatever the input; ``None`` as in :func:`enhance_file`.
+        sample_rate: of the files written, in Hz; ``None`` keeps each one's own.
         limit: whether to lower files whose true peak exceeds 0 dBTP.
         overwrite: whether to begin anew and replace existing files.
         n_jobs: as in :func:`enhancelib.parallel.map`.
@@ -88,9 +90,12 @@ def enhance_folder(
         "format": format or "",
         "limit": limit,
     }
+    if sample_rate is not None:
+        settings["sample_rate"] = check_rate(sample_rate)
     files = {file.relative_to(source).as_posix(): file for file in find_audio(source)}
     wanted = {key: _wanted_name(file, format) for key, file in files.items()}
-    job = partial(_enhance_one, model=backend.path, format=format, limit=limit)
+    options = {"format": format, "sample_rate": sample_rate, "limit": limit}
+    job = partial(_enhance_one, model=backend.path, **options)
     with open_ledger(goal, settings, source, wanted, overwrite=overwrite) as ledger:
         tasks = _tasks(files, goal, ledger)
         todo = [task for task in tasks if not task.done]
@@ -132,11 +137,18 @@ def _tasks(files: dict[str, Path], goal: Path, ledger: Ledger) -> list[_Task]:
 _opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
 
 
-def _enhance_one(task: _Task, *, model: Path, format: str | None, limit: bool) -> Enhanced | str:
+def _enhance_one(
+    task: _Task, *, model: Path, format: str | None, sample_rate: int | None, limit: bool
+) -> Enhanced | str:
     """Enhance one file: what was written, or why it could not be."""
     try:
-        result = enhance_file(  # the ledger says that what may be there is ours
-            task.source, task.target, model=_opened(model), limit=limit, overwrite=True
+        result = enhance_file(
+            task.source,
+            task.target,
+            model=_opened(model),
+            sample_rate=sample_rate,
+            limit=limit,
+            overwrite=True,  # the ledger says that what may be there is ours
         )
         notes = () if format else coding_notes(task.source, task.target)
     except EnhanceError as error:

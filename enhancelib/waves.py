@@ -46,7 +46,11 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
 
 def check_rate(sample_rate: int, *, name: str = "sample_rate") -> int:
     """Return a sample rate in Hz as int; :class:`InputError` unless it is whole and positive."""
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate or sample_rate < 1:
+    try:
+        whole = not isinstance(sample_rate, bool) and int(sample_rate) == sample_rate
+    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
+        whole = False
+    if not whole or not 1 <= sample_rate < 1 << 31:
         raise InputError(f"{name}: {sample_rate!r} is no sample rate; give whole Hz such as 44100")
     return int(sample_rate)
 
