@@ -18,6 +18,7 @@ import soundfile
 from enhancelib.chunks import finish_wav
 from enhancelib.errors import InputError
 from enhancelib.reading import AudioInfo, PathLike, blocks, display_name, info, load
+from enhancelib.sinks import Sink
 from enhancelib.speakers import checked_mask, mark_flac, order_in
 from enhancelib.waves import (
     Wave,
@@ -86,8 +87,9 @@ _SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4
 class BlockWriter:
     """An audio file being written; made by :func:`writer`."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str, *, suffix: str):
+    def __init__(self, file: soundfile.SoundFile, sink: Sink, name: str, *, suffix: str):
         self._file = file
+        self._sink = sink
         self._name = name
         self._order = order_in(suffix, file.channels)
         self._suffix = suffix
@@ -108,7 +110,7 @@ class BlockWriter:
             channels=wave.shape[0],
             subtype=self._file.subtype,
         )
-        with _write_errors(self._name):
+        with _write_errors(self._name, self._sink):
             self._file.write((wave if self._order is None else wave[self._order]).T)
 
 
@@ -167,10 +169,12 @@ def writer(
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
     part = part or target.parent / f".{secrets.token_hex(8)}{_PART}"
-    try:
+    with contextlib.ExitStack() as open_files:
+        open_files.callback(part.unlink, missing_ok=True)
         with _write_errors(name):
+            sink = open_files.enter_context(Sink(part))
             file = soundfile.SoundFile(
-                os.fsencode(part),
+                sink,
                 "w",
                 rate,
                 channels,
@@ -178,11 +182,12 @@ def writer(
                 format="RF64" if growing else container,
             )
         try:
-            yield BlockWriter(file, name, suffix=suffix)
+            yield BlockWriter(file, sink, name, suffix=suffix)
             written = file.frames
         finally:
-            with _write_errors(name):
+            with _write_errors(name, sink):
                 file.close()
+                sink.close()
         with _write_errors(name):
             if growing:
                 finish_wav(part, channel_mask=checked_mask(channel_mask, channels))
@@ -192,8 +197,6 @@ def writer(
         _refuse_existing(target, overwrite=overwrite)
         with _write_errors(name):
             os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def remove_left_overs(folder: PathLike) -> None:
@@ -257,10 +260,14 @@ def _refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(name: str) -> Iterator[None]:
+def _write_errors(name: str, sink: Sink | None = None) -> Iterator[None]:
     """Turn libsndfile's and the system's write errors into one line that names the file."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            if sink:  # what the system said is more than what libsndfile makes of it
+                sink.check()
     except OSError as error:
         raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
     except soundfile.LibsndfileError as error:

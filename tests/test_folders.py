@@ -15,6 +15,7 @@ import soundfile
 from conftest import interruptible
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutagen.flac import FLAC
 
 from enhancelib.audio import load, save
 from enhancelib.errors import ConfigError, InputError
@@ -323,3 +324,44 @@ def test_one_file_that_was_killed_is_tidied_up_by_the_next(model, long_music, tm
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert outputs(tmp_path) == []
+
+
+# ---------------------------------------------------------------- a full disk
+
+FULL = """
+import os, pathlib, resource, signal, sys
+from enhancelib.errors import InputError
+from enhancelib.files import enhance_file
+from enhancelib.modelfiles import open_stream
+
+model, source, folder = open_stream(sys.argv[1]), sys.argv[2], pathlib.Path(sys.argv[3])
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for suffix in (".ogg", ".mp3", ".flac", ".wav", ".aiff"):
+    whole = enhance_file(source, folder / f"whole{suffix}", model=model).path.stat().st_size
+    for missing in (1, 200, 5000, 30_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (whole - missing, -1))
+        try:
+            enhance_file(source, folder / f"part{suffix}", model=model)
+            print("written", suffix, missing)
+        except InputError as error:
+            if not str(error).startswith(f"{folder}/part{suffix}: cannot be written"):
+                print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (-1, -1))
+print(sorted(os.listdir(folder)))
+"""
+
+
+@POSIX
+@pytest.mark.parametrize("tagged", [False, True])
+def test_a_disk_that_fills_up_at_any_point_is_an_error_and_leaves_nothing(model, tmp_path, tagged):
+    """A file size limit stands in for the full disk: the writes fall short in the same way."""
+    source = save(tmp_path / "a.flac", noise(4), sample_rate=RATE)
+    if tagged:
+        tags = FLAC(source)
+        tags["title"], tags["lyrics"] = "Fills up", "la " * 20_000
+        tags.save()
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-c", FULL, model, source, tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    names = [f"whole{suffix}" for suffix in (".aiff", ".flac", ".mp3", ".ogg", ".wav")]
+    assert done.stdout == f"{names}\n"
