@@ -249,9 +249,8 @@ def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int
     for correction in resample_blocks(corrections, from_rate=rate, to_rate=sample_rate):
         block = source.next(correction.shape[1])
         yield block + correction[:, : block.shape[1]]
-    rest = source.next(source.left)
-    if rest.shape[1]:
-        yield rest
+    if source.left:
+        yield source.next(source.left)
 
 
 def _run(stream: Iterable[Wave], backend: Backend) -> Iterator[Wave]:

@@ -38,7 +38,8 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
         raise InputError(f"{name}: {array.shape[0]} channels; transpose to (channels, samples)")
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{name}: dtype {array.dtype}; convert to float32 in [-1, 1]")
-    array = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise InputError(f"{name}: contains NaN or infinity; repair the source")
     return array
