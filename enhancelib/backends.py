@@ -274,7 +274,10 @@ class TorchScriptBackend(Backend):
         self.metadata = Metadata.from_strings(facts, path=path)
         inputs = [value.debugName().split(".")[0] for value in self._module.graph.inputs()][1:]
         self._sort(["input"] if inputs == ["wave"] else inputs)
-        self._shapes = [tuple(shape) for shape in json.loads(facts.get("state_shapes", "[]"))]
+        try:
+            self._shapes = [tuple(shape) for shape in json.loads(facts.get("state_shapes", "[]"))]
+        except (ValueError, TypeError, RecursionError):
+            raise _foreign(path, "metadata 'state_shapes' is damaged") from None
 
     def _run_clip(self, wave: np.ndarray) -> np.ndarray:
         with self._torch.inference_mode():
@@ -447,6 +450,6 @@ def parse_facts(stored: bytes | str) -> dict[str, str]:
     """Read metadata stored as a JSON object of strings; damage reads as nothing."""
     try:
         facts = json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}
