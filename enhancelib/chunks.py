@@ -18,6 +18,7 @@ _STRUCTURE = {
     *("fmt ", "data", "fact", "ds64", "JUNK", "junk", "PAD ", "FLLR", "PEAK", "levl"),
     *("id3 ", "ID3 ", "LIST INFO", "riff", "wave", "FORM", "COMM", "SSND", "FVER", "NAME", "AUTH"),
     *("(c) ", "ANNO", "CHAN", "desc", "chan", "info", "kuki", "pakt", "free", "edct", "ovvw"),
+    *("RIFF", "RIFX", "RF64", "BW64"),
 }
 _AT_SAMPLES = ("cue ", "smpl", "LIST adtl", "MARK", "INST")  # hold places, counted in samples
 _MOST = 64 << 20  # bytes of a chunk that is copied
@@ -48,6 +49,9 @@ def chunks(path: PathLike) -> Iterator[Chunk]:
             at, order, width, id_size = 40, "little", 8, 16
         else:
             return
+        if width == 4:  # what follows the form is no part of it, such as a second file
+            stated = int.from_bytes(head[4:8], order)
+            end = min(end, stated + 8) if 4 < stated < 0xFFFFFFFF else end
         whole = 0  # the size of "data" in RF64, kept in ds64
         while at + id_size + width <= end:
             f.seek(at)
@@ -57,9 +61,9 @@ def chunks(path: PathLike) -> Iterator[Chunk]:
             content = f.read(16)
             if name == b"ds64":
                 whole = int.from_bytes(content[8:16], "little")
-            if name == b"data" and whole and size == _LIMIT - 1:
+            if name == b"data" and whole and size == 0xFFFFFFFF:
                 size = whole
-            if size < 0:
+            if size < 0 or not all(32 <= letter < 127 for letter in name):
                 return
             label = name + (b" " + content[:4] if name == b"LIST" else b"")
             yield Chunk(label.decode("latin-1"), start, min(size, end - start))

@@ -191,7 +191,7 @@ def enhance(
 ) -> None:
     """Enhance a file, or every audio file of a folder.
 
-    Names, sample rate, channels and length stay. In a folder, lossy files become FLAC, what cannot
+    Names, channels and length stay, and the sample rate unless one is given. In a folder, lossy files become FLAC, what cannot
     be read is skipped and reported, and an interrupted run goes on where it was.
     """
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}

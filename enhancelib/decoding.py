@@ -141,6 +141,8 @@ class _Reader:
         for source in sources:
             with _open(source, name=self._name) as container:
                 stream = container.streams.audio[0]
+                if (count := len(container.streams.audio)) > 1:
+                    self._note(f"{self._name}: holds {count} recordings; the first was read")
                 if container.format.name in _STATING:
                     self._stated += _stated(container, stream)
                 for frame, silent in _frames(container, stream, self._damage):
@@ -168,7 +170,8 @@ class _Reader:
 
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
-_TOLERANCE_S = 0.1  # encoder delay and padding, which formats count or do not count
+_LONGEST_S = 10  # a coded frame; those of APE reach seven seconds
+_TOLERANCE_S = 0.25  # encoder delay and padding, which formats count or do not count
 # Formats whose header states the length; the others' is estimated by the bit rate or the last page.
 _STATING = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac", "wv", "ape", "tta", "tak", "mpc", "mpc8"),
@@ -222,19 +225,20 @@ def _frames(container, stream, damage: _Damage) -> Iterator[tuple[object, int]]:
                 continue
             rate = stream.codec_context.sample_rate or 0
             damage.add(position / rate if rate else 0.0)
-            silent += round((packet.duration or 0) * (packet.time_base or 0) * rate)
+            lost = round((packet.duration or 0) * (packet.time_base or 0) * rate)
+            silent += min(max(lost, 0), _LONGEST_S * rate)
             frames = []
         for frame in frames:
             if container.format.name == "flac" and frame.pts is not None:
                 lost = round(frame.pts * frame.time_base * frame.sample_rate) - position
-                if 0 < lost < 60 * frame.sample_rate:  # beyond: a frame number that lies
+                if lost > 0 and frame.pts < (stream.duration or 0):  # beyond: a number that lies
                     if not silent:
                         damage.add(position / frame.sample_rate)
                     silent = lost
             if stream.codec_context.name.startswith("mp3"):  # its label lags one frame behind
                 frame.sample_rate = stream.codec_context.sample_rate
             if frame.samples:
-                yield frame, min(silent, 60 * frame.sample_rate)
+                yield frame, silent
                 position += silent + frame.samples
                 silent = 0
         if packet is None:
@@ -361,4 +365,6 @@ def _open(source, *, name: str):
             raise InputError(f"{name}: only names other files; name those")
         if not container.streams.audio:
             raise InputError(f"{name}: no audio stream; name an audio file")
+        if container.streams.audio[0].codec_context is None:
+            raise InputError(f"{name}: not readable, its coding is not known; convert it to WAV")
         yield container

@@ -34,7 +34,7 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 @dataclass(frozen=True)
 class Mp3Tag:
-    """The length tag in the first frame of an MP3 (Xing's, also LAME's "Info").
+    """The length tag in the first frame of an MP3 (Xing's, LAME's "Info", Fraunhofer's "VBRI").
 
     Attributes:
         seconds: Stated length, without the encoder's delay and padding; 0: not stated.
@@ -58,11 +58,29 @@ def mp3_tag(path: PathLike) -> Mp3Tag | None:
         f.seek(start)
         frame = f.read(192)
         present = os.fstat(f.fileno()).st_size - start
-    at = max(frame.find(b"Xing"), frame.find(b"Info"))
-    if frame[:1] != b"\xff" or len(frame) < 192 or not 0 < at < 64:
+    if len(frame) < 192 or frame[:1] != b"\xff":
         return None
     version, index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
     if version not in _MP3_RATES or index == 3:
+        return None
+    count, size, unheard = _vbri(frame) or _xing(frame) or (None, 0, 0)
+    if count is None:
+        return None
+    samples = max(0, count * (1152 if version == 3 else 576) - unheard)
+    return Mp3Tag(samples / _MP3_RATES[version][index], size, present)
+
+
+def _vbri(frame: bytes) -> tuple[int, int, int] | None:
+    """Return frames, bytes and 0 of Fraunhofer's tag, which stands behind 32 empty bytes."""
+    if frame[36:40] != b"VBRI":
+        return None
+    return int.from_bytes(frame[50:54]), int.from_bytes(frame[46:50]), 0
+
+
+def _xing(frame: bytes) -> tuple[int, int, int] | None:
+    """Return frames, bytes, and samples of delay and padding; 0 for what is not stated."""
+    at = max(frame.find(b"Xing"), frame.find(b"Info"))
+    if not 0 < at < 64:
         return None
     flags = int.from_bytes(frame[at + 4 : at + 8])
     numbers = [int.from_bytes(frame[k : k + 4]) for k in range(at + 8, at + 16, 4)]
@@ -71,8 +89,7 @@ def mp3_tag(path: PathLike) -> Mp3Tag | None:
     lame = at + 8 + 4 * (flags & 1) + 2 * (flags & 2) + 25 * (flags & 4) + (flags & 8) // 2
     gaps = int.from_bytes(frame[lame + 21 : lame + 24])  # 12 bits of delay, 12 of padding
     unheard = (gaps >> 12) + (gaps & 0xFFF) if frame[lame : lame + 4].isalnum() else 0
-    samples = max(0, count * (1152 if version == 3 else 576) - unheard)
-    return Mp3Tag(samples / _MP3_RATES[version][index], size, present)
+    return count, size, unheard
 
 
 def ogg_links(path: PathLike) -> list[tuple[int, int]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import os
 import stat
 import warnings
@@ -28,11 +29,17 @@ PathLike = str | os.PathLike
 
 _BLOCK = 1 << 16  # frames per read; one hour streams in the memory of one block
 _PIPED = 0x7FFFF000  # sizes from here on stand for "unknown" in a WAV header written to a pipe
+_LOUDEST = 1e6  # times full scale
 _UNKNOWN = 1 << 60  # libsndfile's length of a FLAC that states none (RFC 9639, 8.2) is beyond
 
 
+# How files begin that libsndfile reads exactly: WAV, RF64, AIFF, FLAC, CAF, W64, AU; NIST, VOC …
+_MAGIC = (
+    *(b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"caff", b"riff", b".snd", b"dns."),
+    *(b"NIST", b"Crea", b"2BIT", b"PVF1", b"MATL", b" paf", b"fap "),
+)
 # What libsndfile's log calls the size of the samples, or of the file where it checks only that.
-_SIZES = defaultdict(lambda: "data :", AIFF="SSND :", AU="Data Size ", W64="riff :")
+_SIZES = defaultdict(lambda: "data :", AIFF="SSND :", W64="riff :")
 # FFmpeg's names -> libsndfile's.
 _FORMATS = {"mp3": "MP3", "ogg": "OGG", "wav": "WAV", "flac": "FLAC", "aiff": "AIFF"} | {
     "w64": "W64",
@@ -70,7 +77,7 @@ def display_name(path: PathLike) -> str:
 
 
 def info(path: PathLike) -> AudioInfo:
-    """Return rate, channels and length as the file states them, without decoding it.
+    """Return rate, channels and length as the file states them; at most one frame is decoded.
 
     The length of an MP3 without a length tag, of a chained Ogg and of raw AAC is a guess.
 
@@ -142,7 +149,7 @@ def load(
     parts = list(_read(path, start=start, stop=stop, frames=_BLOCK, note=_noter(notes)))
     if not parts:
         raise InputError(f"{name}: no audio after {offset_s} s; leave it out or start earlier")
-    wave = check_wave(np.concatenate(parts, axis=1), name=name)
+    wave = _sound(np.concatenate(parts, axis=1), name)
     if sample_rate is None or sample_rate == rate:
         return wave, rate
     return resample(wave, from_rate=rate, to_rate=sample_rate), sample_rate
@@ -189,9 +196,17 @@ def _checked(path: PathLike, stream: Iterable[Wave]) -> Iterator[Wave]:
     empty = True
     for block in stream:
         empty = False
-        yield check_wave(block, name=display_name(path))
+        yield _sound(block, display_name(path))
     if empty:
         raise InputError(f"{display_name(path)}: no audio in it; leave it out")
+
+
+def _sound(wave: Wave, name: str) -> Wave:
+    """Refuse what is no sound: NaN, or what a damaged exponent makes of floating-point samples."""
+    wave = check_wave(wave, name=name)
+    if np.abs(wave).max() > _LOUDEST:
+        raise InputError(f"{name}: contains samples a million times full scale; repair the source")
+    return wave
 
 
 def _check_file(path: PathLike) -> None:
@@ -221,19 +236,39 @@ def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
     """Open what libsndfile reads exactly and to its end; ``None``: FFmpeg is to read it.
 
     libsndfile guesses the length of an MP3, reads one part of a chained Ogg, leaves the channels of
-    Vorbis in their own order, and takes a length of zero for none.
+    Vorbis in their own order, takes a length of zero for none, and takes what it does not know for
+    MP3, of which it complains on standard error.
     """
     with open(path, "rb") as f:
-        if f.read(4).startswith((b"OggS", b"ID3", b"\xff")):
+        if not f.read(4).startswith(_MAGIC):
             return None
     try:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError:
         return None
-    if 0 < file.frames < _UNKNOWN and file.format not in ("MP3", "OGG"):
+    odd = file.format in ("MP3", "OGG") or (
+        (file.format == "AU" and not _au_is_whole(path))
+        or (file.format == "FLAC" and _flac_is_joined(path))
+    )
+    if 0 < file.frames < _UNKNOWN and not odd:
         return file
     file.close()
     return None
+
+
+def _flac_is_joined(path: PathLike) -> bool:
+    """Whether a second FLAC follows the first: its marker and the head of its first block."""
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return any(content.find(b"fLaC" + kind + b"\0\0\x22", 4) > 0 for kind in (b"\0", b"\x80"))
+
+
+def _au_is_whole(path: PathLike) -> bool:
+    """Whether an AU ends where it states (or states nothing): players read on to the file's end."""
+    with open(path, "rb") as f:
+        head = f.read(12)
+    order = "big" if head[:1] == b"." else "little"
+    begin, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
+    return size == 0xFFFFFFFF or begin + size == os.path.getsize(path)
 
 
 def _read(
@@ -291,7 +326,7 @@ def _cut(waves: Iterator[Wave], start: int, stop: int | None) -> Iterator[Wave]:
 
 
 def _stated_frames(file: soundfile.SoundFile) -> int:
-    """Frames that a WAV, AIFF, AU or W64 promises where it holds fewer, else what it holds."""
+    """Frames that a WAV, AIFF or W64 promises where it holds fewer, else what it holds."""
     for line in file.extra_info.splitlines():  # libsndfile says so in its log alone
         if line.strip().startswith(_SIZES[file.format]) and "should be" in line:
             words = line.replace("(", " ").replace(")", " ").split()

@@ -246,8 +246,8 @@ class Tags:
     lost: list[str] = field(default_factory=list)
 
     def add(self, name: str, values: list[str]) -> None:
-        """Set text under a name, unless it describes the old coding or is empty."""
-        values = [value for value in values if value]
+        """Set text under a name, each value once, unless empty or about the old coding."""
+        values = [value for value in dict.fromkeys(values) if value]
         if values and name.lower() not in OF_THE_OLD_CODING:
             self.text[name.lower()] = values
 

@@ -2,6 +2,7 @@
 
 import warnings
 
+import av
 import numpy as np
 import pytest
 from odd_files import cut, encode, joined, new_serial, patched, tone, vorbis
@@ -51,6 +52,16 @@ def test_joined_mp3s_are_read_to_the_end(tmp_path):
     assert notes == []
 
 
+def test_joined_flacs_are_read_to_the_end(tmp_path):
+    first, second = tone(500, 1.0), tone(1000, 2.0)
+    parts = [
+        audio.save(tmp_path / f"{k}.flac", wave, sample_rate=RATE)
+        for k, wave in enumerate((first, second))
+    ]
+    wave, _, _ = read(joined(tmp_path / "a.flac", *parts))
+    np.testing.assert_allclose(wave, np.concatenate([first, second], axis=1), atol=2**-22)
+
+
 def xing(path):
     """Where the tag's count of frames stands, and the count."""
     data = path.read_bytes()
@@ -66,6 +77,17 @@ def test_a_wrong_count_in_the_tag_costs_nothing(tmp_path, factor, words):
     assert 0 <= wave.shape[1] - 4 * RATE <= 1152
     assert len(notes) == bool(words)
     assert words in "".join(notes)
+
+
+def test_fraunhofers_tag_states_the_length_too(tmp_path):
+    path = mp3(tmp_path / "a.mp3")
+    at, count = xing(path)
+    tag = b"VBRI" + bytes(6) + path.stat().st_size.to_bytes(4) + count.to_bytes(4)
+    assert at == 44  # the tag itself at 36, as VBRI's
+    patched(path, 36, tag + bytes(120))
+    assert read(path)[2] == []
+    (note,) = read(cut(path, path.stat().st_size // 2))[2]
+    assert "states 4.0" in note
 
 
 def test_an_mp3_without_its_last_bytes_is_read_with_a_word(tmp_path):
@@ -231,6 +253,42 @@ def test_adts_that_ends_within_a_frame_is_read_with_a_word(tmp_path):
     wave, _, notes = read(cut(path, 30))
     assert wave.shape[1] >= 4 * RATE - 1024
     assert len(notes) == 1
+
+
+def test_a_second_recording_in_a_file_is_named(tmp_path):
+    path = tmp_path / "a.mka"
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in range(2)]
+        for stream in streams:
+            frame = av.AudioFrame.from_ndarray(tone(440, 1.0, RATE, 1), "fltp", "mono")
+            frame.sample_rate = RATE
+            container.mux([*stream.encode(frame), *stream.encode(None)])
+    (note,) = read(path)[2]
+    assert "holds 2 recordings; the first was read" in note
+
+
+def test_a_flac_frame_that_lies_about_its_place_makes_no_hours_of_silence(tmp_path):
+    """Its number is rewritten, with check sums that fit (RFC 9639, 9.1.8 and 9.3)."""
+    path = audio.save(tmp_path / "a.flac", tone(440, 4.0, RATE, 1), sample_rate=RATE)
+    content = bytearray(path.read_bytes())
+    starts = [at for at in range(len(content) - 6) if content[at : at + 3] == b"\xff\xf8\xc9"]
+    at, end = starts[len(starts) // 2], starts[len(starts) // 2 + 1]
+    content[at + 4] = 0x7F  # frame 127 of some 40
+    content[at + 5] = crc(content[at : at + 5], bits=8, polynomial=0x07)
+    content[end - 2 : end] = crc(content[at : end - 2], bits=16, polynomial=0x8005).to_bytes(2)
+    path.write_bytes(content)
+    wave, _, _ = read(path)
+    assert wave.shape[1] <= 4 * RATE + 4096
+
+
+def crc(data, *, bits, polynomial):
+    """A check sum that starts at 0, highest bit first."""
+    rest = 0
+    for byte in data:
+        rest ^= byte << (bits - 8)
+        for _ in range(8):
+            rest = (rest << 1 ^ (polynomial if rest >> (bits - 1) else 0)) & ((1 << bits) - 1)
+    return rest
 
 
 def test_without_a_list_notes_are_warnings(tmp_path):

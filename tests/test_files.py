@@ -112,6 +112,43 @@ def test_other_rates_keep_what_the_model_does_not_touch(model, rate):
     np.testing.assert_allclose(half[:, : band.shape[1]], (wave - band / 2), atol=2e-4)
 
 
+@pytest.mark.parametrize(("rate", "wanted"), [(8000, 22050), (16000, 44100), (44100, 16000)])
+def test_a_rate_that_is_asked_for_makes_room_for_treble(model, tmp_path, rate, wanted):
+    """The default keeps the rate and says what it costs; the model acts on all there is."""
+    source = save(tmp_path / "a.wav", music(2 * rate, 1, rate), sample_rate=rate)
+    kept = enhance_file(source, tmp_path / "kept.wav", model=Gain(model, 0.5))
+    assert soundfile.info(kept.path).samplerate == rate
+    room = [note for note in kept.notes if f"pass --sample_rate {RATE}" in note]
+    assert len(room) == (rate < RATE)
+    asked = enhance_file(source, tmp_path / "b.wav", model=Gain(model, 0.5), sample_rate=wanted)
+    assert asked.notes == ()
+    got, found = load(asked.path)
+    assert (found, got.shape[1]) == (wanted, 2 * wanted)
+    expected = resample(load(source)[0] / 2, from_rate=rate, to_rate=wanted)
+    inner = slice(wanted // 10, -wanted // 10)
+    np.testing.assert_allclose(got[:, inner], expected[:, inner], atol=0.02)
+    for bad in (0, -1, 44100.5):
+        with pytest.raises(InputError, match="sample_rate"):
+            enhance_file(source, tmp_path / "c.wav", model=Gain(model, 1), sample_rate=bad)
+
+
+def test_a_model_that_makes_treble_has_it_in_the_wider_output(model, tmp_path):
+    class Treble(Gain):
+        """Puts a line at two thirds of the band."""
+
+        def step(self, spectrum, states):
+            made = spectrum.copy()
+            made[:, :, 2 * made.shape[2] // 3] += 3
+            return made, []
+
+    source = save(tmp_path / "a.wav", music(16000, 1, 8000), sample_rate=8000)
+    path = enhance_file(source, tmp_path / "b.wav", model=Treble(model, 1), sample_rate=RATE).path
+    wave = load(path)[0][0]
+    spectrum = np.abs(np.fft.rfft(wave))
+    high = spectrum[np.fft.rfftfreq(len(wave), 1 / RATE) > 5000]
+    assert high.max() > 20 * np.median(spectrum)
+
+
 def test_block_size_does_not_matter(model):
     wave = music(30_000, 2, 48000)
     whole = np.concatenate(list(enhance_blocks([wave], model, sample_rate=48000)), axis=1)

@@ -2,7 +2,9 @@
 
 import struct
 import time
+from fractions import Fraction
 
+import av
 import mutagen
 import numpy as np
 import pytest
@@ -103,6 +105,7 @@ def test_id3_becomes_vorbis_comments(tmp_path, name):
     target = audio.save(tmp_path / name, tone(440, 0.3, 48000), sample_rate=48000)
     assert copy_tags(source, target) == []
     found = {key.upper(): list(value) for key, value in mutagen.File(target).tags.items()}
+    found.pop("ENCODER", None)  # libsndfile's own, in Ogg Vorbis
     assert found == {key: [value] for key, value in AS_COMMENTS.items()}
 
 
@@ -131,10 +134,8 @@ def test_several_values_and_what_has_no_frame_survive_the_way_there_and_back(tmp
     assert write_tags(middle, Tags(text=text)) == []
     assert copy_tags(middle, back) == []
     found = read_tags(back).text
-    assert found == text | {"label": ["Z"]} or found == {
-        **{key: value for key, value in text.items() if key != "organization"},
-        "label": ["Z"],
-    }
+    text["label"] = text.pop("organization")  # Picard's name for it
+    assert found == text
 
 
 def test_other_programs_comments_do_not_replace_the_comment(tmp_path):
@@ -154,8 +155,8 @@ def test_other_programs_comments_do_not_replace_the_comment(tmp_path):
 def test_apev2_beside_id3_adds_and_replaces_nothing(tmp_path):
     source = tagged(sound(tmp_path, "a.mp3"), id3.TIT2(encoding=3, text=["Tide"]))
     ape = apev2.APEv2()
-    ape |= {"Title": "Short", "Year": "1999", "Album Artist": "B", "Track": "3/12"}
-    ape |= {"MUSICBRAINZ_ALBUMTYPE": "live", "MP3GAIN_MINMAX": "1,2", "MixArtist": "E"}
+    ape.update({"Title": "Short", "Year": "1999", "Album Artist": "B", "Track": "3/12"})
+    ape.update({"MUSICBRAINZ_ALBUMTYPE": "live", "MP3GAIN_MINMAX": "1,2", "MixArtist": "E"})
     ape["Cover Art (Front)"] = apev2.APEValue(b"a.jpg\0" + JPEG, apev2.BINARY)
     ape.save(source)
     tags = read_tags(source)
@@ -294,6 +295,31 @@ def test_chapters_travel(tmp_path, name):
     assert [(c.start_s, c.title) for c in found] == [(0, "One"), (61.25, "Two")]
     if name in ("b.mp3", "b.wav"):
         assert [c.end_s for c in found] == [61.25, 3723.5]
+
+
+@pytest.mark.parametrize(("name", "muxer"), [("a.m4a", "ipod"), ("a.mka", "matroska")])
+def test_chapters_of_mp4_and_matroska_reach_flac_and_mp3(tmp_path, name, muxer):
+    path, plain = tmp_path / name, tmp_path / f"plain-{name}"
+    encode(plain, tone(440, 4.0, 48000), 48000, codec="aac", muxer=muxer)
+    marks = [(0, 1500, "One"), (1500, 4000, "Two")]
+    with av.open(str(plain)) as source, av.open(str(path), "w", format=muxer) as target:
+        stream = target.add_stream_from_template(source.streams.audio[0])
+        target.set_chapters(
+            [
+                {"id": k, "start": start, "end": end, "time_base": Fraction(1, 1000)}
+                | {"metadata": {"title": title}}
+                for k, (start, end, title) in enumerate(marks)
+            ]
+        )
+        for packet in source.demux(source.streams.audio[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    for goal in ("b.flac", "b.mp3"):
+        target = sound(tmp_path, goal)
+        assert copy_tags(path, target) == []
+        found = [(c.start_s, c.title) for c in read_tags(target).chapters]
+        assert found == [(0, "One"), (1.5, "Two")]
 
 
 def test_info_strings_in_latin_1_and_the_texts_of_aiff(tmp_path):
