@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 import enhancelib as el
+from enhancelib.checks import check_number
 from enhancelib.console import OneLineErrors, say
 from enhancelib.errors import InputError, ModelError
 
@@ -106,6 +107,7 @@ def prepare(
     Music is cut into segments and sent through real codecs and other conditions. An interrupted run
     goes on where it was. Files that cannot be used are skipped and listed.
     """
+    check_number(seed, "seed", high=2**63 - 1)
     manifest = el.prepare(
         input_dir,
         output_dir,
@@ -191,8 +193,9 @@ def enhance(
 ) -> None:
     """Enhance a file, or every audio file of a folder.
 
-    Names, channels and length stay, and the sample rate unless one is given. In a folder, lossy files become FLAC, what cannot
-    be read is skipped and reported, and an interrupted run goes on where it was.
+    Names, channels and length stay, and the sample rate unless one is given. In a folder, lossy
+    files become FLAC, what cannot be read is skipped and reported, and an interrupted run goes on
+    where it was.
     """
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
     options |= {"overwrite": overwrite, "sample_rate": sample_rate}
@@ -200,10 +203,8 @@ def enhance(
         report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]
-        summary = (
-            f"{output_path}: {len(report.done)} enhanced, {len(report.resumed)} done earlier, "
-            f"{len(report.skipped)} skipped"
-        )
+        notes += [f"left as it was, since nothing was lost: {path}" for path in report.unchanged]
+        summary = f"{output_path}: {report.summary()}"
     elif scheduler:
         raise InputError(f"{input_path}: a scheduler works on folders; leave --scheduler out")
     else:

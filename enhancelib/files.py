@@ -33,6 +33,7 @@ from enhancelib.audio import (
     writer,
 )
 from enhancelib.backends import Backend
+from enhancelib.changes import ChangeMeter
 from enhancelib.errors import InputError
 from enhancelib.frames import FrameEngine
 from enhancelib.leftovers import hidden_files, remove_abandoned
@@ -62,6 +63,8 @@ class Enhanced:
         seconds: its length.
         true_peak_dbtp: largest true peak before quantisation (ITU-R BS.1770-4, annex 2).
         gain_db: gain applied to keep that peak at full scale; 0 unless asked to limit.
+        filled_db: power of what was added, in dB against that of the input; −∞ where nothing was
+            lost and the sound came out as it was.
         notes: what the user should know, one line each.
     """
 
@@ -69,6 +72,7 @@ class Enhanced:
     seconds: float
     true_peak_dbtp: float
     gain_db: float = 0.0
+    filled_db: float = math.nan
     notes: tuple[str, ...] = ()
 
 
@@ -319,6 +323,7 @@ def _write(
         channels=facts.channels,
         subtype=subtype or "",
     )
+    change = ChangeMeter()
     meter = TruePeakMeter(sample_rate=rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
     file = writer(
@@ -338,7 +343,8 @@ def _write(
     with bar, file as out:
         wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
         stream = blocks(source, sample_rate=wide, notes=notes)
-        stream = enhance_blocks(stream, backend, sample_rate=wide)
+        stream = enhance_blocks(change.before(stream), backend, sample_rate=wide)
+        stream = change.after(stream)
         for block in resample_blocks(stream, from_rate=wide, to_rate=rate):
             block = block * gain
             out.write(block)
@@ -348,7 +354,7 @@ def _write(
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
-    return Enhanced(hidden, samples / rate, peak, gain_db, tuple(notes))
+    return Enhanced(hidden, samples / rate, peak, gain_db, change.filled_db, tuple(notes))
 
 
 class TruePeakMeter:

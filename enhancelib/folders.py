@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
+import statistics
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from enhancelib import parallel
 from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio
+from enhancelib.backends import Backend
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
 from enhancelib.ledger import Ledger, open_ledger, state_of
@@ -29,6 +32,24 @@ class FolderReport:
     done: tuple[Enhanced, ...]
     resumed: tuple[Path, ...]
     skipped: tuple[tuple[Path, str], ...]
+
+    @property
+    def unchanged(self) -> tuple[Path, ...]:
+        """The files of this run that came out as they were, since nothing was lost in them."""
+        return tuple(file.path for file in self.done if file.filled_db == -math.inf)
+
+    def summary(self) -> str:
+        """One line: how many files, how much was filled, and how many were left as they were."""
+        parts = [f"{len(self.done)} enhanced", f"{len(self.resumed)} done earlier"]
+        parts.append(f"{len(self.skipped)} skipped")
+        levels = [file.filled_db for file in self.done if math.isfinite(file.filled_db)]
+        if levels:
+            middle, least, most = statistics.median(levels), min(levels), max(levels)
+            span = f", from {least:.0f} to {most:.0f}" if len(levels) > 1 else ""
+            parts.append(f"what was filled in is {middle:.0f} dB of the sound{span}")
+        if self.unchanged:
+            parts.append(f"{len(self.unchanged)} left as they were: nothing was lost in them")
+        return "; ".join([", ".join(parts[:3]), *parts[3:]])
 
 
 @dataclass(frozen=True)
@@ -95,7 +116,7 @@ def enhance_folder(
     files = {file.relative_to(source).as_posix(): file for file in find_audio(source)}
     wanted = {key: _wanted_name(file, format) for key, file in files.items()}
     options = {"format": format, "sample_rate": sample_rate, "limit": limit}
-    job = partial(_enhance_one, model=backend.path, **options)
+    job = partial(_enhance_one, model=(backend.path, settings["model_sha256"]), **options)
     with open_ledger(goal, settings, source, wanted, overwrite=overwrite) as ledger:
         tasks = _tasks(files, goal, ledger)
         todo = [task for task in tasks if not task.done]
@@ -134,18 +155,26 @@ def _tasks(files: dict[str, Path], goal: Path, ledger: Ledger) -> list[_Task]:
     return tasks
 
 
-_opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
+@lru_cache(maxsize=1)
+def _opened(model: Path, sha256: str) -> Backend:
+    """Open a model once per process, and again where its file has been replaced."""
+    return open_stream(model)
 
 
 def _enhance_one(
-    task: _Task, *, model: Path, format: str | None, sample_rate: int | None, limit: bool
+    task: _Task,
+    *,
+    model: tuple[Path, str],
+    format: str | None,
+    sample_rate: int | None,
+    limit: bool,
 ) -> Enhanced | str:
     """Enhance one file: what was written, or why it could not be."""
     try:
         result = enhance_file(
             task.source,
             task.target,
-            model=_opened(model),
+            model=_opened(*model),
             sample_rate=sample_rate,
             limit=limit,
             overwrite=True,  # the ledger says that what may be there is ours

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -14,10 +12,10 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.signals import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LOOK_EVERY_S = 0.5
 
 
 def map(
@@ -78,23 +76,12 @@ def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     with joblib.parallel_config(
         backend="loky",
         inner_max_num_threads=1,
-        initializer=_end_with,
+        initializer=end_with_parent,
         initargs=(os.getpid(),),
     ):
         return joblib.Parallel(
             n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, return_as="generator"
         )
-
-
-def _end_with(parent: int) -> None:
-    """End this worker process soon after its parent, which may be killed and then ends nobody."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_LOOK_EVERY_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="enhancelib-parent", daemon=True).start()
 
 
 def _dask_pool(client) -> joblib.Parallel:

@@ -1,11 +1,15 @@
-"""Signals that ask a process to end: they become an exception, so that everything is tidied up."""
+"""The end of a process: signals that ask for it are obeyed tidily, and no child outlives it."""
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 
 from enhancelib.errors import StoppedError
+
+_LOOK_EVERY_S = 0.5
 
 
 @contextlib.contextmanager
@@ -32,3 +36,18 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number in ours:
             signal.signal(number, signal.SIG_DFL)
+
+
+def end_with_parent(parent: int) -> None:
+    """End this process soon after its parent, which may be killed and can then end nobody.
+
+    Args:
+        parent: its process number.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_EVERY_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="enhancelib-parent", daemon=True).start()

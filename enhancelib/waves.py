@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 
 Wave = np.ndarray
@@ -136,7 +137,7 @@ def segments(wave: Wave, *, sample_rate: int, duration_s: float) -> np.ndarray:
         that is kept and filled with zeros; a wave shorter than one part gives one, filled up.
     """
     wave = check_wave(wave)
-    size = round(duration_s * check_rate(sample_rate))
+    size = round(check_number(duration_s, "duration_s", high=1e6) * check_rate(sample_rate))
     if size < 1:
         raise InputError(f"duration_s: {duration_s} is less than one sample; give for example 3.0")
     whole, rest = divmod(wave.shape[1], size)

@@ -456,3 +456,8 @@ def test_memory_does_not_grow_with_length(model_path, tmp_path):
         check=True,
     )
     assert float(done.stdout) < 15
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_nothing_gives_nothing(model, rate):
+    assert list(enhance_blocks([], model, sample_rate=rate)) == []

@@ -1,5 +1,6 @@
 """Runs over folders: names, what counts as done, two runs at once, and runs that are ended."""
 
+import copy
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from mutagen.flac import FLAC
 
 from enhancelib.audio import load, save
-from enhancelib.errors import ConfigError, InputError
+from enhancelib.errors import ConfigError, InputError, printable
 from enhancelib.folders import enhance_folder
 from enhancelib.ledger import NAME, choose_names
 from enhancelib.leftovers import held, hidden_files, remove_abandoned
@@ -365,3 +366,93 @@ def test_a_disk_that_fills_up_at_any_point_is_an_error_and_leaves_nothing(model,
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = [f"whole{suffix}" for suffix in (".aiff", ".flac", ".mp3", ".ogg", ".wav")]
     assert done.stdout == f"{names}\n"
+
+
+# ---------------------------------------------------------------- the summary
+
+
+def test_the_summary_says_how_much_was_filled_and_what_was_left_as_it_was(
+    small_model, model, tmp_path
+):
+    source = tmp_path / "in"
+    for seed, name in enumerate(("a.wav", "b.wav", "c.flac")):
+        save(source / name, noise(0.5, seed), sample_rate=RATE)
+    (source / "d.wav").write_bytes(b"RIFF nothing")
+    report = enhance_folder(source, tmp_path / "out", model=model, n_jobs=1)
+    for file in report.done:
+        before = load(source / file.path.name)[0]
+        added = load(file.path)[0] - before
+        level = 10 * np.log10(np.sum(added**2) / np.sum(before**2))
+        assert file.filled_db == pytest.approx(level, abs=0.05)
+    levels = sorted(file.filled_db for file in report.done)
+    assert report.summary() == (
+        f"3 enhanced, 0 done earlier, 1 skipped; what was filled in is {levels[1]:.0f} dB of the "
+        f"sound, from {levels[0]:.0f} to {levels[2]:.0f}"
+    )
+    still = copy.deepcopy(small_model)
+    for values in still.core.head.parameters():
+        values.data.zero_()  # it adds nothing
+    report = enhance_folder(
+        source, tmp_path / "still", model=still.save(tmp_path / "still.safetensors"), n_jobs=1
+    )
+    assert [path.name for path in report.unchanged] == ["a.wav", "b.wav", "c.flac"]
+    assert report.summary().endswith("1 skipped; 3 left as they were: nothing was lost in them")
+
+
+def test_a_model_replaced_at_its_path_is_opened_anew(small_model, tmp_path):
+    source = tmp_path / "in"
+    save(source / "a.wav", noise(0.5), sample_rate=RATE)
+    path = small_model.save(tmp_path / "model.safetensors")
+    first = enhance_folder(source, tmp_path / "1", model=path, n_jobs=1)
+    other = copy.deepcopy(small_model)
+    for values in other.core.head.parameters():
+        values.data.mul_(3)
+    other.save(path, overwrite=True)
+    second = enhance_folder(source, tmp_path / "2", model=path, n_jobs=1)
+    assert first.done[0].filled_db != pytest.approx(second.done[0].filled_db, abs=0.1)
+
+
+# ---------------------------------------------------------------- what is printed
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;title\x07a", "two\nlines\ttab", "\u202egnp.flac", "\x9b2J"]
+)
+def test_no_name_steers_the_terminal(model, tmp_path, name):
+    source = tmp_path / "in"
+    save(source / f"{name}.wav", noise(), sample_rate=RATE)
+    (source / f"{name}bad.wav").write_bytes(b"RIFF nothing")
+    for arguments in [(source, "out"), (source / f"{name}.wav", "o.ogg"), (source / "\x1bno", "x")]:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "enhancelib", "enhance", "--model_path", model),
+                *("--input_path", arguments[0], "--output_path", tmp_path / arguments[1]),
+            ],
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert "Traceback" not in done.stderr
+        for line in (done.stdout + done.stderr.replace("\r", "\n")).splitlines():
+            assert printable(line) == line
+            assert not line.startswith("lines")
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "ascii", "latin-1"])
+@POSIX
+def test_a_name_that_the_terminal_cannot_show_does_not_end_the_run(model, tmp_path, coding):
+    source = tmp_path / "in"
+    save(source / os.fsdecode(b"caf\xe9 \xe2\x82\xac.wav"), noise(), sample_rate=RATE)
+    (tmp_path / "out").mkdir()
+    for goal in ("out", "folder"):
+        given = next(source.iterdir()) if goal == "out" else source
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "enhancelib", "enhance", "--model_path", model),
+                *("--input_path", given, "--output_path", tmp_path / goal),
+            ],
+            capture_output=True,
+            env=os.environ | {"PYTHONIOENCODING": coding},
+        )
+        assert (done.returncode, b"Traceback" in done.stderr) == (0, False)
+        assert b"1 enhanced" in done.stdout or b"s enhanced" in done.stdout
