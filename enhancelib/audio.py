@@ -18,6 +18,7 @@ import soundfile
 from enhancelib.chunks import finish_wav
 from enhancelib.errors import InputError
 from enhancelib.reading import AudioInfo, PathLike, blocks, display_name, info, load
+from enhancelib.sinks import Sink
 from enhancelib.speakers import checked_mask, mark_flac, order_in
 from enhancelib.waves import (
     Wave,
@@ -88,8 +89,9 @@ _SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4
 class BlockWriter:
     """An audio file being written; made by :func:`writer`."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str, *, suffix: str):
+    def __init__(self, file: soundfile.SoundFile, sink: Sink, name: str, *, suffix: str):
         self._file = file
+        self._sink = sink
         self._name = name
         self._order = order_in(suffix, file.channels)
         self._suffix = suffix
@@ -110,7 +112,7 @@ class BlockWriter:
             channels=wave.shape[0],
             subtype=self._file.subtype,
         )
-        with _write_errors(self._name):
+        with _write_errors(self._name, self._sink):
             self._file.write((wave if self._order is None else wave[self._order]).T)
 
 
@@ -135,6 +137,7 @@ def writer(
     subtype: str | None = None,
     channel_mask: int = 0,
     overwrite: bool = False,
+    part: Path | None = None,
 ) -> Iterator[BlockWriter]:
     """Write a file block by block; it appears under its name complete, or not at all.
 
@@ -150,6 +153,7 @@ def writer(
         channel_mask: Which loudspeaker each channel is for, as in :class:`AudioInfo`; WAV and FLAC
             keep it. The waves are in the mask's order, also for Ogg, which stores another.
         overwrite: Whether an existing file may be replaced.
+        part: Hidden file to write to before it is renamed; ``None``: one in the same folder.
 
     Yields:
         A :class:`BlockWriter`.
@@ -166,11 +170,13 @@ def writer(
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{secrets.token_hex(8)}{_PART}"
-    try:
+    part = part or target.parent / f".{secrets.token_hex(8)}{_PART}"
+    with contextlib.ExitStack() as open_files:
+        open_files.callback(part.unlink, missing_ok=True)
         with _write_errors(name):
+            sink = open_files.enter_context(Sink(part))
             file = soundfile.SoundFile(
-                os.fsencode(part),
+                sink,
                 "w",
                 rate,
                 channels,
@@ -178,11 +184,12 @@ def writer(
                 format="RF64" if growing else container,
             )
         try:
-            yield BlockWriter(file, name, suffix=suffix)
+            yield BlockWriter(file, sink, name, suffix=suffix)
             written = file.frames
         finally:
-            with _write_errors(name):
+            with _write_errors(name, sink):
                 file.close()
+                sink.close()
         with _write_errors(name):
             if growing:
                 finish_wav(part, channel_mask=checked_mask(channel_mask, channels))
@@ -192,8 +199,6 @@ def writer(
         _refuse_existing(target, overwrite=overwrite)
         with _write_errors(name):
             os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def remove_left_overs(folder: PathLike) -> None:
@@ -257,10 +262,14 @@ def _refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(name: str) -> Iterator[None]:
+def _write_errors(name: str, sink: Sink | None = None) -> Iterator[None]:
     """Turn libsndfile's and the system's write errors into one line that names the file."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            if sink:  # what the system said is more than what libsndfile makes of it
+                sink.check()
     except OSError as error:
         raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
     except soundfile.LibsndfileError as error:

@@ -7,9 +7,9 @@ does not touch, all above its own band included, stays as it was.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,8 +33,10 @@ from enhancelib.audio import (
     writer,
 )
 from enhancelib.backends import Backend
+from enhancelib.changes import ChangeMeter
 from enhancelib.errors import InputError
 from enhancelib.frames import FrameEngine
+from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.modelfiles import open_stream
 from enhancelib.speakers import is_usual
 from enhancelib.tags import copy_tags
@@ -61,6 +63,8 @@ class Enhanced:
         seconds: its length.
         true_peak_dbtp: largest true peak before quantisation (ITU-R BS.1770-4, annex 2).
         gain_db: gain applied to keep that peak at full scale; 0 unless asked to limit.
+        filled_db: power of what was added, in dB against that of the input; −∞ where nothing was
+            lost and the sound came out as it was.
         notes: what the user should know, one line each.
     """
 
@@ -68,6 +72,7 @@ class Enhanced:
     seconds: float
     true_peak_dbtp: float
     gain_db: float = 0.0
+    filled_db: float = math.nan
     notes: tuple[str, ...] = ()
 
 
@@ -120,21 +125,19 @@ def enhance_file(
     backend = (
         model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
     )
-    hidden = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
     rate = info(source).sample_rate if sample_rate is None else check_rate(sample_rate)
-    write = partial(_write, source, hidden, backend, rate=rate, subtype=subtype, progress=progress)
-    try:
+    with _hidden_beside(target) as hidden:
+        write = partial(
+            _write, source, hidden, backend, rate=rate, subtype=subtype, progress=progress
+        )
         try:
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
         notes += _carried(source, hidden, display_name(target))
+        if target.exists() and not overwrite:  # another run was faster
+            raise InputError(f"{display_name(target)}: exists; nothing was replaced")
         os.replace(hidden, target)
-    except InputError as error:  # name the file the user asked for
-        message = str(error).replace(display_name(hidden), display_name(target))
-        raise InputError(message) from None
-    finally:
-        hidden.unlink(missing_ok=True)
     if rate < backend.metadata.sample_rate and sample_rate is None:
         notes.append(
             f"{display_name(target)}: {rate} Hz leaves no room for treble above {rate / 2000:g} "
@@ -151,15 +154,34 @@ def enhance_file(
 def _carried(source: Path, hidden: Path, name: str) -> list[str]:
     """Copy what lies beside the sound, and return the line that names what could not be kept."""
     before, after = info(source), info(hidden)
-    try:
-        lost = copy_tags(source, hidden, rate_ratio=after.sample_rate / before.sample_rate)
-    except OSError as error:
-        raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
+    lost = copy_tags(source, hidden, rate_ratio=after.sample_rate / before.sample_rate)
     if after.channel_mask != before.channel_mask and not is_usual(
         before.channel_mask, before.channels
     ):
         lost.append("which loudspeaker each channel is for")
     return [f"{name}: tags not kept: {', '.join(lost)}"] if lost else []
+
+
+@contextlib.contextmanager
+def _hidden_beside(target: Path) -> Iterator[Path]:
+    """Yield a name to write to before ``target`` is replaced, whatever earlier runs left.
+
+    Raises:
+        InputError: nothing can be written there; the file that the user asked for is named.
+    """
+    hidden = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent)
+        with hidden_files(target.parent) as base:
+            hidden = Path(f"{base}{target.suffix}")
+            yield hidden
+    except OSError as error:
+        raise InputError(
+            f"{display_name(target)}: cannot be written ({error.strerror or error})"
+        ) from None
+    except InputError as error:
+        raise InputError(str(error).replace(display_name(hidden), display_name(target))) from None
 
 
 def target_of(
@@ -231,9 +253,8 @@ def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int
     for correction in resample_blocks(corrections, from_rate=rate, to_rate=sample_rate):
         block = source.next(correction.shape[1])
         yield block + correction[:, : block.shape[1]]
-    rest = source.next(source.left)
-    if rest.shape[1]:
-        yield rest
+    if source.left:
+        yield source.next(source.left)
 
 
 def _run(stream: Iterable[Wave], backend: Backend) -> Iterator[Wave]:
@@ -302,6 +323,7 @@ def _write(
         channels=facts.channels,
         subtype=subtype or "",
     )
+    change = ChangeMeter()
     meter = TruePeakMeter(sample_rate=rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
     file = writer(
@@ -310,14 +332,19 @@ def _write(
         channels=facts.channels,
         subtype=subtype,
         channel_mask=facts.channel_mask,
+        part=hidden.with_suffix(".part"),
     )
     bar = tqdm(
-        total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
+        total=round(facts.seconds),
+        unit="s",
+        desc=display_name(source.name),
+        disable=None if progress else True,
     )
     with bar, file as out:
         wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
         stream = blocks(source, sample_rate=wide, notes=notes)
-        stream = enhance_blocks(stream, backend, sample_rate=wide)
+        stream = enhance_blocks(change.before(stream), backend, sample_rate=wide)
+        stream = change.after(stream)
         for block in resample_blocks(stream, from_rate=wide, to_rate=rate):
             block = block * gain
             out.write(block)
@@ -327,7 +354,7 @@ def _write(
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
-    return Enhanced(hidden, samples / rate, peak, gain_db, tuple(notes))
+    return Enhanced(hidden, samples / rate, peak, gain_db, change.filled_db, tuple(notes))
 
 
 class TruePeakMeter:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import stat
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ import numpy as np
 import soundfile
 
 from enhancelib.decoding import Note, decoded, probe
-from enhancelib.errors import AudioWarning, InputError
+from enhancelib.errors import AudioWarning, InputError, printable
 from enhancelib.headers import flac_parts
 from enhancelib.waves import Wave, check_rate, check_wave, resample, resample_blocks
 
@@ -70,8 +71,9 @@ class AudioInfo:
 
 
 def display_name(path: PathLike) -> str:
-    """Return a path that is safe to print, whatever bytes the file system holds."""
-    return os.fsencode(path).decode("utf-8", errors="replace")
+    """Return a path that is safe to print on one line, whatever bytes the file system holds."""
+    shown = os.fsencode(path).decode("utf-8", errors="replace")
+    return printable(shown.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def info(path: PathLike) -> AudioInfo:
@@ -211,8 +213,13 @@ def _check_file(path: PathLike) -> None:
     """Refuse, by name, what is no readable file with something in it."""
     name = display_name(path)
     try:
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # opening a pipe may wait for ever
+            raise InputError(f"{name}: is a pipe or a device; save the sound to a file first")
         with open(path, "rb") as f:
             empty = not f.read(1)
+    except InputError:
+        raise
     except FileNotFoundError:
         raise InputError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:

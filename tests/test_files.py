@@ -17,7 +17,8 @@ from enhancelib.audio import load, resample, save
 from enhancelib.backends import Backend
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.files import TruePeakMeter, enhance_blocks, enhance_file
-from enhancelib.folders import MANIFEST, enhance_folder
+from enhancelib.folders import enhance_folder
+from enhancelib.ledger import NAME
 from enhancelib.modelfiles import open_stream
 from enhancelib.streaming import enhance_wave
 from enhancelib.tags import copy_tags, read_tags
@@ -352,7 +353,7 @@ def test_a_damaged_manifest_is_named(model_path, tmp_path, content):
     source, goal = tmp_path / "in", tmp_path / "out"
     save(source / "a.wav", music(300), sample_rate=RATE)
     goal.mkdir()
-    (goal / MANIFEST).write_bytes(content)
+    (goal / NAME).write_bytes(content)
     with pytest.raises(ConfigError, match=r"enhanced\.json: cannot be read .* pass overwrite"):
         enhance_folder(source, goal, model=model_path, n_jobs=1)
     report = enhance_folder(source, goal, model=model_path, n_jobs=1, overwrite=True)
@@ -388,7 +389,12 @@ def test_folder_skips_counts_and_resumes(model_path, tmp_path):
         enhance_folder(source, goal, limit=True, **run)
     with pytest.raises(ConfigError, match="outside"):
         enhance_folder(source, source / "out", **run)
-    assert set(json.loads((goal / MANIFEST).read_text())) == {"model_sha256", "format", "limit"}
+    assert set(json.loads((goal / NAME).read_text())) == {
+        "model_sha256",
+        "format",
+        "limit",
+        "files",
+    }
 
 
 def test_a_dask_cluster_makes_the_same_files(model_path, tmp_path):
@@ -450,3 +456,8 @@ def test_memory_does_not_grow_with_length(model_path, tmp_path):
         check=True,
     )
     assert float(done.stdout) < 15
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_nothing_gives_nothing(model, rate):
+    assert list(enhance_blocks([], model, sample_rate=rate)) == []
