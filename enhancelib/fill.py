@@ -60,7 +60,8 @@ class FillConfig(BaseModel):
         band_bins: bins of a band whose energy is predicted.
         octaves: how many of the spectrum, from the top, can be filled; three leave what lies under
             2.7 kHz as it is at 44.1 kHz, two at 22.05 kHz.
-        width: channels of the network that predicts.
+        width: channels of the network that predicts; other than any level's of the U-Net, since
+            layers of a quantised graph are told apart by the shape of their weights.
         dilations: in frames, of each of its blocks.
     """
 
@@ -68,15 +69,21 @@ class FillConfig(BaseModel):
 
     band_bins: int = Field(8, ge=2, le=64)
     octaves: int = Field(3, ge=1, le=6)
-    width: int = Field(160, ge=4, le=1024)
+    width: int = Field(144, ge=4, le=1024)
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32)
 
-    def check(self, bins: int) -> None:
-        """Refuse a spectrum of so many bins, without Nyquist, that cannot be divided like this.
+    def check(self, bins: int, channels: Sequence[int]) -> None:
+        """Refuse what does not go with the rest of a network.
+
+        Args:
+            bins: of its spectrum, without Nyquist.
+            channels: of its levels.
 
         Raises:
             ValueError: in words that name the setting.
         """
+        if self.width in channels:
+            raise ValueError(f"fill: width {self.width} is that of a level; take another")
         if bins % (self.band_bins << self.octaves):
             raise ValueError(
                 f"fill: {self.octaves} octaves of bands of {self.band_bins} bins do not divide "
@@ -205,6 +212,7 @@ class Filler(nn.Module):
         uniform = _uniform(2 * NOISE_LENGTH + upper)
         angle = 2 * np.pi * uniform[:NOISE_LENGTH]
         size = np.sqrt(-np.log(1 - uniform[NOISE_LENGTH : 2 * NOISE_LENGTH]))
+        size /= np.sqrt(np.mean(size**2))
         noise = np.stack([size * np.cos(angle), size * np.sin(angle)], axis=1)
         self._keep("noise", np.concatenate([noise, noise[:upper]]))
         turn = 2 * np.pi * uniform[2 * NOISE_LENGTH :]
@@ -327,10 +335,10 @@ class FillHead(nn.Module):
         power = spectrum.square().sum(dim=1)
         features = band_features(power, level, self.predictor.config.band_bins)
         energies, noisiness, kept = self.predictor(features, states[1:])
+        # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
-        filled, position = self.filler(
-            enhanced, energies.exp() * level * heard, noisiness, states[0]
-        )
+        wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * level * heard
+        filled, position = self.filler(enhanced, wanted, noisiness, states[0])
         return filled, [position, *kept]
 
 
