@@ -127,8 +127,8 @@ def band_features(power: Tensor, level: Tensor, band_bins: int) -> Tensor:
         band_bins: bins of a band.
 
     Returns:
-        (batch, 2 * bands, frames): natural logarithm of the arithmetic means of power, then of the
-        geometric means, neither under :data:`FLOOR_DB`.
+        Natural logarithms (batch, 2 * bands, frames) of the bands' arithmetic means of power, then
+        of their geometric means, neither under :data:`FLOOR_DB`.
     """
     relative, floor = power / level, math.exp(FLOOR_DB * _NEPERS)
     arithmetic = band_mean(relative, band_bins).clamp(min=floor).log()
