@@ -23,9 +23,9 @@ from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.cache import CachedPairs
 from enhancelib.calibration import LayerRange, Range
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.losses import Spectra
 from enhancelib.model import AudioUNet
 from enhancelib.restoration import Restorer, TrainingConfig
+from enhancelib.spectra import Spectra
 from enhancelib.training import LabelledPairs, quiet_lightning
 
 LEVELS = 256
