@@ -79,7 +79,7 @@ def make_tables(
         items: folder of items.
         folder: of the tables; appears when it is whole.
         config: frame, rate and bands of the network they are for; it must have a fill.
-        progress: show a bar.
+        progress: show a bar on a terminal.
 
     Raises:
         InputError: the items are not what the module's text says, or the folder holds tables of
@@ -109,7 +109,9 @@ def make_tables(
     values = np.lib.format.open_memmap(
         partial / "tables.npy", "w+", np.float16, (len(samples), frames, 4 * bands)
     )
-    for index in tqdm(range(len(samples)), disable=not progress, unit="item", desc="tables"):
+    for index in tqdm(
+        range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
+    ):
         pair = samples[index] * scales[index]
         values[index] = table(pair, config).T[:frames]
     values.flush()

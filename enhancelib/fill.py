@@ -35,7 +35,7 @@ FEWEST = 0.25
 survivors does not get the energy of all."""
 
 LEVEL_FRAMES = 128
-"""Frames, a power of two, over whose mean power the running level is taken: 1.5 s."""
+"""Frames over whose mean power the running level is taken: 1.5 s."""
 
 LEVEL_FLOOR = 1e-13
 """Least mean power of a bin that counts as sound: white noise 10 dB under that of 16-bit audio."""
@@ -51,6 +51,7 @@ NOISE_LENGTH, NOISE_STRIDE = 4093, 1237
 it comes back after 47 s, and neighbours in time share nothing near in frequency."""
 
 _NEPERS = math.log(10) / 10  # per dB of power
+_MARGIN = 10 ** (MARGIN_DB / 10)
 
 
 class FillConfig(BaseModel):
@@ -94,8 +95,6 @@ class FillConfig(BaseModel):
 def running_level(power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """Mean power of the last :data:`LEVEL_FRAMES` frames that were not silent.
 
-    By sums of sums, always in the same order: a stream gives the same as a clip, to the bit.
-
     Args:
         power: mean power of each frame's bins, (batch, 1, frames).
         state: what the call before left, (batch, 2, ``LEVEL_FRAMES - 1``); zeros at the start.
@@ -105,11 +104,9 @@ def running_level(power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
     """
     heard = (power > LEVEL_FLOOR).to(power.dtype)
     window = torch.cat([state, torch.cat([power * heard, heard], dim=1)], dim=2)
-    kept = window[:, :, -(LEVEL_FRAMES - 1) :]
-    for doubling in range(LEVEL_FRAMES.bit_length() - 1):
-        step = 1 << doubling
-        window = window[:, :, step:] + window[:, :, :-step]
-    return (window[:, :1] / window[:, 1:].clamp(min=1)).clamp(min=LEVEL_FLOOR), kept
+    mean = functional.avg_pool1d(window, LEVEL_FRAMES, stride=1)
+    level = mean[:, :1] / mean[:, 1:].clamp(min=0.5 / LEVEL_FRAMES)
+    return level.clamp(min=LEVEL_FLOOR), window[:, :, -(LEVEL_FRAMES - 1) :]
 
 
 def band_mean(values: Tensor, band_bins: int) -> Tensor:
@@ -238,42 +235,39 @@ class Filler(nn.Module):
             The spectrum, filled, and the position for the frame after.
         """
         noise, position = self._noise(position, spectrum.shape[3])
+        own = spectrum[:, :, self.lowest :]
+        power = _power(own)
+        lacking = (energies - _MARGIN * band_mean(power, self.band_bins)).clamp(min=0)
+        # The root of lacking over what the sound reaches is its gain; this keeps a finite slope
+        # where nothing is lacking. Least powers keep silence from being divided by.
+        slope = torch.maximum(lacking, 1e-4 * energies).clamp(min=1e-30)
+        share = self._share(power, energies)
+        noise = noise * self._spread(noisiness.clamp(min=1e-6).sqrt())
+        copied = (1 - noisiness).clamp(min=1e-6)
         filled = spectrum[:, :, : self.lowest]
         start = self.lowest
         while start < self.bins:
             inside = slice(start - self.lowest, 2 * start - self.lowest)
             bands = slice(inside.start // self.band_bins, inside.stop // self.band_bins)
-            octave = self._octave(
-                spectrum[:, :, start : 2 * start],
-                self._stretched(filled[:, :, start // 2 : start], inside),
-                noise[:, :, inside],
-                energies[:, bands],
-                noisiness[:, bands],
+            below = self._stretched(filled[:, :, start // 2 : start], inside)
+            # The gain of a copy is bounded: what lies 60 dB under is no sound to copy.
+            level = torch.maximum(
+                band_mean(_power(below), self.band_bins), 1e-6 * energies[:, bands]
             )
+            below = below * self._spread((copied[:, bands] / level.clamp(min=1e-30)).sqrt())
+            sound = (below + noise[:, :, inside]) * share[:, :, inside]
+            reached = band_mean(_power(sound), self.band_bins).clamp(min=FEWEST)
+            gain = lacking[:, bands] / (reached * slope[:, bands]).sqrt()
+            octave = own[:, :, inside] + sound * self._spread(gain)
             filled = torch.cat([filled, octave], dim=2)
             start *= 2
         return filled, position
 
-    def _octave(
-        self, own: Tensor, below: Tensor, noise: Tensor, wanted: Tensor, noisiness: Tensor
-    ) -> Tensor:
-        """Fill one octave (batch, 2, bins, frames) from two sounds of the same shape."""
-        power = own.square().sum(dim=1)
-        margin = 10 ** (MARGIN_DB / 10)
-        lacking = (wanted - margin * band_mean(power, self.band_bins)).clamp(min=0)
-        # Least powers keep silence from being divided by; the second bounds the gain of a copy.
-        least = torch.maximum(band_mean(below.square().sum(dim=1), self.band_bins), 1e-6 * wanted)
-        level = least.clamp(min=1e-30).sqrt()
-        sound = below * self._spread((1 - noisiness).clamp(min=1e-6).sqrt() / level)
-        sound = sound + noise * self._spread(noisiness.clamp(min=1e-6).sqrt())
-        under = wanted.clamp(min=1e-30).log().repeat_interleave(self.band_bins, dim=1)
-        depth_db = (under - power.clamp(min=1e-30).log()) / _NEPERS
-        share = ((depth_db - EMPTIED_DB) / SOFTNESS_DB + 0.5).clamp(0, 1).unsqueeze(1)
-        sound = sound * share
-        reached = band_mean(sound.square().sum(dim=1), self.band_bins).clamp(min=FEWEST)
-        # The root of lacking / reached, with a finite slope where nothing is lacking.
-        slope = torch.maximum(lacking, 1e-4 * wanted).clamp(min=1e-30)
-        return own + sound * self._spread(lacking / (reached * slope).sqrt())
+    def _share(self, power: Tensor, energies: Tensor) -> Tensor:
+        """How far each bin was emptied, 0 to 1, (batch, 1, bins, frames)."""
+        wanted = energies.clamp(min=1e-30).log().repeat_interleave(self.band_bins, dim=1)
+        depth_db = (wanted - power.clamp(min=1e-30).log()) / _NEPERS
+        return ((depth_db - EMPTIED_DB) / SOFTNESS_DB + 0.5).clamp(0, 1).unsqueeze(1)
 
     def _spread(self, bands: Tensor) -> Tensor:
         """(batch, bands, frames) → (batch, 1, bins, frames)."""
@@ -332,7 +326,7 @@ class FillHead(nn.Module):
         Returns:
             ``enhanced``, filled, and the new states.
         """
-        power = spectrum.square().sum(dim=1)
+        power = _power(spectrum)
         features = band_features(power, level, self.predictor.config.band_bins)
         energies, noisiness, kept = self.predictor(features, states[1:])
         # A silent frame stays silent, and so does a band predicted at the floor.
@@ -340,6 +334,14 @@ class FillHead(nn.Module):
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * level * heard
         filled, position = self.filler(enhanced, wanted, noisiness, states[0])
         return filled, [position, *kept]
+
+
+def _power(spectrum: Tensor) -> Tensor:
+    """(batch, 2, bins, frames) → (batch, bins, frames).
+
+    By a product, since a square is exported as a power, which runtimes take number by number.
+    """
+    return (spectrum * spectrum).sum(dim=1)
 
 
 def limited(correction: Tensor, spectrum: Tensor, band_bins: int) -> Tensor:
@@ -350,10 +352,10 @@ def limited(correction: Tensor, spectrum: Tensor, band_bins: int) -> Tensor:
         spectrum: what is corrected, the same shape.
         band_bins: bins of a band.
     """
-    power = spectrum.square().sum(dim=1)
+    power = _power(spectrum)
     around = band_mean(power, band_bins).repeat_interleave(band_bins, dim=1)
     allowed = torch.maximum(power, 0.01 * around).clamp(min=1e-30)
-    asked = correction.square().sum(dim=1)
+    asked = _power(correction)
     return correction * (allowed / torch.maximum(allowed, asked)).sqrt().unsqueeze(1)
 
 
