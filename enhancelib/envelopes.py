@@ -86,7 +86,7 @@ def make_tables(
             other items or settings.
     """
     items, folder = Path(items), Path(folder)
-    rows, samples, scales = _read_items(items)
+    rows, samples, scales = read_items(items)
     facts = {
         "items_sha256": checkpoint_sha256(items / "items.csv"),
         "scales_sha256": checkpoint_sha256(items / "scales.npy"),
@@ -137,8 +137,12 @@ def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:
     return band_features(power, level, config.fill.band_bins).flatten(0, 1).numpy()
 
 
-def _read_items(folder: Path) -> tuple[pandas.DataFrame, np.ndarray, np.ndarray]:
-    """Rows, samples and scales of a folder of items."""
+def read_items(folder: Path) -> tuple[pandas.DataFrame, np.ndarray, np.ndarray]:
+    """Rows, samples (opened, not read) and scales of a folder of items.
+
+    Raises:
+        InputError: it is none, or not a whole one.
+    """
     try:
         rows = pandas.read_csv(folder / "items.csv")
         samples = np.load(folder / "samples.npy", mmap_mode="r")

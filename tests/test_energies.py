@@ -286,6 +286,15 @@ def test_it_learns_from_the_command_line(items, tmp_path):
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         *("last.pt", "energies.safetensors", "log.csv")
     }
+    done = subprocess.run(
+        [*command, "--settings", str(settings), "--hear", "2", "--only", "mp3-64|aac-64"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    heard = [line.split()[0] for line in done.stdout.splitlines()]
+    assert heard[-1] == "mean"
+    assert {"aac-64", "mp3-64"} >= set(heard[2:-1]) > set()
     settings.write_text('{"quantil": 0.5}')
     done = subprocess.run(
         [*command, "--settings", str(settings)], cwd=ROOT, capture_output=True, text=True
