@@ -5,11 +5,12 @@ import pytest
 import torch
 from conftest import ROOT
 from pydantic import ValidationError
+from small_network import FILLED, filled_network
 
 from enhancelib import audio, compression
 from enhancelib.codecs import degrade
 from enhancelib.errors import ConfigError
-from enhancelib.export import FORMATS, export_model
+from enhancelib.export import FORMATS
 from enhancelib.fill import (
     LEVEL_FLOOR,
     LEVEL_FRAMES,
@@ -29,28 +30,6 @@ from enhancelib.streaming import RealTimeAudioEnhancer, enhance_wave
 RATE = 44100
 CONFIG = FillConfig()
 LOW = 64  # first bin that is filled at 44.1 kHz
-SMALL = {"base_channels": 4, "depth": 2, "sample_rate": 22050, "frame_length": 128}
-SMALL |= {"hop_length": 64, "bands": 8, "blocks": 1, "dilations": (1, 2)}
-SMALL |= {"fill": {"band_bins": 4, "octaves": 2, "width": 10, "dilations": (1, 2)}}
-
-
-def trained(**settings) -> AudioUNet:
-    """A network with random weights throughout, which fills a lot."""
-    torch.manual_seed(0)
-    model = AudioUNet(**settings).eval()
-    for name, values in model.named_buffers():
-        if name.endswith("running_mean"):
-            values.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            values.uniform_(0.5, 1.5)
-    for parameter in model.core.head.parameters():
-        torch.nn.init.normal_(parameter, 0, 0.1)
-    head = model.core.fill.predictor.head
-    torch.nn.init.normal_(head.weight, 0, 0.3)
-    outputs = head.bias.shape[0] // 3
-    with torch.no_grad():
-        head.bias.copy_(torch.tensor([-2.0, 2.0, 0.0]).repeat_interleave(outputs))
-    return model
 
 
 @pytest.fixture(scope="module")
@@ -281,14 +260,14 @@ def test_an_untrained_network_with_a_fill_is_the_identity(pair):
 
 
 @pytest.fixture(scope="module")
-def small():
-    return trained(**SMALL)
+def small(filled_model):
+    return filled_model
 
 
 @pytest.mark.parametrize("level_db", [-20.0, -40.0])
 def test_quiet_music_is_treated_as_loud_music(small, pair, level_db):
     """Every third of the spectrum comes back at the same level, scaled."""
-    model = trained(fill={"width": 33})
+    model = filled_network(fill={"width": 33})
     wave = torch.from_numpy(pair[1][:, None, : 2 * RATE])
     gain = 10 ** (level_db / 20)
     with torch.no_grad():
@@ -314,7 +293,7 @@ def test_lossless_music_keeps_loudness_and_peak_where_energies_are_its_own(pair)
 
 
 def test_every_parameter_of_the_fill_learns(pair):
-    model = AudioUNet(**SMALL)
+    model = AudioUNet(**FILLED)
     torch.nn.init.normal_(model.core.fill.predictor.head.weight, std=0.3)
     wave = torch.from_numpy(pair[1][None, :, :40_000])
     lost = model.core.fill.predictor.bands - model.core.fill.predictor.first
@@ -357,10 +336,8 @@ def test_impossible_fills_are_refused_by_name(settings, named):
 
 
 @pytest.fixture(scope="module")
-def exports(small, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("filled")
-    small.save(folder / "small.safetensors")
-    return folder, export_model(small, folder, preset="small")
+def exports(filled_exports):
+    return filled_exports
 
 
 def test_every_format_is_exact(exports):
@@ -371,7 +348,7 @@ def test_every_format_is_exact(exports):
 
 
 @pytest.mark.parametrize(
-    "name", ["small.safetensors", *(f"small.stream.{s}" for s in ("onnx", "tflite", "pt"))]
+    "name", ["filled.safetensors", *(f"filled.stream.{s}" for s in ("onnx", "tflite", "pt"))]
 )
 @pytest.mark.parametrize("chunks", [[1000], [37, 500, 64]])
 def test_a_stream_is_the_clip(exports, small, name, chunks):
@@ -396,7 +373,7 @@ def test_it_bears_8_bits(exports, small, suffix, music):
     music = [audio.resample(wave, from_rate=16000, to_rate=22050) for wave in music[:3]]
     ranges = compression.calibrate(small, music)
     assert any("fill.predictor.blocks" in layer.name for layer in ranges)
-    path = exports[0] / f"small.{suffix}"
+    path = exports[0] / f"filled.{suffix}"
     results = compression.quantize_static(path, ranges, music=music)
     assert [result.kind for result in results] == ["clip", "stream"]
     for result in results:
