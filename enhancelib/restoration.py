@@ -16,12 +16,13 @@ from enhancelib.losses import (
     FRAME_LENGTHS,
     CombinedLoss,
     LossWeights,
-    Spectra,
+    audibility,
     gate_error,
     room,
     wanted_gate,
 )
 from enhancelib.model import PRESETS, AudioUNet, ModelConfig
+from enhancelib.spectra import Spectra
 
 
 class TrainingConfig(BaseModel):
@@ -174,6 +175,9 @@ class Restorer(lightning.LightningModule):
             space = room(waves[2], waves[1], sample_rate=rate)
             spectra = self.model.analyse(untreated), self.model.analyse(reference)
             wanted = wanted_gate(*spectra, self.model.config.bands)
+            if share := self.config.loss.audible:
+                heard = audibility(spectra[1], self.model.config.bands)
+                wanted = wanted * (1 - share + share * heard)
             loss = loss + self.config.loss.gate * gate_error(logits, wanted, space)
         return loss, waves[:2]
 
