@@ -130,8 +130,10 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
         seed: For what is random; the same seed gives the same samples.
 
     Raises:
-        InputError: An unknown condition, or one that this rate does not allow.
+        InputError: An unknown condition, one that this rate does not allow, or a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed is {seed}; use a whole number from 0 up")
     wave = check_wave(wave)
     steps = parse_condition(condition).at_rate(check_rate(sample_rate)).steps
     for index, step in enumerate(steps):

@@ -94,7 +94,7 @@ def test_spellings_of_one_condition_have_one_name(name, canonical):
         ("sbc", "no setting is not legal.*2 to 86"),
         ("sbc-251", "2 to 86"),
         ("opus-64@44100hz", "48000 Hz"),
-        ("sbc-55-dual", "bitpool per channel 2 to 54"),
+        ("sbc-129-dual", "bitpool per channel 2 to 54"),
         ("mp3-64-fast", "no variant 'fast'; it has q0, q2, q5, q9, lr"),
         ("opus-64-lr", "no variant 'lr'; it has none"),
         ("aac-64-q9", "it has fast, nopns, lr"),
