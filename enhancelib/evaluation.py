@@ -44,7 +44,7 @@ WARM_UP_S = 1.0
 """Audio on either side of an excerpt that the codecs hear as well."""
 _NO_PART = {"cli", "compression", "data", "export", "benchmark", "listening", "loudness", "losses"}
 _NO_PART |= {"__init__", "__main__", "listening_tests", "plotting", "train", "training", "verdicts"}
-_NO_PART |= {"items", "item_plans", "locking", "mixing"}
+_NO_PART |= {"items", "item_conditions", "item_plans", "locking", "mixing"}
 
 
 def evaluate(
