@@ -68,8 +68,8 @@ CODING_RATES = {
     "aac-40": (32000, 0.4),
     "aac-48": (32000, 0.4),
 }
-#: Where what is coded ends, in Hz (20 dB under what went in): the highest measured over white noise,
-#: pink noise, clicks and bursts.
+#: Where what is coded ends, in Hz (20 dB under what went in): the highest that was measured, over
+#: white noise, pink noise, clicks and bursts.
 OWN_CUT_HZ = {
     "mp3-32": 5800,
     "mp3-40": 7150,

@@ -23,22 +23,10 @@ from enhancelib.item_plans import ItemSettings, Material, Part, Plan, Pool, draw
 from enhancelib.locking import only_one
 
 RATE = 44100
-COLUMNS = [
-    "path",
-    "kind",
-    "source",
-    "author",
-    "licence",
-    "group",
-    "split",
-    "sha256",
-    "sample_rate",
-    "channels",
-    "duration_s",
-    "bandwidth_hz",
-    "trusted_hz",
-    "once_lossy",
-]
+COLUMNS = (
+    *("path", "kind", "source", "author", "licence", "group", "split", "sha256", "sample_rate"),
+    *("channels", "duration_s", "bandwidth_hz", "trusted_hz", "once_lossy"),
+)
 DRAWN = 12000
 
 
