@@ -271,7 +271,7 @@ def draw(rng: np.random.Generator, pool: Pool, *, seconds: float = 10.0) -> Plan
 
 def _part(piece: Material, rng: np.random.Generator, seconds: float) -> Part:
     room = piece.duration_s - seconds
-    start = rng.uniform(0, room) if room > 0 else -rng.uniform(0, -room)
+    start = rng.random() * room  # where the piece is too short, negative: somewhere in the item
     return Part(piece, round(float(start), 4), round(float(rng.uniform(-10, 10)), 2))
 
 

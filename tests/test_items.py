@@ -215,6 +215,16 @@ def test_kinds_that_a_corpus_lacks_give_their_share_to_the_others():
         Pool([Material("a", "noises", "a", 30.0)])
 
 
+@pytest.mark.parametrize("duration_s", [0.4, 10.0, 12.5])
+def test_a_cut_lies_in_its_piece_or_the_piece_in_the_cut(duration_s):
+    pool = Pool([Material("a", "song", "a", duration_s)])
+    plans = [draw(settings().rng(index), pool, seconds=10.0) for index in range(300)]
+    starts = [part.start_s for plan in plans for part in plan.all_parts]
+    assert min(0, duration_s - 10) - 1e-4 <= min(starts)
+    assert max(starts) <= max(0, duration_s - 10) + 1e-4
+    assert np.ptp(starts) == pytest.approx(abs(duration_s - 10), rel=0.05)
+
+
 # ---------------------------------------------------------------- items
 
 
