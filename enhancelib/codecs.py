@@ -6,7 +6,11 @@ A *condition* is a name such as ``aac-64+sbc-20``: steps joined by ``+``, applie
 ``lossless``                nothing
 ``mp3-128``, ``aac-128``    coded at that bit rate, kbit/s for the stereo pair; also ``opus-``,
                             ``lc3-`` (LE Audio)
+``mp3-64-q9``               the same by another setting of its encoder: ``q0`` (the slowest search),
+                            ``q2``, ``q5``, ``q9`` (the quickest), ``lr`` (no joint stereo);
+                            ``aac-64-fast``, ``aac-64-nopns`` (no noise substitution), ``aac-64-lr``
 ``sbc-53``                  Bluetooth SBC in joint stereo at that bitpool
+``sbc-38-dual``             in dual channel, that bitpool for each: 452 kbit/s, ``sbc-47-dual`` 551
 ``msbc``                    the SBC of telephone calls: each channel on its own, at 16 kHz
 ``aptx``, ``aptx-hd``       Bluetooth aptX, and its form of 24 bits
 ``sbc-53-loss-5pct``        5 % of the radio packets lost, in bursts of two on average, concealed
@@ -126,8 +130,10 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
         seed: For what is random; the same seed gives the same samples.
 
     Raises:
-        InputError: An unknown condition, or one that this rate does not allow.
+        InputError: An unknown condition, one that this rate does not allow, or a negative seed.
     """
+    if seed < 0:
+        raise InputError(f"seed is {seed}; use a whole number from 0 up")
     wave = check_wave(wave)
     steps = parse_condition(condition).at_rate(check_rate(sample_rate)).steps
     for index, step in enumerate(steps):
@@ -242,7 +248,7 @@ def _groups(step: Coding, wave: Wave) -> list[Wave]:
 
 
 def _encode(step: Coding, group: Wave, rate: int, seed: tuple[int, int]) -> Stream:
-    codec, setting, floor = CODECS[step.codec], step.setting, radio.BITPOOL_FLOOR
+    codec, setting, floor = step.how, step.setting, radio.BITPOOL_FLOOR
     if len(group) not in codec.channels:  # aptX: two independent channels, never one
         group = np.repeat(group, 2, axis=0)
     elif len(group) < max(codec.channels):

@@ -49,18 +49,28 @@ class Congestion(_Frozen):
 
 
 class Coding(_Frozen):
-    """Through a codec; ``setting`` is kbit/s or bitpool, ``rate_hz`` the rate it is coded at."""
+    """Through a codec; ``setting`` is kbit/s or bitpool, ``rate_hz`` the rate it is coded at.
+
+    ``variant`` is one of the codec's, see :attr:`enhancelib.encoders.Codec.variants`.
+    """
 
     codec: str
     setting: int | None = None
+    variant: str | None = None
     congestion: Congestion | None = None
     loss: Loss | None = None
     rate_hz: int | None = None
 
     @property
+    def how(self) -> Codec:
+        """The codec as it is run here."""
+        return CODECS[self.codec].variant(self.variant)
+
+    @property
     def name(self) -> str:
         """As it stands in a condition's name."""
         setting = "" if self.setting is None else f"-{self.setting}"
+        setting += "" if self.variant is None else f"-{self.variant}"
         link = "".join(part.name for part in (self.congestion, self.loss) if part)
         return f"{self.codec}{setting}{link}" + (f"@{self.rate_hz}hz" if self.rate_hz else "")
 
@@ -127,7 +137,7 @@ class Condition(_Frozen):
 def _at_rate(step: Step, sample_rate: int) -> Step:
     if not isinstance(step, Coding):
         return step
-    rate = step.rate_hz or coding_rate(CODECS[step.codec], sample_rate)
+    rate = step.rate_hz or coding_rate(step.how, sample_rate)
     return step.model_copy(update={"rate_hz": None if rate == sample_rate else rate})
 
 
@@ -135,8 +145,9 @@ def _at_rate(step: Step, sample_rate: int) -> Step:
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _CODEC_NAMES = "|".join(sorted(CODECS, key=len, reverse=True))
+_VARIANTS = "|".join(sorted({name for codec in CODECS.values() for name in codec.variants}))
 _CODING = re.compile(
-    rf"(?P<codec>{_CODEC_NAMES})(?:-(?P<setting>\d+))?"
+    rf"(?P<codec>{_CODEC_NAMES})(?:-(?P<setting>\d+))?(?:-(?P<variant>{_VARIANTS}))?"
     rf"(?:-adaptive-(?P<congested>{_NUMBER})pct)?"
     rf"(?:-loss-(?P<loss>{_NUMBER})pct(?:-burst-(?P<burst>{_NUMBER}))?)?"
     r"(?:@(?P<rate>\d+)hz)?"
@@ -189,10 +200,11 @@ def _coding(text: str, match: re.Match[str]) -> Coding:
     codec = CODECS[match["codec"]]
     setting = int(match["setting"]) if match["setting"] else None
     rate = int(match["rate"]) if match["rate"] else None
-    _check_setting(codec, setting, rate)
+    _check_setting(codec.variant(match["variant"]), setting, rate)
     step = Coding(
         codec=codec.name,
         setting=setting,
+        variant=match["variant"],
         congestion=Congestion(percent=match["congested"]) if match["congested"] else None,
         loss=_loss(match) if match["loss"] else None,
         rate_hz=rate,

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Literal
 from enhancelib import audio, parallel
 from enhancelib.catalogue import SPLITS, list_pieces, take
 from enhancelib.errors import ConfigError, InputError
+from enhancelib.locking import LOCK_FILE, only_one
 from enhancelib.pairing import (
     DEFAULT_CONDITIONS,
     PARTIAL,
@@ -57,7 +58,8 @@ COLUMNS = (
 )
 _SETTINGS_FILE = "settings.json"
 _OURS = ("manifest.csv", "skipped.csv", "cache")
-"""What a folder of pairs holds beside settings and pieces; anything else is the user's."""
+"""What a folder of pairs holds beside settings and pieces, ``cache`` that of earlier versions;
+anything else is the user's."""
 _LOG = logging.getLogger(__name__)
 
 
@@ -102,7 +104,8 @@ def prepare(
         Path of ``manifest.csv`` in ``output_dir``, with one row per pair, columns :data:`COLUMNS`.
 
     Raises:
-        ConfigError: An impossible setting, or a folder with other settings or other content.
+        ConfigError: An impossible setting, or a folder with other settings, other content or
+            another run at work in it.
         InputError: No audio in ``input_dir``, or none of it usable.
     """
     output_dir = Path(output_dir)
@@ -121,8 +124,22 @@ def prepare(
         if not pieces:
             raise InputError(f"{input_dir} has no {' or '.join(settings.splits)} piece")
     pieces = take(pieces, max_files)
-    _claim(output_dir, settings, overwrite=overwrite)
-    jobs = [PieceJob(piece, output_dir, settings) for piece in pieces]
+    _check_ours(output_dir, settings, overwrite=overwrite)
+    with only_one(output_dir):
+        _claim(output_dir, settings, overwrite=overwrite)
+        return _make(
+            [PieceJob(piece, output_dir, settings) for piece in pieces],
+            Path(input_dir),
+            n_jobs=n_jobs,
+            scheduler=scheduler,
+        )
+
+
+def _make(
+    jobs: list[PieceJob], input_dir: Path, *, n_jobs: int | None, scheduler: str | None
+) -> Path:
+    """Make what is missing and write the manifest."""
+    output_dir = jobs[0].output_dir
     missing = [job for job in jobs if not job.is_complete()]
     outcomes = parallel.map(
         make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
@@ -130,7 +147,7 @@ def prepare(
     skipped = [
         (job.piece.name, reason) for job, reason in zip(missing, outcomes, strict=True) if reason
     ]
-    _report(skipped, output_dir, total=len(pieces), input_dir=Path(input_dir))
+    _report(skipped, output_dir, total=len(jobs), input_dir=input_dir)
     failed = {name for name, _ in skipped}
     done = (job for job in jobs if job.piece.name not in failed)
     rows = (row for job in done for row in job.rows())
@@ -234,25 +251,29 @@ def _relative(input_dir: Path, output_dir: Path) -> str:
     return Path(os.path.relpath(input_dir.resolve(), output_dir.resolve())).as_posix()
 
 
-def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None:
-    """Make the folder ours: new, resumed, or (with ``overwrite``) emptied of other pairs."""
-    settings_file = output_dir / _SETTINGS_FILE
-    found = _settings_of(settings_file)
+def _check_ours(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None:
+    """Refuse a folder with other content, or with other pairs unless they may go."""
+    found = _settings_of(output_dir / _SETTINGS_FILE)
     if found is None and output_dir.exists():
-        if not output_dir.is_dir() or any(output_dir.iterdir()):
+        if not output_dir.is_dir() or any(e.name != LOCK_FILE for e in output_dir.iterdir()):
             raise ConfigError(
                 f"{output_dir} is not empty and holds no pairs of ours: name another folder"
             )
-    elif found not in (None, settings):
-        if not overwrite:
-            raise ConfigError(
-                f"{output_dir} holds pairs made with other settings"
-                f"{_differences(found, settings)}: use another folder, or overwrite"
-            )
+    elif found not in (None, settings) and not overwrite:
+        raise ConfigError(
+            f"{output_dir} holds pairs made with other settings"
+            f"{_differences(found, settings)}: use another folder, or overwrite"
+        )
+
+
+def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None:
+    """Make the folder ours: new, resumed, or (with ``overwrite``) emptied of other pairs."""
+    _check_ours(output_dir, settings, overwrite=overwrite)  # again, now that nobody else writes
+    settings_file = output_dir / _SETTINGS_FILE
+    if _settings_of(settings_file) not in (None, settings):
         for entry in list(output_dir.iterdir()):
             if entry.name in _OURS or (entry / "piece.json").is_file():
                 _remove(entry)
-    output_dir.mkdir(parents=True, exist_ok=True)
     for left_over in output_dir.glob(f"{PARTIAL}*"):
         _remove(left_over)
     _write_text(settings_file, settings.model_dump_json(indent=1))

@@ -7,16 +7,16 @@ what comes back lies on the original sample by sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from enhancelib import lc3, radio
+from enhancelib import lc3, legal, radio
+from enhancelib.dual_channel import DualChannelCoder
 from enhancelib.errors import InputError
 from enhancelib.ffmpeg import FfmpegCoder
-
-Settings = range | tuple[int, ...]
+from enhancelib.legal import Settings
 
 _TAIL = 4096  # zeros after the signal: more than any codec's delay plus one packet
 
@@ -31,11 +31,13 @@ class Codec:
         rates: Legal sample rates in Hz, ascending.
         settings: Function (rate, channels) -> legal bit rates in kbit/s for all channels, or
             bitpools; empty where there is nothing to choose.
-        unit: What a setting counts: ``"kbit/s"``, ``"bitpool"`` or ``""``.
+        unit: What a setting counts: ``"kbit/s"``, ``"bitpool"``, ``"bitpool per channel"`` or
+            ``""``.
         channels: Channel counts one stream can have.
         frame: Function rate -> samples per channel in one packet.
         delay: Function rate -> samples by which encoder and decoder together delay the signal.
         coder: The real encoder and decoder.
+        variants: Other ways to run its encoder, by the word that names them in a condition.
     """
 
     name: str
@@ -46,49 +48,30 @@ class Codec:
     channels: tuple[int, ...]
     frame: Callable[[int], int]
     delay: Callable[[int], int]
-    coder: FfmpegCoder | lc3.Lc3Coder
+    coder: FfmpegCoder | lc3.Lc3Coder | DualChannelCoder
+    variants: Mapping[str, Codec] = field(default_factory=dict)
 
+    def variant(self, name: str | None) -> Codec:
+        """Return the codec with its encoder run in another way; ``None``: as it is by default.
 
-def _mp3_settings(rate: int, channels: int) -> tuple[int, ...]:
-    """ISO/IEC 11172-3 (32 kHz up), 13818-3 (16 kHz up), below that MPEG-2.5 as LAME caps it."""
-    if rate >= 32000:
-        return (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
-    low = (8, 16, 24, 32, 40, 48, 56, 64)
-    return (*low, 80, 96, 112, 128, 144, 160) if rate >= 16000 else low
-
-
-def _aac_settings(rate: int, channels: int) -> range:
-    """ISO/IEC 14496-3: at most 6144 bits per channel in a frame of 1024 samples."""
-    return range(8 * channels, 6144 * channels * rate // 1024 // 1000 + 1)
-
-
-def _opus_settings(rate: int, channels: int) -> range:
-    """RFC 6716, section 2.1.1: 6 to 510 kbit/s; libopus takes up to 256 per channel."""
-    return range(6, min(510, 256 * channels) + 1)
-
-
-def _sbc_settings(rate: int, channels: int) -> range:
-    """A2DP 1.3: bitpool 2 to 250, 16 per sub-band and channel, 320 kbit/s mono, 512 otherwise.
-
-    With 8 sub-bands and 16 blocks a frame of 128 samples has 8 + 2 · bitpool bytes, in joint stereo
-    13 + 2 · bitpool (section 12.9).
-    """
-    overhead, most_kbps = (8, 320) if channels == 1 else (13, 512)
-    frame_bytes = most_kbps * 1000 * 128 // (8 * rate)
-    return range(2, min(250, 128 * channels, (frame_bytes - overhead) // 2) + 1)
-
-
-def _lc3_settings(rate: int, channels: int) -> range:
-    """ETSI TS 103 634: 20 to 400 bytes per channel in a frame of 10 ms."""
-    return range(16 * channels, 320 * channels + 1)
-
-
-def _no_settings(rate: int, channels: int) -> tuple[int, ...]:
-    return ()
+        Raises:
+            InputError: The codec has no such variant; names those it has.
+        """
+        if name is None:
+            return self
+        if name not in self.variants:
+            known = ", ".join(self.variants) or "none"
+            raise InputError(f"{self.name}: no variant {name!r}; it has {known}")
+        return self.variants[name]
 
 
 def _bit_rate(kbps: int | None) -> tuple[int | None, dict[str, str]]:
     return 1000 * kbps, {}
+
+
+def _bit_rate_and(**options: str) -> Callable[[int | None], tuple[int | None, dict[str, str]]]:
+    """Bit rate, with options of FFmpeg's encoder."""
+    return lambda kbps: (1000 * kbps, dict(options))
 
 
 def _bitpool(bitpool: int | None) -> tuple[int | None, dict[str, str]]:
@@ -111,61 +94,104 @@ def _always(samples: int) -> Callable[[int], int]:
     return lambda rate: samples
 
 
+def _with_variants(codec: Codec, **options: dict[str, str]) -> Codec:
+    """Add variants that differ in options of FFmpeg's encoder."""
+    coders = {
+        name: replace(codec.coder, tune=_bit_rate_and(**chosen)) for name, chosen in options.items()
+    }
+    variants = {name: replace(codec, coder=coder) for name, coder in coders.items()}
+    return replace(codec, variants=variants)
+
+
+def _with_dual_channel(codec: Codec) -> Codec:
+    dual = replace(
+        codec,
+        title="SBC (Bluetooth A2DP 1.3, dual channel, 8 sub-bands, 16 blocks; FFmpeg)",
+        settings=legal.dual_settings,
+        unit="bitpool per channel",
+        coder=DualChannelCoder(codec.coder),
+    )
+    return replace(codec, variants={"dual": dual})
+
+
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _A2DP_RATES = (16000, 32000, 44100, 48000)
+
+# LAME's quality from 0, the slowest search, to 9 (without one, LAME chooses by the bit rate);
+# FFmpeg's AAC with its quick quantiser, or without noise substitution; both without joint stereo.
+_MP3_VARIANTS = {
+    "q0": {"compression_level": "0"},
+    "q2": {"compression_level": "2"},
+    "q5": {"compression_level": "5"},
+    "q9": {"compression_level": "9"},
+    "lr": {"joint_stereo": "0"},
+}
+_AAC_VARIANTS = {
+    "fast": {"aac_coder": "fast"},
+    "nopns": {"aac_pns": "0"},
+    "lr": {"aac_ms": "0", "aac_is": "0"},
+}
 
 CODECS: dict[str, Codec] = {
     codec.name: codec
     for codec in (
-        Codec(
-            name="mp3",
-            title="MP3 (ISO/IEC 11172-3 and 13818-3 Layer III; LAME)",
-            rates=_MP3_RATES,
-            settings=_mp3_settings,
-            unit="kbit/s",
-            channels=(1, 2),
-            frame=lambda rate: 1152 if rate >= 32000 else 576,
-            delay=_always(1105),
-            coder=FfmpegCoder("libmp3lame", "mp3float", "fltp", _bit_rate),
+        _with_variants(
+            Codec(
+                name="mp3",
+                title="MP3 (ISO/IEC 11172-3 and 13818-3 Layer III; LAME)",
+                rates=_MP3_RATES,
+                settings=legal.mp3_settings,
+                unit="kbit/s",
+                channels=(1, 2),
+                frame=lambda rate: 1152 if rate >= 32000 else 576,
+                delay=_always(1105),
+                coder=FfmpegCoder("libmp3lame", "mp3float", "fltp", _bit_rate),
+            ),
+            **_MP3_VARIANTS,
         ),
-        Codec(
-            name="aac",
-            title="AAC-LC (ISO/IEC 14496-3; FFmpeg)",
-            rates=(*_MP3_RATES, 64000, 88200, 96000),
-            settings=_aac_settings,
-            unit="kbit/s",
-            channels=(1, 2),
-            frame=_always(1024),
-            delay=_always(1024),
-            coder=FfmpegCoder("aac", "aac", "fltp", _bit_rate),
+        _with_variants(
+            Codec(
+                name="aac",
+                title="AAC-LC (ISO/IEC 14496-3; FFmpeg)",
+                rates=(*_MP3_RATES, 64000, 88200, 96000),
+                settings=legal.aac_settings,
+                unit="kbit/s",
+                channels=(1, 2),
+                frame=_always(1024),
+                delay=_always(1024),
+                coder=FfmpegCoder("aac", "aac", "fltp", _bit_rate),
+            ),
+            **_AAC_VARIANTS,
         ),
         Codec(
             name="opus",
             title="Opus (RFC 6716; libopus)",
             rates=(48000,),
-            settings=_opus_settings,
+            settings=legal.opus_settings,
             unit="kbit/s",
             channels=(1, 2),
             frame=_always(960),
             delay=_always(312),
             coder=FfmpegCoder("libopus", "libopus", "flt", _bit_rate),
         ),
-        Codec(
-            name="sbc",
-            title="SBC (Bluetooth A2DP 1.3, joint stereo, 8 sub-bands, 16 blocks; FFmpeg)",
-            rates=_A2DP_RATES,
-            settings=_sbc_settings,
-            unit="bitpool",
-            channels=(1, 2),
-            frame=_always(128),
-            delay=_always(73),
-            coder=FfmpegCoder("sbc", "sbc", "s16", _bitpool),
+        _with_dual_channel(
+            Codec(
+                name="sbc",
+                title="SBC (Bluetooth A2DP 1.3, joint stereo, 8 sub-bands, 16 blocks; FFmpeg)",
+                rates=_A2DP_RATES,
+                settings=legal.sbc_settings,
+                unit="bitpool",
+                channels=(1, 2),
+                frame=_always(128),
+                delay=_always(73),
+                coder=FfmpegCoder("sbc", "sbc", "s16", _bitpool),
+            ),
         ),
         Codec(
             name="msbc",
             title="mSBC (Bluetooth Hands-Free Profile 1.6; FFmpeg)",
             rates=(16000,),
-            settings=_no_settings,
+            settings=legal.no_settings,
             unit="",
             channels=(1,),
             frame=_always(120),
@@ -177,7 +203,7 @@ CODECS: dict[str, Codec] = {
                 name=name,
                 title=f"{title} (4:1 sub-band ADPCM; FFmpeg)",
                 rates=_A2DP_RATES,
-                settings=_no_settings,
+                settings=legal.no_settings,
                 unit="",
                 channels=(2,),
                 frame=_always(1024),
@@ -193,7 +219,7 @@ CODECS: dict[str, Codec] = {
             name="lc3",
             title="LC3 (ETSI TS 103 634, Bluetooth LE Audio; liblc3)",
             rates=lc3.RATES,
-            settings=_lc3_settings,
+            settings=legal.lc3_settings,
             unit="kbit/s",
             channels=(1, 2),
             frame=lc3.frame_samples,
@@ -219,22 +245,23 @@ def mono_setting(codec: Codec, setting: int | None, sample_rate: int) -> int | N
     """Return the setting for one channel that belongs to one for two.
 
     Bit rates are halved, then raised to the next legal one. SBC bitpools follow the operating
-    points of A2DP 1.3, table 4.7 (33 → 18, 35 → 19, 51 → 29, 53 → 31), linear in between.
+    points of A2DP 1.3, table 4.7 (33 → 18, 35 → 19, 51 → 29, 53 → 31), linear in between. In dual
+    channel each channel has its own, which stays.
     """
-    if setting is None:
-        return None
-    legal = codec.settings(sample_rate, 1)
+    if setting is None or codec.unit == "bitpool per channel":
+        return setting
+    allowed = codec.settings(sample_rate, 1)
     if codec.unit == "bitpool":
         points = (2, 33, 35, 51, 53, 250), (2, 18, 19, 29, 31, 128)
-        return min(round(float(np.interp(setting, *points))), legal[-1])
-    return next((kbps for kbps in legal if kbps >= setting / 2), legal[-1])
+        return min(round(float(np.interp(setting, *points))), allowed[-1])
+    return next((kbps for kbps in allowed if kbps >= setting / 2), allowed[-1])
 
 
 def check_legal(codec: Codec, *, sample_rate: int, channels: int, setting: int | None) -> None:
     """Raise :class:`InputError`, naming what is legal, for what ``codec`` does not allow."""
     if sample_rate not in codec.rates:
-        legal = " or ".join(map(str, codec.rates))
-        raise InputError(f"{codec.name}: {sample_rate} Hz is not legal; use {legal} Hz")
+        rates = " or ".join(map(str, codec.rates))
+        raise InputError(f"{codec.name}: {sample_rate} Hz is not legal; use {rates} Hz")
     if channels not in codec.channels:
         raise InputError(f"{codec.name}: one stream has {codec.channels} channels, not {channels}")
     settings = codec.settings(sample_rate, channels)
@@ -346,7 +373,7 @@ def decode_stream(stream: Stream, *, lost: np.ndarray | None = None) -> np.ndarr
     pcm = codec.coder.decode(
         packets, header=stream.header, sample_rate=rate, channels=stream.channels
     )
-    if lost is not None and isinstance(codec.coder, FfmpegCoder):
+    if lost is not None and not isinstance(codec.coder, lc3.Lc3Coder):
         pcm = radio.conceal(pcm, lost, frame=codec.frame(rate), sample_rate=rate)
     delay = codec.delay(rate)
     return np.ascontiguousarray(pcm[:, delay : delay + stream.samples])

@@ -44,6 +44,7 @@ WARM_UP_S = 1.0
 """Audio on either side of an excerpt that the codecs hear as well."""
 _NO_PART = {"cli", "compression", "data", "export", "benchmark", "listening", "loudness", "losses"}
 _NO_PART |= {"__init__", "__main__", "listening_tests", "plotting", "train", "training", "verdicts"}
+_NO_PART |= {"items", "item_conditions", "item_plans", "locking", "mixing"}
 
 
 def evaluate(
@@ -74,7 +75,8 @@ def evaluate(
             system, the untreated audio's too; default: all but the expensive ones.
         sample_rate: Of the comparison, in Hz; every model's own.
         excerpt_s: Measure so many seconds from the middle of each piece; None measures all of it.
-        seed: Of the noise in conditions that have any.
+        seed: Of what is random in conditions; every piece gets its own from it, see
+            :func:`piece_seed`.
         cache_dir: Folder that keeps what was measured. Functions from outside this package are
             always measured again, as nothing tells when they change.
         n_jobs: Processes; None means one per core.
@@ -109,6 +111,18 @@ def evaluate(
         _measure, cells, n_jobs=n_jobs, scheduler=scheduler, description="evaluate", unit="cell"
     )
     return pandas.DataFrame([row for rows in measured for row in rows], columns=RESULT_COLUMNS)
+
+
+def piece_seed(path: PathLike, seed: int = 0) -> int:
+    """Return the seed with which :func:`evaluate` degrades a piece: from ``seed`` and its content.
+
+    So no two pieces share their noise or lose the same packets, under whatever name they come.
+
+    Raises:
+        InputError: The file cannot be read.
+    """
+    digest = hashlib.sha256(f"{seed}:{_file_digest(path)}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
 
 
 def oracle_mask(wave: np.ndarray, *, sample_rate: int, reference: np.ndarray) -> np.ndarray:
@@ -201,7 +215,8 @@ def _pair(cell: _Cell) -> tuple[np.ndarray, np.ndarray]:
     rate = max(cell.settings.sample_rate, CODING_RATE_HZ)
     original, _ = audio.load(cell.path, sample_rate=rate)
     original, start, stop = _excerpt(original[:2], cell.settings.excerpt_s, rate)
-    lossy = codecs.degrade(original, cell.condition, sample_rate=rate, seed=cell.settings.seed)
+    seed = piece_seed(cell.path, cell.settings.seed)
+    lossy = codecs.degrade(original, cell.condition, sample_rate=rate, seed=seed)
     reference, untreated = (
         audio.resample(wave[:, start:stop], from_rate=rate, to_rate=cell.settings.sample_rate)
         for wave in (original, lossy)

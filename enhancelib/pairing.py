@@ -58,7 +58,7 @@ class PairSettings(BaseModel):
     max_files: int | None = Field(None, ge=1)
     splits: tuple[Literal[SPLITS], ...] | None = None
     conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     probe_snr_db: dict[str, float]
     layout: Literal[1] = 1
 

@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
-from enhancelib.cache import CachedPairs
 from enhancelib.calibration import LayerRange, Range
+from enhancelib.data import PairDataset
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model import AudioUNet
 from enhancelib.restoration import Restorer, TrainingConfig
@@ -248,7 +248,7 @@ def _fit(
     defaults = TrainingConfig()
     config = config or TrainingConfig(learning_rate=defaults.learning_rate / 3)
     rate = model.config.sample_rate
-    pairs = CachedPairs(manifest, "train", downmix="varied", sample_rate=rate)
+    pairs = PairDataset(manifest, "train", downmix="varied", sample_rate=rate)
     conditions = sorted({row["condition"] for row in pairs.rows})
     dataset = LabelledPairs(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)

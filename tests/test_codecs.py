@@ -286,6 +286,8 @@ def test_bad_waves_are_refused():
         codecs.degrade(np.full((2, 10), np.nan), "sbc-53", sample_rate=RATE)
     with pytest.raises(InputError, match="channels, samples"):
         codecs.degrade(np.zeros(10), "sbc-53", sample_rate=RATE)
+    with pytest.raises(InputError, match="seed is -1; use a whole number from 0 up"):
+        codecs.degrade(np.zeros((1, 10)), "noise-white-20db", sample_rate=RATE, seed=-1)
 
 
 def test_a_missing_lc3_is_named_with_its_package(monkeypatch):

@@ -25,12 +25,14 @@ tenths = st.integers(1, 500).map(lambda n: n / 10)
 @st.composite
 def codings(draw):
     codec = CODECS[draw(st.sampled_from(sorted(CODECS)))]
+    variant = draw(st.sampled_from([None, *codec.variants]))
     rate = draw(st.sampled_from(codec.rates))
-    legal = codec.settings(rate, max(codec.channels))
+    legal = codec.variant(variant).settings(rate, max(codec.channels))
     loss = st.builds(Loss, percent=tenths, burst=st.integers(1, 20).map(float))
     return Coding(
         codec=codec.name,
         setting=draw(st.sampled_from(legal)) if legal else None,
+        variant=variant,
         congestion=draw(st.none() | st.builds(Congestion, percent=tenths))
         if codec.name == "sbc"
         else None,
@@ -72,6 +74,8 @@ def test_default_names_are_canonical(name):
         ("noise-pink-20.0db", "noise-pink-20db"),
         ("sbc-53-loss-5.0pct-burst-2", "sbc-53-loss-5pct"),
         ("sbc-035", "sbc-35"),
+        ("SBC-38-Dual", "sbc-38-dual"),
+        ("mp3-064-q9", "mp3-64-q9"),
     ],
 )
 def test_spellings_of_one_condition_have_one_name(name, canonical):
@@ -90,6 +94,10 @@ def test_spellings_of_one_condition_have_one_name(name, canonical):
         ("sbc", "no setting is not legal.*2 to 86"),
         ("sbc-251", "2 to 86"),
         ("opus-64@44100hz", "48000 Hz"),
+        ("sbc-129-dual", "bitpool per channel 2 to 54"),
+        ("mp3-64-fast", "no variant 'fast'; it has q0, q2, q5, q9, lr"),
+        ("opus-64-lr", "no variant 'lr'; it has none"),
+        ("aac-64-q9", "it has fast, nopns, lr"),
         ("aptx-352", "aptx alone"),
         ("aac-64-loss-5pct", "only of sbc, msbc and lc3"),
         ("aptx-adaptive-5pct", "only sbc adapts"),
@@ -118,6 +126,7 @@ def test_what_is_unknown_or_illegal_is_refused_with_what_is_not(name, words):
         ("aac-64+sbc-20", 44100, "aac-64+sbc-20"),
         ("aac-64+sbc-20", 96000, "aac-64+sbc-20@48000hz"),
         ("sbc-20", 22050, "sbc-20@44100hz"),
+        ("sbc-38-dual-loss-5pct", 22050, "sbc-38-dual-loss-5pct@44100hz"),
         ("msbc-loss-3pct", 44100, "msbc-loss-3pct@16000hz"),
         ("down-16000hz+clip-6db", 44100, "down-16000hz+clip-6db"),
     ],

@@ -21,6 +21,7 @@ from scipy.signal import correlate
 
 from enhancelib import audio, codecs, data, pairing
 from enhancelib.errors import ConfigError, InputError
+from enhancelib.locking import only_one
 
 RATE = 44100
 EXCERPTS = Path(__file__).parent.parent / "data" / "excerpts"
@@ -581,3 +582,16 @@ def test_a_few_excerpts_cover_splits_and_keep_their_licences(tmp_path):
     assert table["piece"].nunique() == 3
     assert set(table["split"]) == {"train", "validation", "test"}
     assert "unknown" not in set(table["licence"])
+
+
+def test_a_folder_that_another_run_writes_to_is_refused(folder, tmp_path):
+    with only_one(tmp_path / "pairs"), pytest.raises(ConfigError, match="another run is writing"):
+        prepare(folder, tmp_path / "pairs")
+    assert [path.name for path in (tmp_path / "pairs").iterdir()] == [".lock"]
+    assert prepare(folder, tmp_path / "pairs").is_file()
+
+
+def test_a_negative_seed_is_refused(folder, tmp_path):
+    with pytest.raises(ConfigError, match="seed: Input should be greater than or equal to 0"):
+        prepare(folder, tmp_path / "pairs", seed=-1)
+    assert not (tmp_path / "pairs").exists()

@@ -211,6 +211,73 @@ def test_sbc_bit_rate_follows_a2dp(bitpool):
     assert stream.kbps == pytest.approx(8e-3 * size * 44100 / 128)
 
 
+@pytest.mark.parametrize(("bitpool", "kbps"), [(38, 452.0), (47, 551.25), (2, 55.125)])
+def test_dual_channel_has_the_bit_rate_of_a2dp(bitpool, kbps):
+    """A2DP 1.3, 12.9: 4 + 8·4·2/8 + 16·2·bitpool/8 bytes a frame, bitpool for each channel."""
+    dual = CODECS["sbc"].variant("dual")
+    stream = encode_stream(
+        dual, as_wave(fixed_signal(44100 // 4, 2)), sample_rate=44100, setting=bitpool
+    )
+    assert {len(packet) for packet in stream.packets} == {12 + 4 * bitpool}
+    assert stream.kbps == pytest.approx(8e-3 * (12 + 4 * bitpool) * 44100 / 128)
+    assert stream.kbps == pytest.approx(kbps, abs=0.1)
+
+
+def test_dual_channel_is_two_mono_streams():
+    wave = as_wave(fixed_signal(44100 // 4, 2))
+    dual = decode_stream(
+        encode_stream(CODECS["sbc"].variant("dual"), wave, sample_rate=44100, setting=38)
+    )
+    for channel in (0, 1):
+        mono = encode_stream(
+            CODECS["sbc"], wave[channel : channel + 1], sample_rate=44100, setting=38
+        )
+        assert np.array_equal(dual[channel : channel + 1], decode_stream(mono))
+
+
+def test_dual_channel_spends_nothing_on_the_other_channel():
+    """In joint stereo a loud left takes bits from the right; in dual channel it cannot."""
+    wave = as_wave(fixed_signal(44100 // 4, 2))
+    quiet_left = wave * np.array([[1e-3], [1.0]], np.float32)
+
+    def right(codec, signal, bitpool):
+        stream = encode_stream(codec, signal, sample_rate=44100, setting=bitpool)
+        return decode_stream(stream)[1]
+
+    joint, dual = CODECS["sbc"], CODECS["sbc"].variant("dual")
+    assert np.array_equal(right(dual, wave, 20), right(dual, quiet_left, 20))
+    assert not np.array_equal(right(joint, wave, 20), right(joint, quiet_left, 20))
+
+
+@pytest.mark.parametrize("name", ["mp3", "aac"])
+def test_every_variant_of_an_encoder_decides_otherwise_at_the_same_bit_rate(name):
+    codec, seen = CODECS[name], set()
+    wave = as_wave(fixed_signal(44100 * 3 // 2, 2))
+    for variant in (None, *codec.variants):
+        stream = encode_stream(codec.variant(variant), wave, sample_rate=44100, setting=64)
+        assert stream.kbps == pytest.approx(64, rel=0.1)
+        seen.add(b"".join(stream.packets))
+        decoded = decode_stream(stream)
+        assert decoded.shape == wave.shape
+        assert np.argmax(np.correlate(decoded[0, :9000], wave[0, 500:8500])) == 500
+    assert len(seen) == 1 + len(codec.variants)
+
+
+def test_joint_stereo_can_be_left_out():
+    """MPEG header, mode: 1 is joint stereo, 0 plain."""
+    wave = as_wave(fixed_signal(44100 // 4, 2))
+    for variant, mode in ((None, 1), ("lr", 0)):
+        stream = encode_stream(CODECS["mp3"].variant(variant), wave, sample_rate=44100, setting=64)
+        assert {packet[3] >> 6 for packet in stream.packets} == {mode}
+
+
+def test_a_variant_that_a_codec_lacks_is_refused():
+    with pytest.raises(InputError, match="it has q0, q2, q5, q9, lr"):
+        CODECS["mp3"].variant("dual")
+    with pytest.raises(InputError, match="it has none"):
+        CODECS["opus"].variant("lr")
+
+
 # ---------------------------------------------------------------- alignment and level
 
 

@@ -86,13 +86,38 @@ def test_rows_cover_the_matrix_and_say_where_they_come_from(pieces, checkpoint):
 def test_values_are_those_of_the_parts_called_by_hand(pieces, checkpoint):
     table = run(pieces, ["noise-white-20db"], {"ours": checkpoint}, metrics=None, seed=3)
     reference, _ = audio.load(pieces["loud"])
-    lossy = codecs.degrade(reference, "noise-white-20db", sample_rate=RATE, seed=3)
+    seed = evaluation.piece_seed(pieces["loud"], 3)
+    lossy = codecs.degrade(reference, "noise-white-20db", sample_rate=RATE, seed=seed)
     enhanced = streaming.enhance_wave(lossy, checkpoint, sample_rate=RATE)
     for system, estimate in (("untreated", lossy), ("ours", enhanced)):
         expected = score(estimate, reference, sample_rate=RATE, untreated=lossy)
         rows = table[(table["piece"] == "loud") & (table["system"] == system)]
         assert dict(zip(rows["metric"], rows["value"], strict=True)) == pytest.approx(expected)
     assert one(table, piece="loud", system="ours", metric="snr")["value"] < 20
+
+
+def test_every_piece_has_noise_and_losses_of_its_own(tmp_path):
+    rng = np.random.default_rng(0)
+    time = np.arange(2 * RATE) / RATE
+    waves = {"a": rng.uniform(-0.5, 0.5, (1, len(time))), "b": 0.5 * np.sin(600 * time)[None]}
+    pieces = {name: tmp_path / f"{name}.wav" for name in waves}
+    for name, wave in waves.items():
+        audio.save(pieces[name], wave.astype(np.float32), sample_rate=RATE, subtype="FLOAT")
+    errors = {}
+
+    def spy(wave, *, sample_rate, reference):
+        errors.setdefault(len(errors), wave - reference)
+        return wave
+
+    run(pieces, ["noise-white-20db"], {"spy": spy}, n_jobs=1)
+    first, second = errors.values()
+    assert abs(np.corrcoef(first[0], second[0])[0, 1]) < 0.02  # it was 1.0 with one seed for all
+    assert (
+        len({evaluation.piece_seed(path, seed) for path in pieces.values() for seed in (0, 1)}) == 4
+    )
+    copy = tmp_path / "copy.wav"
+    copy.write_bytes(pieces["a"].read_bytes())
+    assert evaluation.piece_seed(copy) == evaluation.piece_seed(pieces["a"])
 
 
 def test_a_low_rate_is_coded_at_full_rate_and_compared_at_its_own(pieces):

@@ -9,10 +9,13 @@ def test_the_loaders_feed_a_training_step(root, tmp_path):
     el.prepare(
         root / "data" / "excerpts", tmp_path / "speed", conditions=["clip-6db"], max_files=14
     )
+    (made,) = soak.making_items(tmp_path, 14)
+    assert (made["system"], made["unit"]) == ("items, 1 process", "x real time")
+    assert made["value"] > 0
     rows = list(soak.loading(tmp_path))
     assert [row["system"] for row in rows] == [
         "PairDataset",
-        "CachedPairs",
+        "Items",
         "training step, crops of 1 s",
     ]
     assert all(row["value"] > 0 and row["unit"] == "pairs/s" for row in rows)

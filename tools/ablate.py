@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Subset
 from variants import AdversarialRestorer, frame_network, learned_front_end
 
 import enhancelib as el
-from enhancelib.cache import CachedPairs
+from enhancelib.data import PairDataset
 from enhancelib.errors import EnhanceError
 from enhancelib.footprint import macs_per_second
 from enhancelib.model import AudioUNet, ModelConfig, preset_config
@@ -138,7 +138,7 @@ def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[
         model.load_state_dict(torch.load(RUNS / f"{variant.start_from}.pt", weights_only=True))
         seconds = TUNED * seconds
     task = variant.task(model.to(memory_format=torch.channels_last), config, ["any"])
-    pairs = CachedPairs(manifest, "train", downmix="varied", sample_rate=model.config.sample_rate)
+    pairs = PairDataset(manifest, "train", downmix="varied", sample_rate=model.config.sample_rate)
     conditions = sorted({row["condition"] for row in pairs.rows})
     chosen = [index for index, row in enumerate(pairs.rows) if variant.rows(row)]
     loader = DataLoader(
@@ -169,7 +169,7 @@ def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[
 def measure(enhance: Callable[[torch.Tensor], torch.Tensor], manifest: Path) -> pandas.DataFrame:
     """Metrics of every validation clip: one row each, with its condition."""
     rate = preset_config(PRESET).sample_rate
-    pairs = CachedPairs(manifest, "validation", downmix="mean", sample_rate=rate)
+    pairs = PairDataset(manifest, "validation", downmix="mean", sample_rate=rate)
     rows = []
     for index, row in enumerate(pairs.rows):
         untreated, reference = pairs[index]

@@ -101,7 +101,7 @@ def make_pairs(corpus: Path, folder: Path) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     if joint.exists() and joint.read_bytes() == partial.read_bytes():
-        partial.unlink()  # the cache of the pairs goes by the manifest's time
+        partial.unlink()  # what goes by the manifest's time stays valid
     else:
         partial.replace(joint)
     return joint

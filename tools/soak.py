@@ -143,20 +143,47 @@ def kills(folder: Path, count: int) -> Iterator[dict]:
     yield row(f"prepare, {count} kills", "identical", same, "1", **where)
 
 
+def excerpt_corpus(folder: Path) -> Path:
+    """The excerpts as a corpus of songs, so that items can be made of them."""
+    corpus = folder / "corpus"
+    corpus.mkdir()
+    rows = []
+    for path in sorted(EXCERPTS.glob("*.flac")):
+        shutil.copy(path, corpus / path.name)
+        facts = {"path": path.name, "kind": "song", "source": path.stem, "split": "train"}
+        facts |= {"duration_s": soundfile.info(path).duration, "trusted_hz": "", "once_lossy": 0}
+        rows.append(facts)
+    pandas.DataFrame(rows).to_csv(corpus / "manifest.csv", index=False)
+    return corpus
+
+
+def making_items(folder: Path, count: int) -> Iterator[dict]:
+    """How many seconds of items are made in a second; they stay for :func:`loading`."""
+    from enhancelib.items import ItemSettings, prepare_items
+
+    settings = ItemSettings(count=count, seconds=3.0)
+    corpus = excerpt_corpus(folder)
+    started = time.monotonic()
+    prepare_items(corpus, folder / "items", settings, n_jobs=1)
+    speed = count * settings.seconds / (time.monotonic() - started)
+    where = {"condition": "as drawn", "piece": f"{count} items of 3 s from excerpts"}
+    yield row("items, 1 process", "speed", speed, "x real time", **where)
+
+
 def loading(folder: Path) -> Iterator[dict]:
     """Pairs per second of each loader alone, and of the training step that eats them."""
     import torch
 
     from enhancelib.augmentation import Augmentation, augment
-    from enhancelib.cache import CachedPairs
     from enhancelib.data import PairDataset
+    from enhancelib.items import Items
     from enhancelib.losses import CombinedLoss
     from enhancelib.model import AudioUNet
 
     batch = 12
     datasets = {
         "PairDataset": PairDataset(folder / "speed", "train"),
-        "CachedPairs": CachedPairs(folder / "speed", "train"),
+        "Items": Items(folder / "items"),
     }
     where = {"condition": "pairs of 3 s", "piece": "excerpts"}
     for name, dataset in datasets.items():
@@ -166,7 +193,7 @@ def loading(folder: Path) -> Iterator[dict]:
         yield row(name, "rate", pairs / (time.monotonic() - started), "pairs/s", **where)
     model, loss = AudioUNet().to(memory_format=torch.channels_last), CombinedLoss()
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    loader = torch.utils.data.DataLoader(datasets["CachedPairs"], batch_size=batch, drop_last=True)
+    loader = torch.utils.data.DataLoader(datasets["PairDataset"], batch_size=batch, drop_last=True)
     busy_s, pairs = 0.0, 0
     for (lossy, lossless), _ in zip(loader, range(12), strict=False):
         started = time.monotonic()
@@ -186,12 +213,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "data" / "results" / "data.csv")
     parser.add_argument("--files", type=int, nargs="+", default=[100, 5000])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--items", type=int, default=200)
     args = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for measured in (
             speed(folder),
+            making_items(folder, args.items),
             loading(folder),
             kills(folder, args.kills),
             memory(folder, tuple(args.files)),
