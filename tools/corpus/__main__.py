@@ -1,6 +1,6 @@
 """Build the free training corpus: install the Debian packages it is made of, then render.
 
-    python tools/corpus.py data/corpus
+    python -m tools.corpus data/corpus
 
 Packages are installed where apt-get is there and may be used (as root, or with a sudo that asks for
 no password); elsewhere one line says what is missing. Run it again and it makes only what is
@@ -12,31 +12,58 @@ import logging
 import sys
 from pathlib import Path
 
-import debian
-
-from enhancelib import corpus, recipes
 from enhancelib.errors import EnhanceError
+from tools import debian
+from tools.corpus import build, recipes
 
 
 def main() -> None:
     """Parse the command line, install, build, sum up."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.corpus", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("output", type=Path)
+    parser.add_argument("--small", action="store_true", help="leave out the games' music (2.7 GB)")
+    parser.add_argument("--recordings", type=Path, help="folder of free recordings")
     parser.add_argument("--jobs", type=int, help="processes (one per core)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler that does the work")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    if missing := recipes.missing_packages():
-        print(f"Installing {', '.join(missing)} (about 700 MB in all)")
+    if missing := recipes.missing_packages(small=args.small):
+        size = "0.8 GB" if args.small else "3.5 GB"
+        print(f"Installing {', '.join(missing)} (all packages together: {size} to download)")
         debian.install(*missing)
+    for line in left_out(small=args.small, recordings=args.recordings):
+        print(line)
     try:
-        manifest = corpus.build(args.output, n_jobs=args.jobs, scheduler=args.scheduler)
+        manifest = build.build(
+            args.output,
+            small=args.small,
+            recordings_dir=args.recordings,
+            n_jobs=args.jobs,
+            scheduler=args.scheduler,
+        )
     except EnhanceError as error:
         sys.exit(f"error: {error}")
-    for split, sources in corpus.hours(manifest).items():
-        listing = ", ".join(f"{source} {hours:.2f}" for source, hours in sources.items())
-        print(f"{split}: {sum(sources.values()):.2f} h ({listing})")
+    for split, kinds in build.hours(manifest).items():
+        listing = ", ".join(f"{kind} {hours:.2f}" for kind, hours in kinds.items())
+        print(f"{split}: {sum(kinds.values()):.2f} h ({listing})")
     print(f"The corpus is listed in {manifest}")
+
+
+def left_out(*, small: bool, recordings: Path | None) -> list[str]:
+    """A line for each part that this corpus goes without."""
+    lines = []
+    if small:
+        lines.append("Left out: the games' music, about 8 hours (you asked for a small corpus)")
+    elif absent := [package for package, music in recipes.GAMES.items() if not music.exists()]:
+        lines.append(f"Left out: the music of {' '.join(absent)} (apt-get install them to have it)")
+    if recordings is None:
+        lines.append(
+            "Left out: recorded speech, singing and instruments "
+            "(name their folder: make corpus RECORDINGS=FOLDER)"
+        )
+    return lines
 
 
 if __name__ == "__main__":

@@ -28,6 +28,9 @@ from tools.corpus.recipe import RATE, Recipe, sound_facts
 DOCS = Path("/usr/share/doc")
 LEAST_TRUSTED_HZ = 12000.0
 SHORTEST_S = 45.0
+LONGEST_AUTHOR = 120
+"""Letters. Packages whose list of holders is longer name all who ever wrote a line of code."""
+
 _CLIFF_DB = 30.0
 _FREE = re.compile(
     r"(A?L?GPL|CC0|CC-BY(-SA)?-\d|Expat|MIT|BSD|Artistic|public-domain|PD\b)", re.IGNORECASE
@@ -193,8 +196,17 @@ def ownership(package: str, file: Path) -> tuple[str, str]:
     name = file.relative_to(game.root).as_posix()
     for patterns, licence, author in reversed(copyright_of(package)):
         if any(fnmatch.fnmatchcase(name, pattern.removeprefix("./")) for pattern in patterns):
-            return licence, author
+            return licence, named(author) or f"those whom the copyright file of {package} names"
     return game.licence, game.author
+
+
+def named(holders: str) -> str:
+    """Names without years and addresses; nothing where the list is too long for a table."""
+    plain = re.sub(
+        r"<[^>]*>|\(https?:[^)]*\)|©|\b(19|20)\d\d(\s*[-–,]\s*(19|20)\d\d)*", "", holders
+    )
+    plain = " ".join(plain.split()).strip(" ,")
+    return plain if len(plain) <= LONGEST_AUTHOR else ""
 
 
 def is_free(licence: str) -> bool:

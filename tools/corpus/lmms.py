@@ -16,36 +16,71 @@ from tools.corpus.recipe import RATE, Recipe
 
 PROJECTS = Path("/usr/share/lmms/projects")
 
-SONGS: dict[str, tuple[str, str, str, tuple[str, ...]]] = {
-    "Alf42red, CapDan": (
-        "train",
-        "CC-BY-SA-3.0 or Artistic-2.0 (per song)",
-        "Armin Heller (Alf42red), Der Daniel (CapDan)",
+
+@dataclasses.dataclass(frozen=True)
+class Songs:
+    """Songs of one author, or of several who share one, under one licence of LMMS's copyright file.
+
+    Attributes:
+        handle: how the author signs the files.
+        split: all songs of the handle are in it.
+        licence, author: as ``/usr/share/doc/lmms/copyright`` has them.
+        projects: files under :data:`PROJECTS`, without their suffix.
+    """
+
+    handle: str
+    split: str
+    licence: str
+    author: str
+    projects: tuple[str, ...]
+
+
+_DUO = "Alf42red, CapDan"
+_DUO_NAMES = "Armin Heller (Alf42red), Der Daniel (CapDan)"
+_CAPDAN = "demos/CapDan/CapDan"
+SONGS = (
+    Songs(
+        *(_DUO, "train", "CC-BY-SA-3.0", _DUO_NAMES),
+        ("demos/Alf42red-Mauiwowi", f"{_CAPDAN}-TwilightArea-OriginalByAlf42red"),
+    ),
+    Songs(
+        *(_DUO, "train", "Artistic-2.0", _DUO_NAMES),
         (
-            "demos/Alf42red-Mauiwowi",
-            "demos/CapDan/CapDan-ReggaeTry",
-            "demos/CapDan/CapDan-ReggaetonTry",
-            "demos/CapDan/CapDan-TwilightArea-OriginalByAlf42red",
-            "demos/CapDan/CapDan-ZeroSumGame-OriginalByZakarra",
+            f"{_CAPDAN}-ReggaeTry",
+            f"{_CAPDAN}-ReggaetonTry",
+            f"{_CAPDAN}-ZeroSumGame-OriginalByZakarra",
         ),
     ),
-    "oglsdl": ("train", "Artistic-2.0", "Ümit (oglsdl)", ("demos/Oglsdl-Dr8v2", "demos/Oglsdl-PpTrip")),
-    "TameAnderson": ("train", "Artistic-2.0", "tame anderson", ("demos/TameAnderson-MakeMe",)),
-    "Shovon": ("train", "GPL-2+", "Shovon", ("demos/Shovon-ProgressiveHousePluckDemo",)),
-    "StrictProduction": (
-        "train",
-        "GPL-2+",
-        "StrictProduction",
+    Songs(
+        *("oglsdl", "train", "Artistic-2.0", "Ümit (oglsdl)"),
+        ("demos/Oglsdl-Dr8v2", "demos/Oglsdl-PpTrip"),
+    ),
+    Songs(
+        *("TameAnderson", "train", "Artistic-2.0", "tame anderson"),
+        ("demos/TameAnderson-MakeMe",),
+    ),
+    Songs("Shovon", "train", "GPL-2+", "Shovon", ("demos/Shovon-ProgressiveHousePluckDemo",)),
+    Songs(
+        *("StrictProduction", "train", "GPL-2+", "StrictProduction"),
         ("demos/StrictProduction-DearJonDoe",),
     ),
-    "DirtyLove": ("train", "GPL-2+", "the author of DirtyLove", ("shorties/DirtyLove",)),
-    "Surrender": ("train", "Artistic-2.0", "Peter Asplund (Surrender)", ("shorties/Surrender-Main",)),
-    "Greshz": ("train", "Artistic-2.0", "Greshz", ("shorties/Greshz-CoolSnip",)),
-    "Crunk": ("train", "Artistic-2.0", "the author of Crunk", ("shorties/Crunk(Demo)",)),
-    "socceroos": ("validation", "Artistic-2.0", "Sam (socceroos)", ("demos/Socceroos-Progress",)),
-    "Impulslogik": ("validation", "Artistic-2.0", "Impulslogik", ("demos/Impulslogik-Zen",)),
-}
-"""Author → split, licence, name, songs. The other authors are in the test set or the excerpts."""
+    Songs("DirtyLove", "train", "GPL-2+", "the author of DirtyLove", ("shorties/DirtyLove",)),
+    Songs(
+        *("Surrender", "train", "Artistic-2.0", "Peter Asplund (Surrender)"),
+        ("shorties/Surrender-Main",),
+    ),
+    Songs("Greshz", "train", "Artistic-2.0", "Greshz", ("shorties/Greshz-CoolSnip",)),
+    Songs("Crunk", "train", "Artistic-2.0", "the author of Crunk", ("shorties/Crunk(Demo)",)),
+    Songs(
+        *("socceroos", "validation", "Artistic-2.0", "Sam (socceroos)"),
+        ("demos/Socceroos-Progress",),
+    ),
+    Songs(
+        *("Impulslogik", "validation", "Artistic-2.0", "Impulslogik"),
+        ("demos/Impulslogik-Zen",),
+    ),
+)
+"""What the corpus has. The other authors are in the test set or in the excerpts."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,17 +98,17 @@ def song_recipes() -> list[Recipe]:
     """Every song of :data:`SONGS`."""
     return [
         SongRecipe(
-            Path(song).name,
-            f"lmms-{handle}",
-            licence,
-            f"lmms/{handle}",
-            split,
-            project_file(song),
+            Path(project).name,
+            f"lmms-{songs.handle}",
+            songs.licence,
+            f"lmms/{songs.handle}",
+            songs.split,
+            project_file(project),
             kind="song",
-            author=author,
+            author=songs.author,
         )
-        for handle, (split, licence, author, songs) in SONGS.items()
-        for song in songs
+        for songs in SONGS
+        for project in songs.projects
     ]
 
 

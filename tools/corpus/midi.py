@@ -10,8 +10,6 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from enhancelib import audio
 from enhancelib.errors import InputError
 from tools.corpus import sequencer

@@ -1,7 +1,7 @@
 """MIDI played by patches of synthesizers: LMMS's own and ZynAddSubFX's, about 1,470 of them.
 
-``python -m tools.corpus.presets`` measures how bright each patch is and writes ``patches.csv`` beside
-this file (four minutes); the recipes take dull and bright ones in turn from that table.
+``python -m tools.corpus.presets`` measures how bright each patch is and writes ``patches.csv``
+beside this file (four minutes); the recipes take dull and bright ones in turn from that table.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ from tools.corpus.recipe import RATE, Recipe
 LMMS_PRESETS = Path("/usr/share/lmms/presets")
 ZYN_BANKS = Path("/usr/share/zynaddsubfx/banks")
 PATCHES = Path(__file__).with_name("patches.csv")
+SOURCE = "synthesizer-patches"
 TREBLE_HZ = (8000.0, 16000.0)
+LEAST_TREBLE_DB = -100.0
+"""Patches below have no treble at all."""
 LONGEST_S = 60.0
 _TICKS = 48  # LMMS's to a quarter
 _BEATS_PER_MINUTE = 120
@@ -76,7 +79,7 @@ class PresetRecipe(Recipe):
 
 def preset_recipes(count: int = 60) -> list[Recipe]:
     """Pieces of OpenMSX by four patches each, two of the duller and two of the brighter half."""
-    patches = [Path(row["path"]) for row in surveyed()]
+    patches = [Path(row["path"]) for row in surveyed() if float(row["treble_db"]) > LEAST_TREBLE_DB]
     half = len(patches) // 2
     rng = np.random.default_rng(0)
     dull, bright = (list(rng.permutation(half) + offset) for offset in (0, half))
@@ -88,7 +91,7 @@ def preset_recipes(count: int = 60) -> list[Recipe]:
         made.append(
             PresetRecipe(
                 f"{index:02d}_{score.stem}",
-                "synthesizer-patches",
+                SOURCE,
                 "GPL-2 x GPL-2+ (patches) x MIT (FluidR3)",
                 f"openmsx/{score.stem}",
                 "train",
@@ -163,7 +166,9 @@ def project(tracks: list[tuple[ElementTree.Element, list[Note]]]) -> bytes:
     container = ElementTree.SubElement(song, "trackcontainer", type="song")
     bar = 4 * _TICKS
     for instrument, notes in tracks:
-        track = ElementTree.SubElement(container, "track", type="0", name=instrument.get("name", ""))
+        track = ElementTree.SubElement(
+            container, "track", type="0", name=instrument.get("name", "")
+        )
         track.append(instrument)
         bars = 1 + max(round((note.at_s + note.seconds) / _TICK_S) for note in notes) // bar
         pattern = ElementTree.SubElement(track, "pattern", type="1", pos="0", len=str(bar * bars))
