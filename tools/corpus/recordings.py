@@ -167,7 +167,7 @@ class PhrasesRecipe(RecordedRecipe):
         pitched = [take for take in takes if take.semitone is not None]
         beats_per_minute = float(rng.uniform(70, 140))
         # Of a source that has both, such as a folder of samples, the pieces take turns.
-        tonal = len(pitched) > 5 and len(pitched) / len(takes) > rng.uniform(0.2, 0.6)
+        tonal = len(pitched) > 5 and len(pitched) / len(takes) > rng.uniform(0.35, 0.6)
         play = notes.phrases if tonal else notes.pattern
         chosen = pitched if tonal else takes
         wave = play(chosen, seconds=SECONDS, beats_per_minute=beats_per_minute, rng=rng)
