@@ -15,6 +15,7 @@ from pathlib import Path
 from enhancelib.errors import EnhanceError
 from tools import debian
 from tools.corpus import build, recipes
+from tools.corpus.recordings import read_folder
 
 
 def main() -> None:
@@ -29,6 +30,11 @@ def main() -> None:
     parser.add_argument("--scheduler", help="address of a Dask scheduler that does the work")
     args = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        if args.recordings is not None:  # before anything is installed
+            read_folder(args.recordings)
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
     if missing := recipes.missing_packages(small=args.small):
         size = "0.8 GB" if args.small else "3.5 GB"
         print(f"Installing {', '.join(missing)} (all packages together: {size} to download)")

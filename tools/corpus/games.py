@@ -205,7 +205,7 @@ def named(holders: str) -> str:
     plain = re.sub(
         r"<[^>]*>|\(https?:[^)]*\)|©|\b(19|20)\d\d(\s*[-–,]\s*(19|20)\d\d)*", "", holders
     )
-    plain = " ".join(plain.split()).strip(" ,")
+    plain = re.sub(r"\s+(,|$)", r"\1", " ".join(plain.split())).strip(" ,")
     return plain if len(plain) <= LONGEST_AUTHOR else ""
 
 

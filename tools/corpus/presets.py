@@ -222,7 +222,7 @@ def instrument_of(patch: Path) -> ElementTree.Element:
 def surveyed() -> list[dict[str, str]]:
     """The rows of ``patches.csv``, ``path`` and ``treble_db``, from dull to bright."""
     with open(PATCHES, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return sorted(csv.DictReader(file), key=lambda row: (float(row["treble_db"]), row["path"]))
 
 
 def all_patches() -> list[Path]:
@@ -248,11 +248,12 @@ def survey() -> None:
     """Measure every patch and write the table."""
     patches = all_patches()
     levels = list(parallel.map(treble_db, patches, description="patches", unit="patch"))
-    rows = sorted((level, str(path)) for path, level in zip(patches, levels, strict=True))
+    heard = zip(patches, levels, strict=True)
+    rows = sorted((level, str(path)) for path, level in heard if np.isfinite(level))
     with open(PATCHES, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("path", "treble_db"))
-        writer.writerows((path, f"{level:.1f}") for level, path in rows if np.isfinite(level))
+        writer.writerows((path, f"{level:.1f}") for level, path in rows)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def signal_recipes() -> list[Recipe]:
             f"signals-{split}",
             split,
             kind="signal",
-            author=f"generated, {split}",
+            author=f"generated for {split}",
         )
         for split, count in COUNTS.items()
         for index in range(count)
@@ -87,9 +87,9 @@ def lead(seconds: float, rng: np.random.Generator) -> np.ndarray:
         lambda k: (k % 2) * (-1.0) ** (k // 2) / k**2,
     )[rng.integers(3)]
     depth, rate_hz = float(rng.uniform(0, 0.4)), float(rng.uniform(4, 7))
-    notes = []
-    for _ in range(rng.integers(1, 6)):
-        time_s = _time(seconds / 4)
+    notes, count = [], int(rng.integers(1, 6))
+    for _ in range(count):
+        time_s = _time(seconds / count)
         semitones = rng.integers(-24, 25) + depth * np.sin(2 * np.pi * rate_hz * time_s)
         hertz = 261.6 * 2 ** (semitones / 12)
         notes.append(periodic(hertz, partial_levels) * _decay(time_s, float(rng.uniform(0.2, 3))))
@@ -116,19 +116,22 @@ def bell(seconds: float, rng: np.random.Generator) -> np.ndarray:
 
 
 def plucked(seconds: float, rng: np.random.Generator) -> np.ndarray:
-    """Strings: noise that a loop with a short mean wears off (Karplus and Strong, 1983)."""
+    """One to six strings, plucked at any time."""
     samples = round(seconds * RATE)
     wave = np.zeros(samples)
-    for start_s in np.sort(rng.uniform(0, 0.8 * seconds, rng.integers(1, 7))):
-        at = round(float(start_s) * RATE)
-        period = round(RATE / float(82.4 * 2 ** rng.uniform(0, 3.5)))
-        burst = np.zeros(samples - at)
-        length = min(period, len(burst))
-        burst[:length] = rng.uniform(-1, 1, length)
-        loop = np.zeros(period + 2)
-        loop[0], loop[period], loop[period + 1] = 1.0, -0.499, -0.499
-        wave[at:] += lfilter([1.0], loop, burst)
+    for start in rng.integers(0, round(0.8 * samples), rng.integers(1, 7)):
+        wave[start:] += string(samples - int(start), float(82.4 * 2 ** rng.uniform(0, 3.5)), rng)
     return wave
+
+
+def string(samples: int, hertz: float, rng: np.random.Generator) -> np.ndarray:
+    """Noise that a loop with a mean of two samples wears off (Karplus and Strong, 1983)."""
+    period = round(RATE / hertz - 0.5)
+    burst = np.zeros(samples)
+    burst[:period] = rng.uniform(-1, 1, len(burst[:period]))
+    loop = np.zeros(period + 2)
+    loop[0], loop[period], loop[period + 1] = 1.0, -0.499, -0.499
+    return lfilter([1.0], loop, burst)
 
 
 def struck(seconds: float, rng: np.random.Generator) -> np.ndarray:
