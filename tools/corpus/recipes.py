@@ -29,7 +29,7 @@ PACKAGES: dict[str, Path] = {
     "ktuberling-data": bands.WORDS,
     "guitarix-common": recordings.CABINETS,
 }
-"""What each Debian package brings; all are needed, 0.7 GB of downloads."""
+"""What each Debian package brings; all are needed, 1 GB of downloads on a bare machine."""
 
 GAMES: dict[str, Path] = {package: game.music for package, game in games.PACKAGES.items()}
 """The packages of games' music, 2.7 GB; a small corpus does without."""
