@@ -1,10 +1,14 @@
 """Games, synthesizers, recordings: who owns them, how far they are trusted, how they are read."""
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
 import io
+import os
+import threading
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import mido
 import numpy as np
@@ -352,3 +356,31 @@ def test_every_source_is_free_and_has_an_author_and_an_address():
         assert all(address.startswith("https://") for address in source.addresses)
         assert source.addresses
     assert dataclasses.replace(recordings.sources()["vocobox"]).split == "validation"
+
+
+@pytest.mark.skipif(not lmms.PROJECTS.exists(), reason="the Debian package lmms is not installed")
+def test_lmms_renders_at_ordinary_priority():
+    """LMMS asks for real-time priority, with which it would halt everything else."""
+    song = next(recipe for recipe in lmms.song_recipes() if recipe.name == "Crunk(Demo)")
+    classes = set()
+
+    def watch():
+        while not done.is_set():
+            for stat in Path("/proc").glob("[0-9]*/stat"):
+                with contextlib.suppress(OSError, ValueError):
+                    pid = int(stat.parent.name)
+                    parent = int(stat.read_text().rpartition(")")[2].split()[1])
+                    if parent == os.getpid() and stat.read_text().split()[1] == "(lmms)":
+                        threads = map(int, os.listdir(f"/proc/{pid}/task"))
+                        classes.update(os.sched_getscheduler(thread) for thread in threads)
+            done.wait(0.1)
+
+    done = threading.Event()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        song.render()
+    finally:
+        done.set()
+        watcher.join()
+    assert classes == {os.SCHED_OTHER}
