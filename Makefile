@@ -22,7 +22,7 @@ RUN := data/runs/$(PROFILE)
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.py))))
 EXECUTED := $(CHAPTERS:%=$(RUN)/notebooks/%.ipynb)
 # What a chapter's result may depend on: the library without its command line, and the audio.
-CODE := $(filter-out %/__main__.py %/cli.py %/train.py %/corpus.py %/recipes.py %/sequencer.py, \
+CODE := $(filter-out %/__main__.py %/cli.py %/train.py, \
 	$(shell find enhancelib -type f -not -name '*.pyc'))
 EXCERPTS := $(wildcard data/excerpts/*)
 
@@ -140,8 +140,9 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 	ruff check --fix .
 	"$(BIN)/python" tools/pair.py
 
-corpus: $(ENVIRONMENT)  ## The free training corpus, 8 hours of music, in data/corpus
-	"$(BIN)/python" tools/corpus.py data/corpus
+# RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (2.7 GB).
+corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
+	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
 	"$(BIN)/python" tools/pretrain.py $(PRESET)

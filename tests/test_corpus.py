@@ -1,142 +1,39 @@
-"""The corpus: measuring bandwidth, making music of one-shots, building, and what is left out."""
+"""What the corpus is made of: every source known, free, in one split, and in no other set."""
 
 import csv
-import dataclasses
 import hashlib
-import os
-import signal
+import re
 import struct
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from scipy.signal import correlate, firwin, lfilter, resample_poly
+from scipy.signal import correlate, resample_poly
 
-from enhancelib import codecs, corpus, recipes, sequencer
-from enhancelib.bandwidth import bandwidth_hz, spectral_cliff
+from enhancelib import codecs
+from enhancelib.bandwidth import bandwidth_hz
 from enhancelib.errors import InputError
-from enhancelib.recipes import BandRecipe, GrooveRecipe, MidiRecipe, Recipe, SpeechRecipe
+from tools.corpus import __main__ as command
+from tools.corpus import bands, build, midi, recipes, recordings
+from tools.corpus.bands import BandRecipe, WordsRecipe
+from tools.corpus.midi import MidiRecipe
+from tools.corpus.recipe import KINDS
 
 RATE = 44100
 EXCERPTS = Path(__file__).parent.parent / "data" / "excerpts"
 needs_packages = pytest.mark.skipif(
-    bool(recipes.missing_packages()),
-    reason=f"Debian packages are not installed: {', '.join(recipes.missing_packages())}",
+    bool(recipes.missing_packages(small=True)),
+    reason=f"Debian packages are missing: {' '.join(recipes.missing_packages(small=True))}",
 )
 
 
-def noise(seconds=2.0, seed=0):
-    rng = np.random.default_rng(seed)
-    return 0.1 * rng.standard_normal((2, round(seconds * RATE))).astype(np.float32)
-
-
-# ---------------------------------------------------------------- bandwidth and cliffs
-
-
-@pytest.mark.parametrize("cutoff", [4000, 11000, 16000])
-def test_bandwidth_of_filtered_noise_is_the_cutoff(cutoff):
-    wave = lfilter(firwin(1023, cutoff, fs=RATE, window=("kaiser", 10)), 1, noise(), axis=1)
-    assert bandwidth_hz(wave.astype(np.float32), sample_rate=RATE) == pytest.approx(cutoff, abs=350)
-
-
-def test_bandwidth_of_full_band_noise_and_of_silence():
-    assert bandwidth_hz(noise(), sample_rate=RATE) > 21800
-    assert bandwidth_hz(noise(0.01), sample_rate=RATE) > 21800
-    assert bandwidth_hz(np.zeros((1, RATE), np.float32), sample_rate=RATE) == 0
-
-
-@pytest.mark.parametrize(
-    ("condition", "edge_hz"), [("mp3-128", 16500), ("mp3-64", 11000), ("down-16000hz", 7900)]
-)
-def test_a_once_lossy_file_shows_a_cliff(condition, edge_hz):
-    cliff = spectral_cliff(codecs.degrade(noise(), condition, sample_rate=RATE), sample_rate=RATE)
-    assert cliff.depth_db > 30
-    assert cliff.frequency_hz == pytest.approx(edge_hz, abs=900)
-
-
-def test_what_fades_or_has_gaps_is_no_cliff():
-    time_s = np.arange(2 * RATE) / RATE
-    brown = np.cumsum(noise(), axis=1).astype(np.float32)
-    kick = (np.sin(2 * np.pi * 60 * time_s) * np.exp(-9 * time_s))[None].astype(np.float32)
-    partials = sum(np.sin(2 * np.pi * 1500 * k * time_s) / k for k in range(1, 14))
-    for wave in (noise(), 0.01 * brown, kick, 0.3 * partials[None].astype(np.float32)):
-        assert spectral_cliff(wave, sample_rate=RATE).depth_db < 30
-
-
-# ---------------------------------------------------------------- the sequencer
-
-
-def click(level=1.0):
-    wave = np.zeros((2, 100), np.float32)
-    wave[:, 0] = level
-    return wave
-
-
-def test_place_adds_at_the_sample_and_pans():
-    canvas = np.zeros((2, 1000), np.float32)
-    sequencer.place(canvas, click(), at_s=100 / RATE, gain=0.5)
-    sequencer.place(canvas, click(), at_s=100 / RATE, gain=0.5, pan=-1.0)
-    sequencer.place(canvas, click(), at_s=950 / RATE)
-    sequencer.place(canvas, click(), at_s=2000 / RATE)
-    assert canvas[:, 100].tolist() == [1.0, 0.5]
-    assert canvas[:, 950].tolist() == [1.0, 1.0]
-    assert np.count_nonzero(canvas) == 4
-
-
-def test_drums_play_in_time():
-    beats_per_minute = 120
-    wave = sequencer.drums(
-        {"kick": [click()]}, beats_per_minute=beats_per_minute, bars=4, rng=np.random.default_rng(1)
-    )
-    hits_s = np.flatnonzero(wave[0] > 0.2) / RATE
-    sixteenth_s = 60 / beats_per_minute / 4
-    assert len(hits_s) >= 8
-    off_grid_s = np.abs(hits_s / sixteenth_s - np.round(hits_s / sixteenth_s)) * sixteenth_s
-    assert np.median(off_grid_s) < 0.01
-    assert wave.shape == (2, 4 * 2 * RATE + RATE)
-
-
-def test_a_voice_is_repitched():
-    time_s = np.arange(RATE) / RATE
-    take = np.tile(np.sin(2 * np.pi * 440 * time_s), (2, 1)).astype(np.float32)
-    for semitones, expected in ((0, 440), (12, 880), (-12, 220)):
-        wave = sequencer.voice(
-            take, [semitones], seconds=0.4, note_s=0.4, rng=np.random.default_rng(0)
-        )
-        spectrum = np.abs(np.fft.rfft(wave[0] * np.hanning(wave.shape[1]), n=8 * RATE))
-        assert np.argmax(spectrum) / 8 == pytest.approx(expected, abs=2)
-
-
-def test_a_loop_repeats_without_a_click():
-    take = np.ones((2, RATE // 10), np.float32)
-    wave = sequencer.loop(take, seconds=1.0)
-    inside = wave[:, RATE // 10 : -RATE // 10]
-    assert inside.min() > 0.9
-    assert inside.max() < 1.1
-
-
-def test_a_room_decays_by_60_db():
-    wave = np.zeros((2, 2 * RATE), np.float32)
-    wave[:, 0] = 1
-    wet = sequencer.room(wave, decay_s=1.0, wet_db=-10, rng=np.random.default_rng(0))
-    wet[:, 0] -= 1
-    assert 10 * np.log10(np.sum(wet[0] ** 2)) == pytest.approx(-10, abs=0.1)
-    early, late = wet[:, : RATE // 10], wet[:, RATE // 2 : RATE // 2 + RATE // 10]
-    assert 10 * np.log10(np.sum(early**2) / np.sum(late**2)) == pytest.approx(30, abs=2)
-    assert np.abs(wet[:, RATE + 2 :]).max() < 1e-6
-
-
-def test_a_mix_has_its_levels_and_peak():
-    low, high = noise(1, seed=1), noise(1.5, seed=2)
-    wave = sequencer.mix([(low, -30.0), (high, -10.0), (np.zeros((2, RATE), np.float32), -10.0)])
-    assert wave.shape == (2, RATE)
-    assert np.abs(wave).max() == pytest.approx(10 ** (-1 / 20), rel=1e-5)
-    ratio = [np.sum(wave * layer[:, :RATE]) / np.sum(layer[:, :RATE] ** 2) for layer in (low, high)]
-    assert 20 * np.log10(ratio[1] / ratio[0]) == pytest.approx(20, abs=1)
+@pytest.fixture(scope="module")
+def all_pieces():
+    """Every piece that needs no folder of recordings."""
+    return recipes.all_recipes(build.materials(EXCERPTS))
 
 
 # ---------------------------------------------------------------- sources
@@ -158,7 +55,7 @@ def test_a_mix_has_its_levels_and_peak():
     ],
 )
 def test_roles_follow_names(name, role):
-    assert recipes.role_of(name) == role
+    assert bands.role_of(name) == role
 
 
 def test_music_lumps_are_read_from_a_wad(tmp_path):
@@ -169,23 +66,23 @@ def test_music_lumps_are_read_from_a_wad(tmp_path):
         body, at = body + data, at + len(data)
     wad = tmp_path / "game.wad"
     wad.write_bytes(struct.pack("<4sii", b"IWAD", len(lumps), at) + body + entries)
-    assert recipes.read_lumps(wad) == {"D_E1M1": b"MThd-one", "D_INTRO": b"MUS\x1a"}
+    assert midi.read_lumps(wad) == {"D_E1M1": b"MThd-one", "D_INTRO": b"MUS\x1a"}
     (tmp_path / "other.wad").write_bytes(b"RIFF....")
     with pytest.raises(InputError, match="no WAD"):
-        recipes.read_lumps(tmp_path / "other.wad")
+        midi.read_lumps(tmp_path / "other.wad")
 
 
 def test_a_take_that_was_coded_or_slow_before_is_dropped(tmp_path):
-    clean = noise(1)
+    clean = 0.1 * np.random.default_rng(0).standard_normal((2, RATE)).astype(np.float32)
     coded = codecs.degrade(clean, "mp3-128", sample_rate=RATE)
     for name, wave, rate in (("a", clean, RATE), ("b", coded, RATE), ("c", clean, 22050)):
         soundfile.write(tmp_path / f"{name}.wav", wave.T, rate, subtype="FLOAT")
-    kept = [recipes.load_take(tmp_path / f"{name}.wav") for name in "abc"]
+    kept = [bands.load_take(tmp_path / f"{name}.wav") for name in "abc"]
     assert [take is not None for take in kept] == [True, False, False]
 
 
 def test_the_materials_of_every_excerpt_are_known(tmp_path):
-    names = corpus.materials(EXCERPTS)
+    names = build.materials(EXCERPTS)
     with open(EXCERPTS / "index.csv", newline="") as file:
         paths = [row["path"] for row in csv.DictReader(file)]
     assert {"freedoom1_D_E1M2", "sonicpi_loop_tabla", "sonicpi_tabla", "strums_Amajor"} <= names
@@ -197,17 +94,17 @@ def test_the_materials_of_every_excerpt_are_known(tmp_path):
     ]  # fmt: skip
     assert set(stems) <= names
     with pytest.raises(InputError, match=r"index\.csv is missing"):
-        corpus.materials(tmp_path)
+        build.materials(tmp_path)
 
 
 @needs_packages
-def test_no_recipe_uses_what_an_excerpt_was_cut_from():
+def test_no_recipe_uses_what_an_excerpt_was_cut_from(all_pieces):
     """By sound, not by name: no sample of the corpus contains a quarter second of an excerpt."""
     files = set()
-    for recipe in recipes.all_recipes(corpus.materials(EXCERPTS)):
+    for recipe in all_pieces:
         if isinstance(recipe, BandRecipe):
             files |= {path for _, paths in recipe.instruments for path in paths}
-            files |= {*recipe.voices, *recipe.beds, *recipe.strums}
+            files |= {*recipe.voices, *recipe.beds}
         if isinstance(recipe, MidiRecipe):
             assert f"render_{recipe.name}" not in {path.stem for path in EXCERPTS.glob("*.flac")}
     assert len(files) > 500
@@ -230,37 +127,50 @@ def test_no_recipe_uses_what_an_excerpt_was_cut_from():
         energy = np.cumsum(np.pad(wave**2, (1, 0)))
         return np.max(match / np.sqrt(energy[len(snippet) :] - energy[: -len(snippet)] + 1e-3))
 
-    itself = slow(recipes.SONIC_PI / "loop_mika.flac")
+    itself = slow(bands.SONIC_PI / "loop_mika.flac")
     assert max(likeness(itself, snippet) for snippet in snippets) > 0.95
-    for path in sorted(path for path in files if path.parent == recipes.SONIC_PI):
+    for path in sorted(path for path in files if path.parent == bands.SONIC_PI):
         wave = slow(path)
         assert max(likeness(wave, snippet) for snippet in snippets) < 0.9, path.name
 
 
 @needs_packages
-def test_no_material_is_in_two_splits():
+def test_no_material_source_author_or_group_is_in_two_splits(all_pieces):
     splits = {}
-    for recipe in recipes.all_recipes(corpus.materials(EXCERPTS)):
-        used = {recipe.group}
+    for recipe in all_pieces:
+        used = {("source", recipe.source), ("group", recipe.group), ("author", recipe.author)}
+        used |= {("author", name.strip()) for name in re.split("[,;/]| and ", recipe.author)}
         if isinstance(recipe, BandRecipe):
             used |= {path for _, paths in recipe.instruments for path in paths}
-            used |= {*recipe.voices, *recipe.beds, *recipe.strums}
+            used |= {*recipe.voices, *recipe.beds}
         if isinstance(recipe, MidiRecipe):
-            lumps = recipes.read_lumps(recipe.midi) if recipe.lump else {}
-            used.add(hashlib.sha256(lumps.get(recipe.lump) or recipe.midi.read_bytes()).digest())
-        if isinstance(recipe, SpeechRecipe):
+            used.add(hashlib.sha256(recipe.score).digest())
+        if isinstance(recipe, WordsRecipe):
             used |= {path.parent for path in recipe.words}
         for material in used:
-            assert splits.setdefault(material, recipe.split) == recipe.split
+            assert splits.setdefault(material, recipe.split) == recipe.split, material
+    assert set(splits.values()) == {"train", "validation"}
 
 
 @needs_packages
-@pytest.mark.parametrize("kind", [MidiRecipe, GrooveRecipe, BandRecipe, SpeechRecipe])
-def test_a_recipe_of_each_kind_sounds_and_repeats(kind):
+def test_the_table_of_splits_is_what_the_recipes_say(all_pieces):
+    stated = {recipe.source: recipe.split for recipe in all_pieces}
+    assert stated.items() <= recipes.SPLITS.items()
+    missing = set(recipes.SPLITS) - set(stated) - set(recipes.GAMES) - set(recordings.sources())
+    assert missing == set()
+    assert not set(recipes.SPLITS) & set(recipes.HELD_OUT)
+    assert {recipe.kind for recipe in all_pieces} <= set(KINDS)
+    assert len({recipe.path for recipe in all_pieces}) == len(all_pieces)
+    held_out = "|".join(name.removeprefix("lmms-") for name in recipes.HELD_OUT)
+    assert [r.path for r in all_pieces if re.search(held_out, repr(r))] == []
+
+
+@needs_packages
+@pytest.mark.parametrize("kind", ["song", "rendered", "synthesizer", "band", "speech", "signal"])
+def test_a_recipe_of_each_kind_sounds_and_repeats(kind, all_pieces):
+    name = {"song": "Crunk(Demo)"}.get(kind)  # the shortest song
     recipe = next(
-        recipe
-        for recipe in recipes.all_recipes(corpus.materials(EXCERPTS))
-        if isinstance(recipe, kind)
+        recipe for recipe in all_pieces if recipe.kind == kind and name in (None, recipe.name)
     )
     wave = recipe.render()
     assert wave.dtype == np.float32
@@ -268,138 +178,59 @@ def test_a_recipe_of_each_kind_sounds_and_repeats(kind):
     assert wave.shape[1] > 5 * RATE
     assert np.abs(wave).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
     assert bandwidth_hz(wave, sample_rate=RATE) > 9000
-    if kind in (BandRecipe, SpeechRecipe):
+    if kind in ("band", "speech", "signal"):
         assert np.array_equal(recipe.render(), wave)
+
+
+@needs_packages
+def test_mma_plays_every_groove_file_once(all_pieces):
+    grooves = [recipe for recipe in all_pieces if isinstance(recipe, midi.GrooveRecipe)]
+    names = [name.lower() for recipe in grooves for name in recipe.grooves]
+    assert len(names) > len(grooves) > 200
+    assert bandwidth_hz(grooves[0].render(), sample_rate=RATE) > 9000
 
 
 def test_the_readme_names_every_licence_and_package():
     text = (EXCERPTS.parent / "README.md").read_text()
     with open(EXCERPTS / "index.csv", newline="") as file:
         licences = {row["licence"].split()[0] for row in csv.DictReader(file)}
-    licences |= {
-        licence.split()[0].removesuffix("-US") for _, licence in recipes.KIT_FACTS.values()
-    }
+    licences |= {licence.split()[0].removesuffix("-US") for _, licence in bands.KIT_FACTS.values()}
     assert [licence for licence in licences if licence not in text] == []
-    assert [package for package in recipes.PACKAGES if f"`{package}`" not in text] == []
+    packages = recipes.PACKAGES | recipes.GAMES
+    assert [package for package in packages if f"`{package}`" not in text] == []
+    assert [name for name in recordings.sources() if f"`{name}`" not in text] == []
+    assert [column for column in build.COLUMNS if column not in text] == []
 
 
-# ---------------------------------------------------------------- building
+# ---------------------------------------------------------------- the command
 
 
-@dataclasses.dataclass(frozen=True)
-class Tone(Recipe):
-    """A recipe that needs no package."""
-
-    hertz: float = 440.0
-
-    def render(self):
-        if self.hertz <= 0:
-            raise InputError(f"{self.name}: no such tone")
-        time_s = np.arange(2 * RATE) / RATE
-        wave = np.sin(2 * np.pi * self.hertz * time_s) * 0.5
-        return np.tile(wave.astype(np.float32), (2, 1))
-
-
-def tones(*hertz):
-    return [
-        Tone(f"tone {value}", "tones", "CC0-1.0", f"tones/{value}", "train", value)
-        for value in hertz
-    ]
+@pytest.mark.parametrize(
+    ("small", "folder", "said"),
+    [
+        (True, None, ["games' music", "recorded speech"]),
+        (True, Path("recordings"), ["games' music"]),
+    ],
+)
+def test_the_command_says_what_it_leaves_out(small, folder, said):
+    lines = command.left_out(small=small, recordings=folder)
+    assert len(lines) == len(said)
+    for line, words in zip(lines, said, strict=True):
+        assert line.startswith("Left out: ")
+        assert words in line
 
 
-def build(folder, made):
-    return corpus.build(folder, recipes=made, n_jobs=1)
-
-
-def test_the_manifest_states_what_is_there(tmp_path):
-    manifest = build(tmp_path, tones(440, 880))
-    with open(manifest, newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert tuple(rows[0]) == corpus.COLUMNS
-    assert [row["path"] for row in rows] == [
-        "train/tones/tone_440.flac", "train/tones/tone_880.flac",
-    ]  # fmt: skip
-    for row, hertz in zip(rows, (440, 880), strict=True):
-        path = tmp_path / row["path"]
-        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
-        assert (row["split"], row["licence"], row["source"]) == ("train", "CC0-1.0", "tones")
-        facts = soundfile.info(path)
-        assert (facts.samplerate, facts.channels, facts.subtype) == (RATE, 2, "PCM_16")
-        assert float(row["duration_s"]) == facts.duration == 2.0
-        assert float(row["bandwidth_hz"]) == pytest.approx(hertz, abs=250)
-    assert corpus.hours(manifest) == {"train": {"tones": pytest.approx(4 / 3600)}}
-
-
-def test_the_rounding_is_dithered(tmp_path):
-    """The error of 16 bits is noise of constant power, not distortion of the signal."""
-    recipe = tones(440)[0]
-    build(tmp_path, [recipe])
-    error = soundfile.read(tmp_path / recipe.path)[0].T - recipe.render()
-    assert np.std(error) * 2**15 == pytest.approx(np.sqrt(1 / 6 + 1 / 12), rel=0.03)
-    spectrum = np.abs(np.fft.rfft(error[0]))
-    assert spectrum[2 * 880] < 5 * np.median(spectrum)
-
-
-def test_a_second_build_changes_nothing(tmp_path):
-    def state():
-        return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.flac")}
-
-    manifest = build(tmp_path, tones(440, 880))
-    before, text = state(), manifest.read_text()
-    build(tmp_path, tones(440, 880))
-    assert state() == before
-    assert manifest.read_text() == text
-
-
-def test_what_no_recipe_makes_is_removed_and_what_is_not_ours_stays(tmp_path):
-    build(tmp_path, tones(440, 880))
-    own = tmp_path / "train" / "tones" / "mine.flac"
-    soundfile.write(own, np.zeros(1000), RATE)
-    manifest = build(tmp_path, tones(880))
-    assert not (tmp_path / "train/tones/tone_440.flac").exists()
-    assert own.exists()
-    assert "tone_440" not in manifest.read_text()
-
-
-def test_a_changed_recipe_and_a_damaged_piece_are_made_again(tmp_path):
-    first = tones(440, 880)
-    build(tmp_path, first)
-    path = tmp_path / first[1].path
-    path.write_bytes(path.read_bytes()[:-100])
-    changed = [dataclasses.replace(first[0], hertz=500.0), first[1]]
-    build(tmp_path, changed)
-    assert soundfile.info(path).duration == 2.0
-    wave, _ = soundfile.read(tmp_path / first[0].path)
-    assert np.argmax(np.abs(np.fft.rfft(wave[:, 0]))) / 2 == pytest.approx(500)
-
-
-def test_a_piece_that_fails_is_skipped_and_nothing_at_all_is_an_error(tmp_path, caplog):
-    manifest = build(tmp_path / "some", tones(440, -1))
-    assert "skipped train/tones/tone_-1.flac: tone -1: no such tone" in caplog.text
-    assert manifest.read_text().count("tone_") == 1
-    with pytest.raises(InputError, match="none of the 1 pieces"):
-        build(tmp_path / "none", tones(-1))
-
-
-def test_killed_while_building_it_resumes(tmp_path):
-    code = """
-import sys; sys.path.insert(0, sys.argv[1])
-from test_corpus import build, tones
-build(sys.argv[2], tones(*range(200, 3200, 100)))
-"""
-    folder = tmp_path / "corpus"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, Path(__file__).parent, folder],
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+def test_a_folder_without_an_index_is_refused_in_one_line(tmp_path, root):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tools.corpus", tmp_path / "corpus", "--small"),
+            *("--recordings", tmp_path / "nothing"),
+        ],
+        cwd=root,
+        capture_output=True,
+        text=True,
     )
-    while process.poll() is None and len(list(folder.rglob("*.json"))) < 4:
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (folder / "manifest.csv").exists()
-    kept = {path: path.stat().st_mtime_ns for path in folder.rglob("*.json")}
-    manifest = build(folder, tones(*range(200, 3200, 100)))
-    assert manifest.read_text().count("tone_") == 30
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    assert not [path for path in folder.rglob("*") if "part" in path.name]
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/nothing/index.csv is missing")
+    assert done.stderr.count("\n") == 1
+    assert not (tmp_path / "corpus").exists()

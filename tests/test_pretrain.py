@@ -1,9 +1,17 @@
-"""The start of the 22 kHz network inside the 44 kHz one."""
+"""The start of the 22 kHz network inside the 44 kHz one; what of the corpus is trained on."""
 
+import csv
+
+import numpy as np
 import pretrain
+import pytest
+import soundfile
 import torch
 
+from enhancelib.catalogue import list_pieces
+from enhancelib.errors import InputError
 from enhancelib.model import AudioUNet
+from tools.corpus.build import COLUMNS
 
 
 def test_lower_bands_do_what_they_did_in_the_whole(tmp_path):
@@ -31,3 +39,36 @@ def test_lower_bands_do_what_they_did_in_the_whole(tmp_path):
         )
     shared = whole.state_dict()["core.bottom.0.pointwise.weight"]
     assert torch.equal(lower.state_dict()["core.bottom.0.pointwise.weight"], shared)
+
+
+def test_only_what_was_never_coded_is_trained_on(tmp_path):
+    corpus = tmp_path / "corpus"
+    rows = []
+    for split, kind, coded in (
+        ("train", "speech", 0),
+        ("train", "game", 1),
+        ("validation", "band", 0),
+        ("validation", "game", 1),
+    ):
+        path = corpus / split / kind / "somebody" / "one.flac"
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, np.full((100, 2), 0.1), 44100)
+        facts = {"path": path.relative_to(corpus).as_posix(), "kind": kind, "split": split}
+        facts |= {"source": f"{split} {kind}", "group": f"{split} {kind}", "once_lossy": coded}
+        rows.append(dict.fromkeys(COLUMNS, "") | facts)
+    with open(corpus / "manifest.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    for _ in range(2):  # a second time in the same place
+        originals = pretrain.never_coded(corpus, tmp_path / "originals")
+        pieces = {(piece.split, piece.name) for piece in list_pieces(originals)}
+        assert pieces == {
+            ("train", "train/speech/somebody/one.flac"),
+            ("validation", "validation/band/somebody/one.flac"),
+        }
+    row = {"piece": "train/speech/somebody/one.flac", "condition": "noise-white-20db"}
+    assert pretrain.repeats(row) == pretrain.KINDS["speech"] * pretrain.CONDITIONS["noise"]
+    assert pretrain.repeats(row | {"piece": "train/rendered/a/b.flac", "condition": "mp3-64"}) == 1
+    with pytest.raises(InputError, match="make corpus first"):
+        pretrain.never_coded(tmp_path / "nothing", tmp_path / "originals")

@@ -18,7 +18,7 @@ import smaller
 from enhancelib import audio, data
 from enhancelib.catalogue import list_pieces, take
 from enhancelib.checkpoints import checkpoint_sha256
-from enhancelib.errors import EnhanceError
+from enhancelib.errors import EnhanceError, InputError
 from enhancelib.export import export_model
 from enhancelib.model import AudioUNet, preset_config
 from enhancelib.restoration import TrainingConfig
@@ -35,9 +35,9 @@ VALIDATION = (
     *("sbc-35", "aac-128", "mp3-128", "sbc-20", "aac-64", "mp3-64", "mp3-40", "aac-64+sbc-20"),
     *("down-16000hz", "noise-white-20db", "noise-pink-10db", "old-recording", "clip-6db"),
 )
-SOURCES = {"recorded": 2, "speech": 6}
+KINDS = {"song": 4, "band": 2, "singing": 3, "speech": 3}
 CONDITIONS = {"noise": 2, "clip": 3, "old": 4}
-"""Sources and first parts of conditions whose pairs are seen several times per epoch."""
+"""Kinds of pieces and first parts of conditions whose pairs are seen several times per epoch."""
 SHARED = {
     "dropout": 0.0,
     "batch_size": 8,
@@ -77,15 +77,16 @@ def lower_bands(source: Path, preset: str, target: Path) -> Path:
 
 def make_pairs(corpus: Path, folder: Path) -> Path:
     """Pairs of the corpus's training split and of some validation clips; their joint manifest."""
+    originals = never_coded(corpus, folder.with_name("originals"))
     data.prepare(
-        corpus,
+        originals,
         folder / "train",
         conditions=[f"random-{draw + 1}" for draw in range(DRAWS)],
         splits=["train"],
     )
     clips = ROOT / "clips"
     if not clips.exists():
-        cut_clips(corpus, clips)
+        cut_clips(originals, clips)
     data.prepare(clips, folder / "validation", conditions=VALIDATION, duration_s=CLIP_S)
     rows = []
     for part in ("train", "validation"):
@@ -109,8 +110,36 @@ def make_pairs(corpus: Path, folder: Path) -> Path:
 
 def repeats(row: dict[str, str]) -> int:
     """How often a training pair is seen per epoch: more often where there are few of its kind."""
-    kind = row["condition"].split("-")[0]
-    return SOURCES.get(row["source"], 1) * CONDITIONS.get(kind, 1)
+    kind, condition = row["piece"].split("/")[1], row["condition"].split("-")[0]
+    return KINDS.get(kind, 1) * CONDITIONS.get(condition, 1)
+
+
+def never_coded(corpus: Path, folder: Path) -> Path:
+    """A folder of links to the pieces of the corpus that no codec has changed; with a manifest.
+
+    What was coded once is no original: whoever trains on it must leave out what lies above its
+    ``trusted_hz``, and the loss used here cannot.
+
+    Raises:
+        InputError: there is no manifest of the corpus.
+    """
+    manifest = corpus / "manifest.csv"
+    if not manifest.is_file():
+        raise InputError(f"{manifest} is missing: make corpus first")
+    with manifest.open(newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if not int(row["once_lossy"])]
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    for row in rows:
+        link = partial / row["path"]
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to((corpus / row["path"]).resolve())
+    with (partial / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    shutil.rmtree(folder, ignore_errors=True)
+    return partial.rename(folder)
 
 
 def cut_clips(corpus: Path, folder: Path) -> None:

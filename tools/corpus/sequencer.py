@@ -11,8 +11,9 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from enhancelib.audio import Wave, resample
+from enhancelib.errors import InputError
+from tools.corpus.recipe import RATE
 
-RATE = 44100
 _STEPS = 16  # to the bar
 #: Sixteenths of a bar per role: x always, o now and then.
 _PATTERNS = {
@@ -156,3 +157,15 @@ def normalised(wave: Wave, *, peak_db: float = -1.0) -> Wave:
     """Bring the peak to ``peak_db`` dBFS; silence stays silence."""
     peak = float(np.abs(wave).max())
     return wave if peak == 0 else (wave * np.float32(10 ** (peak_db / 20) / peak))
+
+
+def trimmed(wave: Wave, *, floor: float = 1e-5, fade_s: float = 0.05) -> Wave:
+    """Cut silence at both ends, fade, and bring the peak to −1 dBFS.
+
+    Raises:
+        InputError: nothing is louder than ``floor``.
+    """
+    loud = np.flatnonzero(np.abs(wave).max(axis=0) > floor)
+    if not len(loud):
+        raise InputError("nothing sounds")
+    return normalised(faded(wave[:, loud[0] : loud[-1] + 1], fade_s=fade_s))

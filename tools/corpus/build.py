@@ -12,17 +12,17 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from enhancelib import audio, parallel
-from enhancelib.bandwidth import bandwidth_hz
 from enhancelib.errors import EnhanceError, InputError
-from enhancelib.recipes import Recipe, all_recipes
-from enhancelib.sequencer import RATE
+from tools.corpus import games, recordings
+from tools.corpus.recipe import RATE, Recipe
+from tools.corpus.recipes import all_recipes
 
 COLUMNS = (
     "path",
+    "kind",
     "source",
+    "author",
     "licence",
     "group",
     "split",
@@ -31,9 +31,15 @@ COLUMNS = (
     "channels",
     "duration_s",
     "bandwidth_hz",
+    "trusted_hz",
+    "once_lossy",
 )
-#: Raised when rendering changes, so that pieces made before are made anew.
-VERSION = 1
+"""Of the manifest. ``trusted_hz`` is the frequency up to which a piece may be believed; above it, a
+piece that is ``once_lossy`` (1, else 0) was changed by a codec."""
+
+VERSION = 2
+"""Raised when rendering changes, so that pieces made before are made anew."""
+
 _FACTS = ".facts"
 _LOG = logging.getLogger(__name__)
 
@@ -43,19 +49,24 @@ def build(
     *,
     excerpts: str | Path = "data/excerpts",
     recipes: Iterable[Recipe] | None = None,
+    small: bool = False,
+    recordings_dir: str | Path | None = None,
     n_jobs: int | None = None,
     scheduler: str | None = None,
 ) -> Path:
     """Make what is missing of the corpus and write ``manifest.csv``.
 
-    A piece is complete when its FLAC (44.1 kHz, stereo, 16 bits with triangular dither) and the
-    facts about it are there, made by the same recipe; a killed run leaves complete pieces and
-    nothing else that counts. Pieces that no recipe makes any more are removed.
+    A piece is complete when its file (FLAC at 44.1 kHz, stereo, 16 bits with triangular dither; a
+    game's as it was) and the facts about it are there, made by the same recipe; a killed run leaves
+    complete pieces and nothing else that counts. Pieces that no recipe makes any more are removed;
+    what was made of games or recordings stays where they are left out today.
 
     Args:
         output_dir: The corpus folder.
         excerpts: Folder of the committed excerpts; what they were cut from is left out.
-        recipes: What to make; None means :func:`~enhancelib.recipes.all_recipes`.
+        recipes: What to make; None means :func:`~tools.corpus.recipes.all_recipes`.
+        small: Without the games' music.
+        recordings_dir: Folder of the free recordings; None leaves them out.
         n_jobs: Processes; None means one per core.
         scheduler: Address of a Dask scheduler that does the work instead.
 
@@ -67,8 +78,13 @@ def build(
         InputError: No recipe could be made.
     """
     output_dir = Path(output_dir)
+    absent: set[str] = set()
     if recipes is None:
-        recipes = all_recipes(materials(excerpts))
+        folder = None if recordings_dir is None else Path(recordings_dir)
+        recipes = all_recipes(materials(excerpts), small=small, recordings_dir=folder)
+        absent = set(games.PACKAGES if small else ()) | set(
+            recordings.sources() if folder is None else ()
+        )
     jobs = [_Job(recipe, output_dir) for recipe in recipes]
     missing = [job for job in jobs if job.facts() is None]
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -82,7 +98,7 @@ def build(
     rows = [facts for job in jobs if (facts := job.facts()) is not None]
     if not rows:
         raise InputError(f"{output_dir}: none of the {len(jobs)} pieces could be made")
-    _remove_others(output_dir, {row["path"] for row in rows})
+    rows += _remove_others(output_dir, {job.recipe.path for job in jobs}, absent)
     return _write_manifest(output_dir / "manifest.csv", rows)
 
 
@@ -108,12 +124,12 @@ def materials(excerpts: str | Path) -> set[str]:
 
 
 def hours(manifest: str | Path) -> dict[str, dict[str, float]]:
-    """Hours of audio in the corpus: split → source → hours."""
+    """Hours of audio in the corpus: split → kind → hours."""
     table: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     with open(manifest, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            table[row["split"]][row["source"]] += float(row["duration_s"]) / 3600
-    return {split: dict(sources) for split, sources in table.items()}
+            table[row["split"]][row["kind"]] += float(row["duration_s"]) / 3600
+    return {split: dict(kinds) for split, kinds in table.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,38 +154,30 @@ class _Job:
 
     def facts(self) -> dict | None:
         """The manifest row of the piece if it is complete and of this recipe, else None."""
-        try:
-            facts = json.loads(self.facts_path.read_text(encoding="utf-8"))
-            complete = self.path.stat().st_size == facts.pop("bytes")
-        except (OSError, ValueError, KeyError):
-            return None
-        return facts if facts.pop("recipe") == self.fingerprint and complete else None
+        facts = _read_facts(self.facts_path, self.path)
+        return facts if facts is not None and facts.pop("recipe") == self.fingerprint else None
 
 
 def _make(job: _Job) -> str:
-    """Render, measure and store one piece; the reason when it cannot be done, else nothing."""
+    """Make and describe one piece; the reason when it cannot be done, else nothing."""
     recipe = job.recipe
     try:
-        wave = recipe.render()
-        rng = recipe.rng
-        dither = rng.random(wave.shape, dtype=np.float32) - rng.random(wave.shape, dtype=np.float32)
         job.path.parent.mkdir(parents=True, exist_ok=True)
-        audio.save(
-            job.path, wave + dither / 2**15, sample_rate=RATE, subtype="PCM_16", overwrite=True
-        )
-        content = job.path.read_bytes()
+        sound = recipe.store(job.path)
+        with open(job.path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
         facts = {
             "path": recipe.path,
+            "kind": recipe.kind,
             "source": recipe.source,
+            "author": recipe.author,
             "licence": recipe.licence,
             "group": recipe.group,
             "split": recipe.split,
-            "sha256": hashlib.sha256(content).hexdigest(),
+            "sha256": digest,
             "sample_rate": RATE,
-            "channels": wave.shape[0],
-            "duration_s": round(wave.shape[1] / RATE, 3),
-            "bandwidth_hz": round(bandwidth_hz(wave, sample_rate=RATE)),
-            "bytes": len(content),
+            **sound,
+            "bytes": job.path.stat().st_size,
             "recipe": job.fingerprint,
         }
         job.facts_path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,13 +189,35 @@ def _make(job: _Job) -> str:
     return ""
 
 
-def _remove_others(output_dir: Path, wanted: set[str]) -> None:
-    """Remove pieces of earlier recipes; only what has facts, which nobody else writes."""
-    for facts_path in (output_dir / _FACTS).rglob("*.json"):
+def _remove_others(output_dir: Path, wanted: set[str], absent: set[str]) -> list[dict]:
+    """Remove pieces of earlier recipes; only what has facts, which nobody else writes.
+
+    Returns:
+        Manifest rows of the complete pieces whose sources are absent today: those stay.
+    """
+    kept = []
+    for facts_path in sorted((output_dir / _FACTS).rglob("*.json")):
         path = facts_path.relative_to(output_dir / _FACTS).as_posix().removesuffix(".json")
-        if path not in wanted:
+        if path in wanted:
+            continue
+        facts = _read_facts(facts_path, output_dir / path)
+        if facts is not None and facts["source"] in absent:
+            del facts["recipe"]
+            kept.append(facts)
+        else:
             (output_dir / path).unlink(missing_ok=True)
             facts_path.unlink()
+    return kept
+
+
+def _read_facts(facts_path: Path, path: Path) -> dict | None:
+    """What was noted of a piece, with its recipe's fingerprint; None unless the piece is whole."""
+    try:
+        facts = json.loads(facts_path.read_text(encoding="utf-8"))
+        whole = path.stat().st_size == facts.pop("bytes") and {*COLUMNS, "recipe"} == set(facts)
+    except (OSError, ValueError, KeyError):
+        return None
+    return facts if whole else None
 
 
 def _write_manifest(path: Path, rows: list[dict]) -> Path:

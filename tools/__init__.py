@@ -1,0 +1,1 @@
+"""What a maintainer runs; no part of the installed package."""
