@@ -366,7 +366,7 @@ EXCERPTS: tuple[Piece, ...] = (
     *(
         _of_song(
             name, f"{name.rpartition('-')[2].lower()}_{part}", "song",
-            typical(_song(name), 12, (part - 1, 3)), name.rpartition("-")[2].lower(),
+            typical(_song(name), 12, (part - 1, 3)), f"lmms_{name.rpartition('-')[2].lower()}",
         )
         for name in ("demos/Jousboxx-BuzzerBeater", "demos/EsoXLB-CPU")
         for part in (1, 2, 3)

@@ -112,7 +112,7 @@ def make_excerpts(shelf: Shelf, data: Path) -> None:
         row = write(piece, shelf, path)
         print(_line(row))
         facts = {"path": path.name, "rate": RATE, "bytes": path.stat().st_size}
-        rows.append({**row, **facts, "group": piece.group or piece.name})
+        rows.append({**row, **facts, "group": piece.group or path.stem})
     write_table(index, EXCERPT_COLUMNS, rows)
     print(f"{len(targets)} pieces added to {folder}")
 
