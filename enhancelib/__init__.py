@@ -15,7 +15,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "checkpoints": ["checkpoint_sha256"],
         "codecs": ["degrade", "encode", "standard_conditions"],
         "data": ["PairDataset", "prepare", "read_manifest"],
-        "errors": ["EnhanceError"],
+        "errors": ["AudioWarning", "EnhanceError"],
         "evaluation": ["evaluate", "oracle_mask"],
         "export": ["export_model"],
         "files": ["enhance_file"],

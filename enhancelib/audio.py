@@ -15,8 +15,11 @@ from pathlib import Path
 
 import soundfile
 
+from enhancelib.chunks import finish_wav
 from enhancelib.errors import InputError
 from enhancelib.reading import AudioInfo, PathLike, blocks, display_name, info, load
+from enhancelib.sinks import Sink
+from enhancelib.speakers import checked_mask, mark_flac, order_in
 from enhancelib.waves import (
     Wave,
     analysis_window,
@@ -38,6 +41,7 @@ __all__ = [
     "analysis_window",
     "blocks",
     "check_rate",
+    "check_size",
     "check_wave",
     "display_name",
     "find_audio",
@@ -72,28 +76,56 @@ WRITABLE_SUFFIXES: tuple[str, ...] = tuple(_WRITABLE)
 AUDIO_SUFFIXES: tuple[str, ...] = (
     *WRITABLE_SUFFIXES,
     *(".m4a", ".aac", ".mp4", ".wma", ".oga", ".mka", ".webm", ".mp2", ".ac3", ".ape", ".wv"),
+    *(".wave", ".bwf", ".rf64", ".aifc", ".m4b", ".3gp", ".spx", ".tta", ".tak", ".mpc", ".dsf"),
+    *(".eac3", ".dts", ".amr"),
 )
 _BLOCK = 1 << 16  # frames written at a time
+_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4} | {
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}
 
 
 class BlockWriter:
     """An audio file being written; made by :func:`writer`."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str):
+    def __init__(self, file: soundfile.SoundFile, sink: Sink, name: str, *, suffix: str):
         self._file = file
+        self._sink = sink
         self._name = name
+        self._order = order_in(suffix, file.channels)
+        self._suffix = suffix
 
     def write(self, wave: Wave) -> None:
         """Append ``wave`` (channels, samples); values beyond full scale are clipped in PCM.
 
         Raises:
-            InputError: Another number of channels, NaN, or the disk is full.
+            InputError: Another number of channels, NaN, the format's end, or the disk is full.
         """
         wave = check_wave(wave, name=self._name)
         if wave.shape[0] != self._file.channels:
             raise InputError(f"{self._name}: {wave.shape[0]} channels, not {self._file.channels}")
-        with _write_errors(self._name):
-            self._file.write(wave.T)
+        check_size(
+            self._name,
+            suffix=self._suffix,
+            frames=self._file.frames + wave.shape[1],
+            channels=wave.shape[0],
+            subtype=self._file.subtype,
+        )
+        with _write_errors(self._name, self._sink):
+            self._file.write((wave if self._order is None else wave[self._order]).T)
+
+
+def check_size(name: str, *, suffix: str, frames: int, channels: int, subtype: str) -> None:
+    """Refuse what AIFF and AU cannot hold: their sizes end at 4 GiB.
+
+    Raises:
+        InputError: Names the formats that can.
+    """
+    if suffix not in (".aiff", ".aif", ".au"):
+        return
+    if frames * channels * _SAMPLE_BYTES.get(subtype, 1) > (1 << 32) - (1 << 20):
+        raise InputError(f"{name}: {suffix} ends at 4 GiB; write .flac, .wav, .w64 or .caf")
 
 
 @contextlib.contextmanager
@@ -103,12 +135,14 @@ def writer(
     sample_rate: int,
     channels: int,
     subtype: str | None = None,
+    channel_mask: int = 0,
     overwrite: bool = False,
+    part: Path | None = None,
 ) -> Iterator[BlockWriter]:
     """Write a file block by block; it appears under its name complete, or not at all.
 
     The data go to a hidden ``.part`` file in the same folder, which is renamed when the ``with``
-    block ends well and removed when it does not.
+    block ends well and removed when it does not. A WAV beyond 4 GiB becomes RF64 (EBU Tech 3306).
 
     Args:
         path: Target; the suffix picks the format, one of :data:`WRITABLE_SUFFIXES`.
@@ -116,7 +150,10 @@ def writer(
         channels: Number of channels.
         subtype: libsndfile's name such as ``PCM_16`` or ``FLOAT``; ``None``: 24-bit, or the
             format's only coding.
+        channel_mask: Which loudspeaker each channel is for, as in :class:`AudioInfo`; WAV and FLAC
+            keep it. The waves are in the mask's order, also for Ogg, which stores another.
         overwrite: Whether an existing file may be replaced.
+        part: Hidden file to write to before it is renamed; ``None``: one in the same folder.
 
     Yields:
         A :class:`BlockWriter`.
@@ -127,28 +164,41 @@ def writer(
     """
     target, name = Path(path), display_name(path)
     container, default = _container(target)
+    suffix, subtype = target.suffix.lower(), subtype or default
+    growing = container == "WAV" and subtype in _SAMPLE_BYTES
     rate = check_rate(sample_rate)
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.parent / f".{secrets.token_hex(8)}{_PART}"
-    try:
+    part = part or target.parent / f".{secrets.token_hex(8)}{_PART}"
+    with contextlib.ExitStack() as open_files:
+        open_files.callback(part.unlink, missing_ok=True)
         with _write_errors(name):
+            sink = open_files.enter_context(Sink(part))
             file = soundfile.SoundFile(
-                os.fsencode(part), "w", rate, channels, subtype or default, format=container
+                sink,
+                "w",
+                rate,
+                channels,
+                subtype,
+                format="RF64" if growing else container,
             )
         try:
-            yield BlockWriter(file, name)
+            yield BlockWriter(file, sink, name, suffix=suffix)
             written = file.frames
         finally:
-            with _write_errors(name):
+            with _write_errors(name, sink):
                 file.close()
+                sink.close()
+        with _write_errors(name):
+            if growing:
+                finish_wav(part, channel_mask=checked_mask(channel_mask, channels))
+            elif suffix == ".flac":
+                mark_flac(part, channels=channels, channel_mask=channel_mask)
         _check_written(part, written, name)
         _refuse_existing(target, overwrite=overwrite)
         with _write_errors(name):
             os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def remove_left_overs(folder: PathLike) -> None:
@@ -212,10 +262,14 @@ def _refuse_existing(target: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _write_errors(name: str) -> Iterator[None]:
+def _write_errors(name: str, sink: Sink | None = None) -> Iterator[None]:
     """Turn libsndfile's and the system's write errors into one line that names the file."""
     try:
-        yield
+        try:
+            yield
+        finally:
+            if sink:  # what the system said is more than what libsndfile makes of it
+                sink.check()
     except OSError as error:
         raise InputError(f"{name}: cannot be written ({error.strerror or error})") from None
     except soundfile.LibsndfileError as error:
@@ -231,8 +285,9 @@ def _check_written(part: Path, frames: int, name: str) -> None:
     """Read the header back: a full disk can swallow the last block without an error."""
     if frames == 0:
         raise InputError(f"{name}: nothing to write; give at least one sample")
-    if info(part).frames < frames:
-        raise InputError(f"{name}: cannot be written in full; is the disk full?")
+    with _write_errors(name), soundfile.SoundFile(os.fsencode(part)) as file:
+        if file.frames < frames:
+            raise InputError(f"{name}: cannot be written in full; is the disk full?")
 
 
 def find_audio(path: PathLike) -> list[Path]:

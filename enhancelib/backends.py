@@ -111,7 +111,7 @@ class Backend:
         padding = 0 if fixed is None else fixed - samples
         padded = np.pad(wave, ((0, 0), (0, padding))).astype(np.float32, copy=False)
         channels = [self._run_clip(channel[None, None]) for channel in padded]
-        return np.concatenate(channels)[:, 0, :samples]
+        return check_sound(np.concatenate(channels)[:, 0, :samples], self)
 
     def initial_state(self, channels: int = 1) -> States:
         """Zero states for so many audio channels."""
@@ -274,7 +274,10 @@ class TorchScriptBackend(Backend):
         self.metadata = Metadata.from_strings(facts, path=path)
         inputs = [value.debugName().split(".")[0] for value in self._module.graph.inputs()][1:]
         self._sort(["input"] if inputs == ["wave"] else inputs)
-        self._shapes = [tuple(shape) for shape in json.loads(facts.get("state_shapes", "[]"))]
+        try:
+            self._shapes = [tuple(shape) for shape in json.loads(facts.get("state_shapes", "[]"))]
+        except (ValueError, TypeError, RecursionError):
+            raise _foreign(path, "metadata 'state_shapes' is damaged") from None
 
     def _run_clip(self, wave: np.ndarray) -> np.ndarray:
         with self._torch.inference_mode():
@@ -341,6 +344,20 @@ class PyTorchBackend(Backend):
         with self._torch.inference_mode():
             enhanced, *kept = self._model.step(*tensors)
         return enhanced.contiguous().numpy(), [state.contiguous().numpy() for state in kept]
+
+
+def check_sound(enhanced: np.ndarray, backend: Backend) -> np.ndarray:
+    """Return what a model gave for a finite input.
+
+    Raises:
+        ModelError: NaN or infinity is in it; the model is named, for it is to blame.
+    """
+    if not np.isfinite(enhanced).all():
+        raise ModelError(
+            f"{backend.path or 'the model'}: gives NaN or infinity for sound audio; its training "
+            "diverged or the file is damaged, so name another model"
+        )
+    return enhanced
 
 
 def step_by_step(
@@ -433,6 +450,6 @@ def parse_facts(stored: bytes | str) -> dict[str, str]:
     """Read metadata stored as a JSON object of strings; damage reads as nothing."""
     try:
         facts = json.loads(stored)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return facts if isinstance(facts, dict) else {}

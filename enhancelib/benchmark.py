@@ -23,9 +23,11 @@ import threadpoolctl
 
 from enhancelib.audio import PathLike
 from enhancelib.backends import Backend
+from enhancelib.checks import check_number, check_threads
 from enhancelib.errors import ConfigError, EnhanceError, InputError, ModelError
 from enhancelib.frames import FrameEngine
 from enhancelib.modelfiles import SUFFIXES, open_model
+from enhancelib.signals import end_with_parent
 
 if TYPE_CHECKING:
     import pandas
@@ -91,8 +93,9 @@ def benchmark_file(
         raise ConfigError(f"device: {device!r} is neither cpu nor cuda")
     if kind not in (None, "clip", "stream"):
         raise ConfigError(f"kind: {kind!r} is neither clip nor stream")
-    if not (seconds > 0 and threads >= 1 and repeats >= 1):
-        raise ConfigError("benchmark: seconds, threads and repeats must be positive")
+    seconds = check_number(seconds, "seconds", low=0.01, high=3600, error=ConfigError)
+    repeats = check_number(repeats, "repeats", low=1, whole=True, error=ConfigError)
+    threads = check_threads(threads, error=ConfigError)
     path = Path(path)
     task = {
         "path": str(path),
@@ -102,6 +105,7 @@ def benchmark_file(
         "repeats": repeats,
         "device": device,
         "began": time.time(),
+        "parent": os.getpid(),
     }
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     done = subprocess.run(
@@ -166,6 +170,7 @@ def benchmark_files(
         raise InputError(f"{shown}: no model files; export some first")
     if reference is not None and reference not in {path.name for path, _ in found}:
         raise InputError(f"{shown}: no model file is called {reference!r}")
+    threads = [check_threads(count, error=ConfigError) for count in threads]
     tasks = [(path, kind, count) for path, kind in found for count in threads]
     rows = []
     for path, kind, count in tqdm(tasks, desc="Benchmark", unit="file", disable=not progress):
@@ -465,7 +470,9 @@ def _measure_cuda(path: Path, task: dict) -> dict[str, str | float]:
 
 
 if __name__ == "__main__":
+    given = json.loads(sys.argv[1])
+    end_with_parent(given.get("parent", os.getppid()))
     try:
-        print(json.dumps(_measure(json.loads(sys.argv[1]))))
+        print(json.dumps(_measure(given)))
     except EnhanceError as error:
         print(json.dumps({"error": str(error)}))

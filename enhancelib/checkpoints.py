@@ -1,6 +1,7 @@
 """Checkpoints on disk: named tensors and facts about them, as ``.safetensors`` or ``.pth``."""
 
 import hashlib
+import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,6 +94,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, pickle.UnpicklingError):  # PyTorch's advice is to run what is in the file
+        return "it is damaged, or holds more than weights"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
 import enhancelib as el
-from enhancelib.errors import EnhanceError, InputError, ModelError
+from enhancelib.checks import check_number
+from enhancelib.console import OneLineErrors, say
+from enhancelib.errors import InputError, ModelError
 
 ModelType = StrEnum("ModelType", {n: n for n in ("pytorch", "onnx", "tflite", "torchscript")})
 ExportType = StrEnum("ExportType", {n: n for n in ("onnx", "tflite", "torchscript")})
@@ -37,24 +38,8 @@ Overwrite = Annotated[
 ]
 
 
-class _OneLineErrors(TyperGroup):
-    """Prints an :class:`EnhanceError` as ``error: <message>`` and exits with 1, no traceback."""
-
-    def invoke(self, ctx: typer.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except EnhanceError as error:
-            message = str(error)
-        except OSError as error:
-            if error.filename is None:
-                raise
-            message = f"{error.filename}: {error.strerror}; check the path and its permissions"
-        typer.echo(f"error: {message}", err=True)
-        raise typer.Exit(1)
-
-
 app = typer.Typer(
-    cls=_OneLineErrors,
+    cls=OneLineErrors,
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -122,6 +107,7 @@ def prepare(
     Music is cut into segments and sent through real codecs and other conditions. An interrupted run
     goes on where it was. Files that cannot be used are skipped and listed.
     """
+    check_number(seed, "seed", high=2**63 - 1)
     manifest = el.prepare(
         input_dir,
         output_dir,
@@ -133,7 +119,7 @@ def prepare(
         scheduler=scheduler,
         overwrite=overwrite,
     )
-    typer.echo(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
+    say(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
 
 
 @app.command(
@@ -167,7 +153,7 @@ def train(
     from enhancelib.train import main as run
 
     result = run(input_dir, output_dir, checkpoint_dir, config, overwrite=overwrite)
-    typer.echo(
+    say(
         f"{result.checkpoint}: validation loss {result.best_loss:.4f}, "
         f"untreated {result.untreated_loss:.4f}"
     )
@@ -192,6 +178,13 @@ def enhance(
         str | None,
         typer.Option("--format", help="Write this in a folder, e.g. flac [default: as it was]."),
     ] = None,
+    sample_rate: Annotated[
+        int | None,
+        typer.Option(
+            "--sample_rate",
+            help="Of the output, in Hz; a higher one makes room for treble [default: as it was].",
+        ),
+    ] = None,
     limit: Annotated[
         bool, typer.Option("--limit", help="Turn down what would exceed full scale.")
     ] = False,
@@ -200,27 +193,26 @@ def enhance(
 ) -> None:
     """Enhance a file, or every audio file of a folder.
 
-    Names, sample rate, channels and length stay. In a folder, lossy files become FLAC, what cannot
-    be read is skipped and reported, and an interrupted run goes on where it was.
+    Names, channels and length stay, and the sample rate unless one is given. In a folder, lossy
+    files become FLAC, what cannot be read is skipped and reported, and an interrupted run goes on
+    where it was.
     """
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
-    options["overwrite"] = overwrite
+    options |= {"overwrite": overwrite, "sample_rate": sample_rate}
     if input_path.is_dir():
         report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]
-        summary = (
-            f"{output_path}: {len(report.done)} enhanced, {len(report.resumed)} done earlier, "
-            f"{len(report.skipped)} skipped"
-        )
+        notes += [f"left as it was, since nothing was lost: {path}" for path in report.unchanged]
+        summary = f"{output_path}: {report.summary()}"
     elif scheduler:
         raise InputError(f"{input_path}: a scheduler works on folders; leave --scheduler out")
     else:
         file = el.enhance_file(input_path, output_path, **options, progress=True)
         notes, summary = file.notes, f"{file.path}: {file.seconds:.1f} s enhanced"
     for note in notes:
-        typer.echo(note, err=True)
-    typer.echo(summary)
+        say(note, err=True)
+    say(summary)
 
 
 @app.command(
@@ -266,7 +258,7 @@ def live(
     Ctrl-C ends.
     """
     if show_devices:
-        typer.echo(el.sound_devices())
+        say(el.sound_devices())
         return
     options = {"block_size": block_size, "queue_delay_samples": queue_delay, "wet": wet}
     options["device_latency_ms"] = device_latency
@@ -276,7 +268,7 @@ def live(
         status = _watch(stream, math.inf if seconds is None else seconds)
     if status.failure:
         raise ModelError(f"the model failed, and the rest was passed through ({status.failure})")
-    typer.echo(
+    say(
         f"{status.seconds:.1f} s enhanced, delay {status.latency_ms:.0f} ms (of the devices "
         f"{status.device_ms:.0f}), load {status.load:.1%}, {status.late_chunks} late, "
         f"{status.dropouts} dropouts".replace("%", " %")
@@ -362,7 +354,7 @@ def export(
         overwrite=overwrite,
     )
     for file in results:
-        typer.echo(f"{file.path}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
+        say(f"{file.path}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
 
 
 @app.command(epilog=_examples("enhancelib benchmark --model_path exports --threads 1 --threads 2"))
@@ -401,10 +393,10 @@ def benchmark(
     table = el.benchmark_files(paths, seconds=seconds, threads=threads or [1], device=device)
     measured, skipped = table[table["status"] == ""], table[table["status"] != ""]
     for row in skipped.itertuples():
-        typer.echo(f"skipped: {row.file}, {row.kind}: {row.status}", err=True)
+        say(f"skipped: {row.file}, {row.kind}: {row.status}", err=True)
     if measured.empty:
         raise ModelError(f"none of {len(table)} runs could be measured, see above")
     columns = ["file", "kind", "threads", "latency_ms", "rtf", "ratio", "peak_mb", "file_mb"]
-    typer.echo(measured[columns].to_string(index=False, float_format="{:.3g}".format))
+    say(measured[columns].to_string(index=False, float_format="{:.3g}".format))
     if output_path:
         el.write_results(benchmark_results(table), output_path)

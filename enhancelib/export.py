@@ -27,6 +27,7 @@ from enhancelib.audio import PathLike, Wave, find_audio, fit_length, load
 from enhancelib.backends import METADATA_NAME, Metadata, describe, quiet_runtime
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.frames import FrameEngine
+from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.model import AudioUNet
 from enhancelib.modelfiles import SUFFIXES, open_model
 
@@ -148,12 +149,13 @@ def _check_converters(formats: Sequence[str]) -> None:
 
 @contextlib.contextmanager
 def partial_file(path: Path) -> Iterator[Path]:
-    """A hidden name beside ``path`` to write to; gone at the end unless it was renamed."""
-    partial = path.with_name(f".partial-{path.name}")
-    try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
+    """A hidden name beside ``path`` to write to; gone at the end unless it was renamed.
+
+    No two exports share one, and what a killed export left is removed.
+    """
+    remove_abandoned(path.parent)
+    with hidden_files(path.parent) as base:
+        yield Path(f"{base}.{path.name}")
 
 
 def seal(

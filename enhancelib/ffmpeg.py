@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from enhancelib.decoding import samples
+
 
 @dataclass(frozen=True)
 class FfmpegCoder:
@@ -66,7 +68,7 @@ class FfmpegCoder:
         frames = []
         for packet in [*map(av.Packet, packets), None]:
             frames += context.decode(packet)
-        return np.concatenate([_samples(frame) for frame in frames], axis=1)
+        return np.concatenate([samples(frame) for frame in frames], axis=1)
 
     def _frame(self, wave: np.ndarray, sample_rate: int):
         """Put a wave into the encoder's sample format; integers are rounded and clipped."""
@@ -89,13 +91,3 @@ class FfmpegCoder:
 
 def _layout(channels: int) -> str:
     return "stereo" if channels == 2 else "mono"
-
-
-def _samples(frame) -> np.ndarray:
-    """Return a decoded frame as float32 (channels, samples)."""
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, frame.layout.nb_channels).T
-    if data.dtype.kind == "i":
-        return (data / -float(np.iinfo(data.dtype).min)).astype(np.float32)
-    return data.astype(np.float32, copy=False)

@@ -7,9 +7,9 @@ does not touch, all above its own band included, stays as it was.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,15 +25,20 @@ from enhancelib.audio import (
     PathLike,
     Wave,
     blocks,
+    check_rate,
+    check_size,
     display_name,
     info,
     resample_blocks,
     writer,
 )
 from enhancelib.backends import Backend
+from enhancelib.changes import ChangeMeter
 from enhancelib.errors import InputError
 from enhancelib.frames import FrameEngine
+from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.modelfiles import open_stream
+from enhancelib.speakers import is_usual
 from enhancelib.tags import copy_tags
 from enhancelib.worker import Timeline
 
@@ -58,6 +63,8 @@ class Enhanced:
         seconds: its length.
         true_peak_dbtp: largest true peak before quantisation (ITU-R BS.1770-4, annex 2).
         gain_db: gain applied to keep that peak at full scale; 0 unless asked to limit.
+        filled_db: power of what was added, in dB against that of the input; −∞ where nothing was
+            lost and the sound came out as it was.
         notes: what the user should know, one line each.
     """
 
@@ -65,6 +72,7 @@ class Enhanced:
     seconds: float
     true_peak_dbtp: float
     gain_db: float = 0.0
+    filled_db: float = math.nan
     notes: tuple[str, ...] = ()
 
 
@@ -75,12 +83,16 @@ def enhance_file(
     model: Backend | PathLike | None = None,
     model_type: str | None = None,
     format: str | None = None,
+    sample_rate: int | None = None,
     limit: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
     progress: bool = False,
 ) -> Enhanced:
-    """Enhance one file; rate, channels, length and tags stay.
+    """Enhance one file; channels, length and tags stay, and the rate unless one is asked for.
+
+    A file keeps its form by itself, so that it fits where it came from. Where its rate leaves no
+    room for treble that the model could restore, a note says which ``sample_rate`` would.
 
     Args:
         input_path: any audio file.
@@ -91,6 +103,8 @@ def enhance_file(
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
         format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input;
             a file named with another one is refused.
+        sample_rate: of the file written, in Hz; ``None`` keeps the input's. A higher one makes
+            room for the treble that the model restores.
         limit: whether to apply one gain, in a second pass, if the true peak exceeds 0 dBTP.
         overwrite: whether an existing file may be replaced.
         threads: of the model's runtime.
@@ -111,27 +125,63 @@ def enhance_file(
     backend = (
         model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
     )
-    hidden = target.with_name(f".{secrets.token_hex(8)}{target.suffix}")
-    write = partial(_write, source, hidden, backend, subtype=subtype, progress=progress)
-    try:
+    rate = info(source).sample_rate if sample_rate is None else check_rate(sample_rate)
+    with _hidden_beside(target) as hidden:
+        write = partial(
+            _write, source, hidden, backend, rate=rate, subtype=subtype, progress=progress
+        )
         try:
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
-        if not copy_tags(source, hidden):
-            notes.append(f"{display_name(target)}: not all tags could be kept")
+        notes += _carried(source, hidden, display_name(target))
+        if target.exists() and not overwrite:  # another run was faster
+            raise InputError(f"{display_name(target)}: exists; nothing was replaced")
         os.replace(hidden, target)
-    except InputError as error:  # name the file the user asked for
-        message = str(error).replace(display_name(hidden), display_name(target))
-        raise InputError(message) from None
-    finally:
-        hidden.unlink(missing_ok=True)
+    if rate < backend.metadata.sample_rate and sample_rate is None:
+        notes.append(
+            f"{display_name(target)}: {rate} Hz leaves no room for treble above {rate / 2000:g} "
+            f"kHz; pass --sample_rate {backend.metadata.sample_rate} to have it restored"
+        )
     if result.true_peak_dbtp > 0.05:
         notes.append(
             f"{display_name(target)}: true peak {result.true_peak_dbtp:+.1f} dBTP may clip when "
             "played; pass limit to lower it"
         )
-    return replace(result, path=target, notes=tuple(notes))
+    return replace(result, path=target, notes=(*result.notes, *notes))
+
+
+def _carried(source: Path, hidden: Path, name: str) -> list[str]:
+    """Copy what lies beside the sound, and return the line that names what could not be kept."""
+    before, after = info(source), info(hidden)
+    lost = copy_tags(source, hidden, rate_ratio=after.sample_rate / before.sample_rate)
+    if after.channel_mask != before.channel_mask and not is_usual(
+        before.channel_mask, before.channels
+    ):
+        lost.append("which loudspeaker each channel is for")
+    return [f"{name}: tags not kept: {', '.join(lost)}"] if lost else []
+
+
+@contextlib.contextmanager
+def _hidden_beside(target: Path) -> Iterator[Path]:
+    """Yield a name to write to before ``target`` is replaced, whatever earlier runs left.
+
+    Raises:
+        InputError: nothing can be written there; the file that the user asked for is named.
+    """
+    hidden = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(target.parent)
+        with hidden_files(target.parent) as base:
+            hidden = Path(f"{base}{target.suffix}")
+            yield hidden
+    except OSError as error:
+        raise InputError(
+            f"{display_name(target)}: cannot be written ({error.strerror or error})"
+        ) from None
+    except InputError as error:
+        raise InputError(str(error).replace(display_name(hidden), display_name(target))) from None
 
 
 def target_of(
@@ -203,9 +253,8 @@ def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int
     for correction in resample_blocks(corrections, from_rate=rate, to_rate=sample_rate):
         block = source.next(correction.shape[1])
         yield block + correction[:, : block.shape[1]]
-    rest = source.next(source.left)
-    if rest.shape[1]:
-        yield rest
+    if source.left:
+        yield source.next(source.left)
 
 
 def _run(stream: Iterable[Wave], backend: Backend) -> Iterator[Wave]:
@@ -259,31 +308,53 @@ def _write(
     hidden: Path,
     backend: Backend,
     *,
+    rate: int,
     subtype: str | None,
     progress: bool,
     gain_db: float,
     ceiling_dbtp: float,
 ) -> Enhanced:
     """Enhance ``source`` into ``hidden``, unless its true peak turns out above the ceiling."""
-    facts = info(source)
-    meter = TruePeakMeter(sample_rate=facts.sample_rate, channels=facts.channels)
+    facts, notes = info(source), []
+    check_size(
+        display_name(hidden),
+        suffix=hidden.suffix.lower(),
+        frames=round(facts.seconds * rate),
+        channels=facts.channels,
+        subtype=subtype or "",
+    )
+    change = ChangeMeter()
+    meter = TruePeakMeter(sample_rate=rate, channels=facts.channels)
     gain, samples = np.float32(10 ** (gain_db / 20)), 0
-    file = writer(hidden, sample_rate=facts.sample_rate, channels=facts.channels, subtype=subtype)
+    file = writer(
+        hidden,
+        sample_rate=rate,
+        channels=facts.channels,
+        subtype=subtype,
+        channel_mask=facts.channel_mask,
+        part=hidden.with_suffix(".part"),
+    )
     bar = tqdm(
-        total=round(facts.seconds), unit="s", desc=source.name, disable=None if progress else True
+        total=round(facts.seconds),
+        unit="s",
+        desc=display_name(source.name),
+        disable=None if progress else True,
     )
     with bar, file as out:
-        stream = enhance_blocks(blocks(source), backend, sample_rate=facts.sample_rate)
-        for block in stream:
+        wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
+        stream = blocks(source, sample_rate=wide, notes=notes)
+        stream = enhance_blocks(change.before(stream), backend, sample_rate=wide)
+        stream = change.after(stream)
+        for block in resample_blocks(stream, from_rate=wide, to_rate=rate):
             block = block * gain
             out.write(block)
             meter.add(block)
             samples += block.shape[1]
-            bar.update(samples // facts.sample_rate - bar.n)
+            bar.update(samples // rate - bar.n)
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
-    return Enhanced(hidden, samples / facts.sample_rate, peak, gain_db)
+    return Enhanced(hidden, samples / rate, peak, gain_db, change.filled_db, tuple(notes))
 
 
 class TruePeakMeter:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
-from collections import Counter
+import math
+import statistics
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from enhancelib import parallel
-from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, find_audio, remove_left_overs
+from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio
+from enhancelib.backends import Backend
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
+from enhancelib.ledger import Ledger, open_ledger, state_of
 from enhancelib.modelfiles import open_stream
-
-MANIFEST = "enhanced.json"
-"""In an output folder: the settings of the run that made it."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,32 @@ class FolderReport:
     resumed: tuple[Path, ...]
     skipped: tuple[tuple[Path, str], ...]
 
+    @property
+    def unchanged(self) -> tuple[Path, ...]:
+        """The files of this run that came out as they were, since nothing was lost in them."""
+        return tuple(file.path for file in self.done if file.filled_db == -math.inf)
+
+    def summary(self) -> str:
+        """One line: how many files, how much was filled, and how many were left as they were."""
+        parts = [f"{len(self.done)} enhanced", f"{len(self.resumed)} done earlier"]
+        parts.append(f"{len(self.skipped)} skipped")
+        levels = [file.filled_db for file in self.done if math.isfinite(file.filled_db)]
+        if levels:
+            middle, least, most = statistics.median(levels), min(levels), max(levels)
+            span = f", from {least:.0f} to {most:.0f}" if len(levels) > 1 else ""
+            parts.append(f"what was filled in is {middle:.0f} dB of the sound{span}")
+        if self.unchanged:
+            parts.append(f"{len(self.unchanged)} left as they were: nothing was lost in them")
+        return "; ".join([", ".join(parts[:3]), *parts[3:]])
+
 
 @dataclass(frozen=True)
 class _Task:
+    key: str
     source: Path
     target: Path
+    state: tuple[int, int] | None
+    done: bool
 
 
 def enhance_folder(
@@ -47,6 +68,7 @@ def enhance_folder(
     model: PathLike | None = None,
     model_type: str | None = None,
     format: str | None = None,
+    sample_rate: int | None = None,
     limit: bool = False,
     overwrite: bool = False,
     n_jobs: int | None = None,
@@ -55,7 +77,8 @@ def enhance_folder(
     """Enhance every audio file under a folder into the same places of another one.
 
     A file that cannot be read is skipped and reported. A run that was stopped is resumed by the
-    same call; the settings are kept in the output folder, and others are refused there.
+    same call; an input that changed since is done again. The settings are kept in the output
+    folder, and others are refused there, as is a second run at the same time.
 
     Args:
         input_dir: folder of audio files, searched recursively.
@@ -63,6 +86,7 @@ def enhance_folder(
         model: a model file that can stream; ``None`` takes the default.
         model_type: as in :func:`enhancelib.modelfiles.open_model`.
         format: suffix to write, whatever the input; ``None`` as in :func:`enhance_file`.
+        sample_rate: of the files written, in Hz; ``None`` keeps each one's own.
         limit: whether to lower files whose true peak exceeds 0 dBTP.
         overwrite: whether to begin anew and replace existing files.
         n_jobs: as in :func:`enhancelib.parallel.map`.
@@ -70,7 +94,8 @@ def enhance_folder(
 
     Raises:
         InputError: no audio file, a format that cannot be written, or every file failed.
-        ConfigError: ``output_dir`` was made with other settings or lies inside ``input_dir``.
+        ConfigError: ``output_dir`` was made with other settings, another run is at work in it, or
+            it lies inside ``input_dir``.
         ModelError: the model cannot be opened.
     """
     source, goal = Path(input_dir), Path(output_dir)
@@ -86,81 +111,75 @@ def enhance_folder(
         "format": format or "",
         "limit": limit,
     }
-    files = find_audio(source)
-    tasks = _tasks(files, source, goal, format)
-    _claim(goal, settings, [task.target for task in tasks], overwrite=overwrite)
-    job = partial(_enhance_one, model=backend.path, format=format, limit=limit, overwrite=overwrite)
-    outcomes = list(
-        parallel.map(job, tasks, n_jobs=n_jobs, scheduler=scheduler, description="Enhance")
-    )
-    report = FolderReport(
-        done=tuple(outcome for outcome in outcomes if isinstance(outcome, Enhanced)),
-        resumed=tuple(outcome for outcome in outcomes if isinstance(outcome, Path)),
-        skipped=tuple(outcome for outcome in outcomes if isinstance(outcome, tuple)),
-    )
-    if len(report.skipped) == len(files):
-        reason = report.skipped[0][1]
+    if sample_rate is not None:
+        settings["sample_rate"] = check_rate(sample_rate)
+    files = {file.relative_to(source).as_posix(): file for file in find_audio(source)}
+    wanted = {key: _wanted_name(file, format) for key, file in files.items()}
+    options = {"format": format, "sample_rate": sample_rate, "limit": limit}
+    job = partial(_enhance_one, model=(backend.path, settings["model_sha256"]), **options)
+    with open_ledger(goal, settings, source, wanted, overwrite=overwrite) as ledger:
+        tasks = _tasks(files, goal, ledger)
+        todo = [task for task in tasks if not task.done]
+        done, skipped = [], []
+        how = {"n_jobs": n_jobs, "scheduler": scheduler, "description": "Enhance"}
+        with contextlib.closing(parallel.map(job, todo, **how)) as outcomes:  # ends its processes
+            for task, outcome in zip(todo, outcomes, strict=True):
+                if isinstance(outcome, Enhanced):
+                    ledger.note(task.key, task.state)
+                    done.append(outcome)
+                else:
+                    skipped.append((task.source, outcome))
+    if len(skipped) == len(files):
+        reason = skipped[0][1]
         raise InputError(f"{source}: none of {len(files)} files could be enhanced ({reason})")
-    return report
+    resumed = tuple(task.target for task in tasks if task.done)
+    return FolderReport(tuple(done), resumed, tuple(skipped))
 
 
-def _tasks(files: list[Path], source: Path, goal: Path, format: str | None) -> list[_Task]:
-    """Give every input its output; ``a.mp3`` and ``a.m4a`` must not meet in one ``a.flac``."""
+def _wanted_name(file: Path, format: str | None) -> str:
+    """The name that the output of a file would like to have."""
+    try:  # what there is to note, `_enhance_one` notes of the file it writes
+        return target_of(file, file.parent, format=format, notes=[])[0].name
+    except EnhanceError:
+        return file.name  # reported when its turn comes
+
+
+def _tasks(files: dict[str, Path], goal: Path, ledger: Ledger) -> list[_Task]:
+    """One task per input; done are those whose output is there and whose input is the same."""
     tasks = []
-    for file in files:
-        try:  # what there is to note, `_enhance_one` notes of the file it writes
-            name = target_of(file, file.parent, format=format, notes=[])[0].name
-        except EnhanceError:
-            name = file.name  # reported when its turn comes
-        tasks.append(_Task(file, goal / file.relative_to(source).with_name(name)))
-    taken = Counter(task.target for task in tasks)
-    return [
-        task
-        if taken[task.target] == 1
-        else replace(task, target=task.target.with_name(task.source.name + task.target.suffix))
-        for task in tasks
-    ]
+    for key, file in files.items():
+        entry, state = ledger.entries[key], state_of(file)
+        target = goal / PurePosixPath(key).with_name(entry.output)
+        done = state is not None and entry.state == state and target.exists()
+        tasks.append(_Task(key, file, target, state, done))
+    return tasks
 
 
-def _claim(goal: Path, settings: dict, targets: list[Path], *, overwrite: bool) -> None:
-    """Mark the output folder as the product of these settings, or refuse it."""
-    manifest = goal / MANIFEST
-    if manifest.is_file() and not overwrite:
-        try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(
-                f"{manifest}: cannot be read ({error}); pass overwrite or choose another folder"
-            ) from None
-        if found != settings:
-            raise ConfigError(
-                f"{goal}: was made with other settings; pass overwrite or choose another folder"
-            )
-        remove_left_overs(goal)
-        return
-    present = [target for target in targets if target.exists()]
-    if present and not overwrite:
-        raise InputError(f"{present[0]}: exists; pass overwrite or choose another folder")
-    goal.mkdir(parents=True, exist_ok=True)
-    partial_manifest = manifest.with_suffix(".partial")
-    partial_manifest.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-    partial_manifest.replace(manifest)
-
-
-_opened = lru_cache(maxsize=1)(open_stream)  # once per worker process
+@lru_cache(maxsize=1)
+def _opened(model: Path, sha256: str) -> Backend:
+    """Open a model once per process, and again where its file has been replaced."""
+    return open_stream(model)
 
 
 def _enhance_one(
-    task: _Task, *, model: Path, format: str | None, limit: bool, overwrite: bool
-) -> Enhanced | Path | tuple[Path, str]:
-    """Enhance one file: what was written, the path if it was there, or the path and the reason."""
-    if task.target.exists() and not overwrite:
-        return task.target
+    task: _Task,
+    *,
+    model: tuple[Path, str],
+    format: str | None,
+    sample_rate: int | None,
+    limit: bool,
+) -> Enhanced | str:
+    """Enhance one file: what was written, or why it could not be."""
     try:
         result = enhance_file(
-            task.source, task.target, model=_opened(model), limit=limit, overwrite=overwrite
+            task.source,
+            task.target,
+            model=_opened(*model),
+            sample_rate=sample_rate,
+            limit=limit,
+            overwrite=True,  # the ledger says that what may be there is ours
         )
         notes = () if format else coding_notes(task.source, task.target)
     except EnhanceError as error:
-        return task.source, str(error)
+        return str(error)
     return replace(result, notes=(*notes, *result.notes))

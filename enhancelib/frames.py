@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from enhancelib.backends import Backend
+from enhancelib.backends import Backend, check_sound
 from enhancelib.waves import Wave, analysis_window
+
+LARGEST = 1e6
+"""Samples are limited to it, 120 dB over full scale: a spectrum's squares would overflow."""
 
 _FRAMES_AT_ONCE = 32  # bounds the memory of a long chunk
 
@@ -38,8 +41,13 @@ class FrameEngine:
         self.samples_out = 0
 
     def push(self, wave: Wave) -> Wave:
-        """Take (channels, samples); return the samples that became final, maybe none."""
+        """Take (channels, samples); return the samples that became final, maybe none.
+
+        Raises:
+            ModelError: the model gives NaN or infinity.
+        """
         self.samples_in += wave.shape[1]
+        wave = np.clip(wave, -LARGEST, LARGEST)
         self._held = np.concatenate([self._held, wave], axis=1)
         count = self._held.shape[1] // self._hop - 1
         done = [
@@ -66,6 +74,7 @@ class FrameEngine:
         frames = np.concatenate([hops[:, :-1], hops[:, 1:]], axis=2) * self._window
         spectra = np.fft.rfft(frames).view(np.float32).reshape(channels, count, hop + 1, 2)
         enhanced, self._states = self._backend.step(spectra, self._states)
+        check_sound(enhanced, self._backend)
         pairs = np.ascontiguousarray(enhanced).view(np.complex64)[..., 0]
         frames = np.fft.irfft(pairs, 2 * hop) * self._window
         ends = np.concatenate([self._tail[:, None], frames[:, :-1, hop:]], axis=1)

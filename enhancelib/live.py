@@ -23,6 +23,7 @@ from typing import Self
 import numpy as np
 
 from enhancelib.backends import Backend, PathLike, quiet_runtime
+from enhancelib.checks import check_number
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.modelfiles import as_backend, open_stream
 from enhancelib.streaming import RealTimeAudioEnhancer
@@ -95,20 +96,23 @@ class LiveEnhancer:
         wet: float = 1.0,
         threads: int | None = None,
     ):
-        if not 1 <= block_size <= 1 << 16:
-            raise ConfigError(f"block_size: {block_size} is not between 1 and 65536 samples")
-        if not 1 <= device_latency_ms <= 10_000:
-            raise ConfigError(f"device_latency: {device_latency_ms} is not between 1 and 10000 ms")
         self._devices = (input_device, output_device)
-        self._block_size = block_size
-        self._device_latency_s = device_latency_ms / 1000
+        self._block_size = block_size = check_number(
+            block_size, "block_size", low=1, high=1 << 16, whole=True, error=ConfigError
+        )
+        self._device_latency_s = (
+            check_number(device_latency_ms, "device_latency", low=1, high=10_000, error=ConfigError)
+            / 1000
+        )
         if model_path is None or isinstance(model_path, PathLike):
             model_path = open_stream(model_path, model_type, threads=threads)
         backend = as_backend(model_path)
         self.enhancer = RealTimeAudioEnhancer(
             backend,
             wet=wet,
-            queue_delay_samples=queue_delay_samples or max(1024, 2 * block_size),
+            queue_delay_samples=(
+                max(1024, 2 * block_size) if queue_delay_samples is None else queue_delay_samples
+            ),
             # Half a block: a slow model makes no gap.
             max_wait_s=block_size / 2 / backend.metadata.sample_rate,
         )

@@ -11,7 +11,6 @@ Others are parts of a loss: :func:`nsim` compares images point by point; :func:`
 """
 
 from functools import lru_cache
-from typing import Self
 
 import librosa
 import numpy as np
@@ -20,7 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from enhancelib.compressed import compressed_complex, compressed_magnitude, relative_magnitude
 from enhancelib.masking import Ear
+from enhancelib.spectra import Spectra, power_of
 
 FRAME_LENGTHS = (512, 2048)
 """STFT sizes of the spectral terms, in samples: a short one for attacks, a long one for tones."""
@@ -61,6 +62,9 @@ MP3 128 at −8 to −16.
 CHANGE_DB = (-60.0, -40.0)
 """Errors in a band, against its signal, between which the wanted gate rises from shut to open."""
 
+AUDIBLE_DB = (-70.0, -50.0)
+"""Levels of a band, against the loudest of its frame, between which :func:`audibility` rises."""
+
 SHUT_WEIGHT = 6.0
 """Weight in :func:`gate_error` of items without room; the others have one."""
 
@@ -77,41 +81,11 @@ class LossWeights(BaseModel):
     dissimilarity: float = Field(2.0, ge=0)
     relative: float = Field(0.5, ge=0)
     gate: float = Field(0.2, ge=0)
-
-
-class Spectra:
-    """A wave (batch, 1, samples) and its short-time spectra, each computed once.
-
-    Hann window, hop half the frame: a quarter costs twice as much.
-    """
-
-    def __init__(self, wave: Tensor):
-        self.wave = wave
-        self._complex: dict[int, Tensor] = {}
-        self._power: dict[int, Tensor] = {}
-
-    @classmethod
-    def of(cls, wave: "Tensor | Spectra") -> Self:
-        """``wave`` itself if it is one already."""
-        return wave if isinstance(wave, cls) else cls(wave)
-
-    def complex(self, frame_length: int) -> Tensor:
-        """STFT, (batch, bins, frames)."""
-        if frame_length not in self._complex:
-            self._complex[frame_length] = torch.stft(
-                self.wave[:, 0],
-                frame_length,
-                hop_length=frame_length // 2,
-                window=torch.hann_window(frame_length, device=self.wave.device),
-                return_complex=True,
-            )
-        return self._complex[frame_length]
-
-    def power(self, frame_length: int) -> Tensor:
-        """``|STFT|²``, (batch, bins, frames)."""
-        if frame_length not in self._power:
-            self._power[frame_length] = _power(self.complex(frame_length))
-        return self._power[frame_length]
+    compressed_magnitude: float = Field(0.0, ge=0)
+    compressed_complex: float = Field(0.0, ge=0)
+    relative_magnitude: float = Field(0.0, ge=0)
+    audible: float = Field(0.0, ge=0, le=1)
+    """Not of a term: how far the gate's target is multiplied by :func:`audibility`."""
 
 
 def mse(estimate: Tensor, reference: Tensor) -> Tensor:
@@ -229,8 +203,8 @@ def relative_error(
     estimate, reference, untreated = map(Spectra.of, (estimate, reference, untreated))
     frame_length = FRAME_LENGTHS[-1]
     power, target = reference.power(frame_length), reference.complex(frame_length)
-    before = _power(untreated.complex(frame_length) - target)
-    after = _power(estimate.complex(frame_length) - target)
+    before = power_of(untreated.complex(frame_length) - target)
+    after = power_of(estimate.complex(frame_length) - target)
     survived = before < SURVIVAL * power
     floor = 10 ** (ERROR_FLOOR_DB / 10) * (power * survived).sum(dim=(1, 2)) + POWER_FLOOR
     ratio = ((after * survived).sum(dim=(1, 2)) + floor) / (
@@ -278,14 +252,36 @@ def wanted_gate(untreated: Tensor, reference: Tensor, bands: int) -> Tensor:
         (batch, bands, frames), linear in the error against the signal, in dB, between
         :data:`CHANGE_DB`.
     """
-
-    def energy(spectrum: Tensor) -> Tensor:
-        power = spectrum[:, :, : spectrum.shape[2] - 1].square().sum(dim=1)
-        return power.unflatten(1, (bands, -1)).sum(dim=2)
-
     low, high = CHANGE_DB
-    ratio = energy(untreated - reference) / (energy(reference) + POWER_FLOOR)
+    error, signal = (_band_energy(x, bands) for x in (untreated - reference, reference))
+    ratio = error / (signal + POWER_FLOOR)
     return ((10 * ratio.clamp(min=1e-9).log10() - low) / (high - low)).clamp(0, 1)
+
+
+def audibility(reference: Tensor, bands: int) -> Tensor:
+    """Whether each band of the original is loud enough, from 0 to 1, for its loss to be heard.
+
+    A band that a codec emptied wants the gate open even where nobody would hear it; a gate taught
+    that way invents treble in speech.
+
+    Args:
+        reference: as for :func:`wanted_gate`, and so is the result.
+        bands: of neighbouring bins.
+
+    Returns:
+        (batch, bands, frames), linear in the level under the frame's loudest band, in dB, between
+        :data:`AUDIBLE_DB`.
+    """
+    energy = _band_energy(reference, bands) + 1e-20
+    level_db = 10 * (energy / energy.amax(dim=1, keepdim=True)).log10()
+    low, high = AUDIBLE_DB
+    return ((level_db - low) / (high - low)).clamp(0, 1)
+
+
+def _band_energy(spectrum: Tensor, bands: int) -> Tensor:
+    """(batch, 2, bins, frames), Nyquist in no band → (batch, bands, frames)."""
+    power = spectrum[:, :, : spectrum.shape[2] - 1].square().sum(dim=1)
+    return power.unflatten(1, (bands, -1)).sum(dim=2)
 
 
 def gate_error(logits: Tensor, wanted: Tensor, room: Tensor) -> Tensor:
@@ -325,6 +321,9 @@ class CombinedLoss(nn.Module):
                 estimate, reference, sample_rate=self.sample_rate
             ),
             "relative": lambda: relative_error(estimate, reference, untreated),
+            "compressed_magnitude": lambda: compressed_magnitude(estimate, reference),
+            "compressed_complex": lambda: compressed_complex(estimate, reference),
+            "relative_magnitude": lambda: relative_magnitude(estimate, reference),
         }
         return {name: term() for name, term in compute.items() if getattr(self.weights, name)}
 
@@ -338,10 +337,6 @@ class CombinedLoss(nn.Module):
 
 def _tensor(array: np.ndarray, like: Spectra) -> Tensor:
     return torch.from_numpy(array).to(like.wave)
-
-
-def _power(spectrum: Tensor) -> Tensor:
-    return spectrum.real.square() + spectrum.imag.square()
 
 
 @lru_cache(maxsize=8)

@@ -22,7 +22,8 @@ class Metric:
 
     function: Callable[..., float]
     unit: str
-    better: Literal["lower", "higher"]
+    better: Literal["lower", "higher", "zero"]
+    """Which values are the better ones; ``zero``: those nearest to it, of either sign."""
     title: str
     expensive: bool = False
     """Costs more than all the others together: computed only when asked for by name."""
@@ -68,6 +69,12 @@ METRICS: dict[str, Metric] = {
     "stereo_image_change": Metric(
         spectral.stereo_image_change, "dB", "lower", "Change of the stereo image"
     ),
+    "band_energy_error": Metric(
+        spectral.band_energy_error, "dB", "lower", "Energy error of emptied bands"
+    ),
+    "band_energy_bias": Metric(
+        spectral.band_energy_bias, "dB", "zero", "Energy bias of emptied bands"
+    ),
     "visqol": Metric(perceptual.visqol, "MOS", "higher", "ViSQOL", expensive=True),
     "zimtohrli": Metric(perceptual.zimtohrli, "MOS", "higher", "Zimtohrli", expensive=True),
 }
@@ -90,7 +97,8 @@ def score(
         sample_rate: Of both, in Hz.
         names: Keys of :data:`METRICS`. Default: all but the expensive ones, and but those that need
             ``untreated`` if it is not given.
-        untreated: The lossy signal the estimate was made from; only "no harm" measures need it.
+        untreated: The lossy signal the estimate was made from; the measures of what survived and
+            of what was emptied need it.
 
     Returns:
         Value by name, in the order asked for. The transforms are computed once for all.

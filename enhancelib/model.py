@@ -8,7 +8,7 @@ arXiv:1801.04381), and doubles it again with additive skips (Ronneberger et al.,
 arXiv:1505.04597). The head yields, per bin, a complex mask around one and a complex residual that
 can fill bins the codec emptied. It starts at zero, so an untrained network is the identity. A gate
 per band and frame scales both; it is trained to shut where nothing was lost, and then what came in
-goes out.
+goes out. In a network with a fill, :mod:`enhancelib.fill` writes the treble that was emptied.
 
 Time is causal: every convolution sees the present frame and past ones, held in explicit state
 tensors. A clip and a stream run the same layers; a clip only starts from zero state and passes all
@@ -28,8 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enhancelib.audio import analysis_window
+from enhancelib.blocks import BandScale, CausalBlock, gate_of
 from enhancelib.checkpoints import read_checkpoint, write_checkpoint
 from enhancelib.errors import ConfigError, ModelError
+from enhancelib.fill import FillConfig, FillHead, limited, running_level
 from enhancelib.fourier import RealFourier
 from enhancelib.weights import DEFAULT_PRESET, find_weights
 
@@ -51,6 +53,9 @@ class ModelConfig(BaseModel):
         gated: whether each band's correction is scaled by a gate.
         widths: channels of each level, in place of those that ``base_channels`` gives; so a pruned
             network is an ordinary one.
+        fill: shape of what fills emptied bins; ``None`` for a network without. With it the features
+            are in units of the running level, and the mask and the residual are limited: see
+            :func:`enhancelib.fill.limited`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,6 +71,7 @@ class ModelConfig(BaseModel):
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32)
     gated: bool = True
     widths: tuple[Annotated[int, Field(ge=1, le=2048)], ...] | None = None
+    fill: FillConfig | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -77,6 +83,8 @@ class ModelConfig(BaseModel):
             raise ValueError(f"bands must be divisible by {2 ** (self.depth - 1)} at this depth")
         if self.widths is not None and len(self.widths) != self.depth:
             raise ValueError(f"widths must name {self.depth} levels, as depth says")
+        if self.fill is not None:
+            self.fill.check(self.hop_length, self.channels)
         return self
 
     @property
@@ -106,60 +114,6 @@ def preset_config(preset: str) -> ModelConfig:
     if preset not in PRESETS:
         raise ConfigError(f"no preset {preset!r}; choose one of {', '.join(PRESETS)}")
     return PRESETS[preset]
-
-
-def gate_of(logits: Tensor) -> Tensor:
-    """From 0, shut, to 1, open.
-
-    A little of the sigmoid's range is cut off at both ends: shut is zero, not nearly zero.
-    """
-    return (1.2 * logits.sigmoid() - 0.1).clamp(0, 1)
-
-
-class CausalBlock(nn.Module):
-    """Residual block: depthwise 3 x 3 (bands x frames, causal), then pointwise.
-
-    Its state is the input of the last ``2 * dilation`` frames.
-    """
-
-    def __init__(self, channels: int, dilation: int = 1):
-        super().__init__()
-        self.history = 2 * dilation
-        self.depthwise = nn.Conv2d(
-            channels,
-            channels,
-            (3, 3),
-            padding=(1, 0),
-            dilation=(1, dilation),
-            groups=channels,
-            bias=False,
-        )
-        self.depthwise_norm = nn.BatchNorm2d(channels)
-        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
-        self.pointwise_norm = nn.BatchNorm2d(channels)
-
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Run ``x`` (batch, channels, bands, frames) after ``state`` (…, ``history``)."""
-        window = torch.cat([state, x], dim=3)
-        y = functional.relu(self.depthwise_norm(self.depthwise(window)))
-        y = x + self.pointwise_norm(self.pointwise(y))
-        return y, window[..., -self.history :]
-
-
-class BandScale(nn.Module):
-    """Change the number of channels and halve or double the number of bands."""
-
-    def __init__(self, channels_in: int, channels_out: int, *, down: bool):
-        super().__init__()
-        self.down = down
-        size = (2, 1) if down else (1, 1)
-        self.convolution = nn.Conv2d(channels_in, channels_out, size, stride=size, bias=False)
-        self.norm = nn.BatchNorm2d(channels_out)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels_in, bands, frames) → (batch, channels_out, bands / 2 or * 2, frames)."""
-        y = functional.relu(self.norm(self.convolution(x)))
-        return y if self.down else y.repeat_interleave(2, dim=2)
 
 
 class SpectralCore(nn.Module):
@@ -203,17 +157,19 @@ class SpectralCore(nn.Module):
             self.gate_context = nn.Conv1d(
                 channels[-1] * (bands >> (config.depth - 1)), bands, 1, bias=False
             )
+        self.fill = None if config.fill is None else FillHead(config.fill, config.hop_length)
 
-    def state_shapes(self) -> list[tuple[int, int, int]]:
-        """(channels, bands, frames) of every state, in the order the blocks run."""
+    def state_shapes(self) -> list[tuple[int, ...]]:
+        """(channels, bands, frames) of the blocks' states as they run, then those of the fill."""
         config = self.config
         blocks = [*self.encoder, *self.bottom, *self.decoder]
         levels = [i for i in range(config.depth - 1) for _ in range(config.blocks)]
         levels = levels + [config.depth - 1] * len(config.dilations) + levels[::-1]
-        return [
+        shapes: list[tuple[int, ...]] = [
             (block.depthwise.in_channels, config.bands >> level, block.history)
             for block, level in zip(blocks, levels, strict=True)
         ]
+        return shapes if self.fill is None else shapes + self.fill.state_shapes()
 
     def forward(self, spectrum: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Enhance ``spectrum`` (batch, 2, bins, frames) given the states left by earlier frames."""
@@ -235,7 +191,12 @@ class SpectralCore(nn.Module):
                 kept.append(state)
             return x
 
-        x = self._embed(body)
+        unit = body
+        if self.fill is not None:
+            power = body.square().sum(dim=1).mean(dim=1, keepdim=True)
+            running, running_state = running_level(power, remaining.pop(-self.fill.states))
+            unit = body / running.sqrt().unsqueeze(1)
+        x = self._embed(unit)
         skips = []
         for level, down in enumerate(self.down):
             x = run(self._level(self.encoder, level), x)
@@ -252,8 +213,13 @@ class SpectralCore(nn.Module):
             logits = self.gate(x) + context
             gate = gate_of(logits).repeat_interleave(self.band_bins, dim=1)
             correction = correction * gate.unsqueeze(1)
-        enhanced = (body + correction) * self.scale
-        return torch.cat([enhanced, nyquist], dim=2), kept, logits
+        if self.fill is None:
+            enhanced = body + correction
+        else:
+            corrected = body + limited(correction, body, self.config.fill.band_bins)
+            enhanced, states_out = self.fill(body, corrected, running, remaining)
+            kept += [running_state, *states_out]
+        return torch.cat([enhanced * self.scale, nyquist], dim=2), kept, logits
 
     def _level(self, blocks: nn.ModuleList, level: int) -> Sequence[nn.Module]:
         return blocks[level * self.config.blocks : (level + 1) * self.config.blocks]

@@ -19,6 +19,7 @@ from enhancelib.backends import (
     TorchScriptBackend,
     describe,
 )
+from enhancelib.checks import check_threads
 from enhancelib.errors import ModelError
 from enhancelib.weights import DEFAULT_PRESET, PRETRAINED
 
@@ -74,7 +75,9 @@ def open_model(
     Raises:
         ModelError: the file is missing, damaged, foreign or of another type, or its runtime is not
             installed.
+        InputError: ``threads`` is impossible.
     """
+    threads = check_threads(threads)
     path = default_model(model_type) if path is None else Path(path)
     kind = _type_of(path, model_type)
     if not path.is_file():

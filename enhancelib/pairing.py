@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from enhancelib import audio, codecs
 from enhancelib.catalogue import SPLITS, Piece
-from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.errors import ConfigError, EnhanceError, InputError
 
 #: A transparent one, Bluetooth, streaming, both in a row, band-limited and noisy.
 DEFAULT_CONDITIONS = (
@@ -219,7 +219,10 @@ def _versions(job: PieceJob, drawn: dict[str, dict[int, str]]) -> Iterator[tuple
     What was drawn for each segment is noted in ``drawn``.
     """
     settings = job.settings
-    original, rate = audio.load(job.piece.path, sample_rate=settings.coding_rate)
+    notes: list[str] = []
+    original, rate = audio.load(job.piece.path, sample_rate=settings.coding_rate, notes=notes)
+    if notes:  # a reference must be what was recorded, all of it
+        raise InputError(notes[0])
     original = original[:2]  # of surround sound, the front pair: the codecs are stereo
     digest = hashlib.sha256(os.fsencode(f"{settings.seed}:{job.piece.name}")).digest()
     seed = int.from_bytes(digest[:4], "big")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -11,6 +12,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.signals import end_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -71,7 +73,12 @@ def map(
 
 def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     """Processes on this machine; one thread each, so that two jobs use two cores, not four."""
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+    with joblib.parallel_config(
+        backend="loky",
+        inner_max_num_threads=1,
+        initializer=end_with_parent,
+        initargs=(os.getpid(),),
+    ):
         return joblib.Parallel(
             n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, return_as="generator"
         )

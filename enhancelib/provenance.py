@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import secrets
 import subprocess
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enhancelib.errors import InputError
+from enhancelib.errors import InputError, printable
 
 if TYPE_CHECKING:
     import pandas
@@ -38,6 +39,9 @@ RESULT_COLUMNS = (
     "utc",
 )
 """Of every table in ``data/results`` and ``run_dir/results``, in this order."""
+
+_MARKUP = re.compile(r"[<>&\"`\x00-\x1f\x7f]")
+_LONGEST_TEXT = 200
 
 
 def provenance(command: str) -> dict[str, str | float]:
@@ -130,7 +134,7 @@ def device_results(folder: str | os.PathLike = "data/results/devices") -> pandas
         All their rows, in the columns of :data:`RESULT_COLUMNS`.
 
     Raises:
-        InputError: a file is no such table, or there is none.
+        InputError: a file is no such table, markup is in it, or there is none.
     """
     import pandas
 
@@ -139,9 +143,22 @@ def device_results(folder: str | os.PathLike = "data/results/devices") -> pandas
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))
             table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
-            tables.append(table.astype({"value": float, "load": float}))
-        except (ValueError, KeyError, TypeError) as error:
+            tables.append(_plain(table.astype({"value": float, "load": float})))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path}: no table of the device page ({error}); remove it") from None
     if not tables:
         raise InputError(f"{folder}: no measured devices; make devices measures this one")
     return pandas.concat(tables, ignore_index=True)
+
+
+def _plain(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Return a table from a stranger, for a page that is published; its text may hold no markup.
+
+    Raises:
+        ValueError: some text does, or is none.
+    """
+    for column in set(table.columns) - {"value", "load", "seed"}:
+        for text in table[column]:
+            if not isinstance(text, str) or len(text) > _LONGEST_TEXT or _MARKUP.search(text):
+                raise ValueError(f"{column} {printable(repr(text)[:40])} is no plain text")
+    return table.astype({"seed": int})

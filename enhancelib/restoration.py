@@ -7,13 +7,22 @@ from typing import Self
 
 import lightning
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
 from enhancelib.augmentation import Augmentation, augment
 from enhancelib.errors import ConfigError
-from enhancelib.losses import CombinedLoss, LossWeights, Spectra, gate_error, room, wanted_gate
+from enhancelib.losses import (
+    FRAME_LENGTHS,
+    CombinedLoss,
+    LossWeights,
+    audibility,
+    gate_error,
+    room,
+    wanted_gate,
+)
 from enhancelib.model import PRESETS, AudioUNet, ModelConfig
+from enhancelib.spectra import Spectra
 
 
 class TrainingConfig(BaseModel):
@@ -36,7 +45,7 @@ class TrainingConfig(BaseModel):
         seed: of weights, order, crops and augmentation.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base_channels: int = Field(32, ge=4, le=256)
     depth: int = Field(4, ge=2, le=6)
@@ -49,10 +58,25 @@ class TrainingConfig(BaseModel):
     warmup: float = Field(0.05, ge=0, le=1)
     weight_decay: float = Field(1e-2, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
-    crop_seconds: float = Field(1.0, gt=0)
+    crop_seconds: float = Field(1.0, ge=0.05, le=600)
     augmentation: Augmentation = Augmentation()
     loss: LossWeights = LossWeights()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=1 << 32)
+
+    @field_validator("augmentation", "loss")
+    @classmethod
+    def _finite(cls, settings: BaseModel) -> BaseModel:
+        for name, value in settings.model_dump().items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name} is {value}")
+        return settings
+
+    @field_validator("loss")
+    @classmethod
+    def _something_to_learn(cls, weights: LossWeights) -> LossWeights:
+        if not any(value for name, value in weights if name != "gate"):
+            raise ValueError("every weight is 0, so that there is nothing to learn")
+        return weights
 
     @classmethod
     def from_json(cls, path: str | Path) -> Self:
@@ -74,8 +98,22 @@ class TrainingConfig(BaseModel):
             if problem["type"] == "extra_forbidden":
                 hint = f"; known keys: {', '.join(cls.model_fields)}"
             raise ConfigError(f"{path}: {key}: {problem['msg']}{hint}") from None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not valid JSON ({error})") from None
+
+    def check_crop(self, sample_rate: int) -> None:
+        """Refuse a crop that holds fewer than the frames that the loss compares.
+
+        Raises:
+            ConfigError: how long it must be at this rate in Hz.
+        """
+        longest = 2 * max(FRAME_LENGTHS) * (1 + self.augmentation.stretch)
+        if self.crop_seconds * sample_rate < longest:
+            least = math.ceil(1000 * longest / sample_rate) / 1000
+            raise ConfigError(
+                f"crop_seconds: {self.crop_seconds} is too short for the loss at {sample_rate} Hz; "
+                f"give {least} or more"
+            )
 
     def for_rate(self, sample_rate: int) -> ModelConfig:
         """The network of this run for audio at ``sample_rate``: the geometry of the nearest preset.
@@ -137,6 +175,9 @@ class Restorer(lightning.LightningModule):
             space = room(waves[2], waves[1], sample_rate=rate)
             spectra = self.model.analyse(untreated), self.model.analyse(reference)
             wanted = wanted_gate(*spectra, self.model.config.bands)
+            if share := self.config.loss.audible:
+                heard = audibility(spectra[1], self.model.config.bands)
+                wanted = wanted * (1 - share + share * heard)
             loss = loss + self.config.loss.gate * gate_error(logits, wanted, space)
         return loss, waves[:2]
 
@@ -158,7 +199,8 @@ class Restorer(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Publish the mean over conditions, by which the best epoch is chosen."""
         if self.trainer.world_size > 1:
-            sums = torch.tensor(list(self.sums.values()), dtype=torch.float64)
+            # On the device of this process: NCCL carries nothing else.
+            sums = torch.tensor(list(self.sums.values()), dtype=torch.float64, device=self.device)
             sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
             self.sums = dict(zip(self.sums, sums.tolist(), strict=True))
         table = self.validation_table()

@@ -19,12 +19,13 @@ from torch.nn.utils import parametrize
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.cache import CachedPairs
 from enhancelib.calibration import LayerRange, Range
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.losses import Spectra
-from enhancelib.model import AudioUNet, BandScale, CausalBlock
+from enhancelib.model import AudioUNet
 from enhancelib.restoration import Restorer, TrainingConfig
+from enhancelib.spectra import Spectra
 from enhancelib.training import LabelledPairs, quiet_lightning
 
 LEVELS = 256
@@ -138,6 +139,13 @@ def _activation_hooks(name: str, module: nn.Module, layers: dict[str, LayerRange
         depthwise, pointwise = layers[f"{name}.depthwise"], layers[f"{name}.pointwise"]
         return [
             _round_input(module, depthwise.input),
+            _round_input(module.pointwise, pointwise.input),
+            _round_output(module.pointwise_norm, pointwise.output),
+        ]
+    if isinstance(module, TemporalBlock):
+        temporal, pointwise = layers[f"{name}.temporal"], layers[f"{name}.pointwise"]
+        return [
+            _round_input(module, temporal.input),
             _round_input(module.pointwise, pointwise.input),
             _round_output(module.pointwise_norm, pointwise.output),
         ]

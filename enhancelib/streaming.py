@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+import threading
 import time
 from dataclasses import dataclass
 from typing import Self
@@ -19,13 +20,16 @@ from typing import Self
 import numpy as np
 
 from enhancelib.backends import Backend, PathLike
+from enhancelib.checks import check_number, check_threads
 from enhancelib.errors import InputError, ModelError
-from enhancelib.frames import FrameEngine
+from enhancelib.frames import LARGEST, FrameEngine
 from enhancelib.modelfiles import as_backend, open_stream
 from enhancelib.waves import Wave, check_wave
 from enhancelib.worker import FADE_SAMPLES, Direct, Timeline, Worker
 
 _FINISH_TIMEOUT_S = 10.0
+_FEW_CHANNELS = 8  # a stream of more begins with a chunk that is longer than it is high
+_LONGEST = 1 << 24  # of a delay: some minutes
 
 
 def enhance_wave(wave: Wave, model: Backend | PathLike | None = None, *, sample_rate: int) -> Wave:
@@ -83,7 +87,8 @@ class RealTimeAudioEnhancer:
     Every call of :meth:`process_audio_chunk` returns exactly as many samples as it was given, the
     stream delayed by :attr:`latency_samples`. Until :meth:`start_processing` it works in the
     caller's thread and equals the offline result. Behind it a worker thread does the work: a chunk
-    that is not ready in time is passed through, cross-faded, and counted.
+    that is not ready in time is passed through, cross-faded, and counted. Several threads may call
+    the methods of one object: each call waits for the one before it.
 
     Args:
         model_path: a model file (for a whole-clip file its ``.stream`` sibling is opened), or an
@@ -117,6 +122,7 @@ class RealTimeAudioEnhancer:
         max_wait_s: float | None = None,
         threads: int | None = None,
     ):
+        check_threads(threads)
         if model_path is None or isinstance(model_path, str | os.PathLike):
             self._backend = open_stream(model_path, model_type, threads=threads)
         else:
@@ -125,15 +131,19 @@ class RealTimeAudioEnhancer:
             raise ModelError(f"{self._backend.path}: takes whole clips only; open its .stream file")
         if sample_rate is not None:
             _check_model_rate(sample_rate, self._backend)
-        if queue_delay_samples < FADE_SAMPLES:
-            raise InputError(f"queue_delay_samples: {queue_delay_samples} is under {FADE_SAMPLES}")
         self.wet = wet
         self.bypass = bypass
-        self._queue_delay = queue_delay_samples
-        self._queue_samples = queue_samples
-        self._max_wait_s = max_wait_s
+        self._queue_delay = check_number(
+            queue_delay_samples, "queue_delay_samples", low=FADE_SAMPLES, high=_LONGEST, whole=True
+        )
+        self._queue_samples = check_number(queue_samples, "queue_samples", low=1, whole=True)
+        self._max_wait_s = (
+            None if max_wait_s is None else check_number(max_wait_s, "max_wait_s", high=3600)
+        )
         self._threaded = False
         self._stream: _Stream | None = None
+        self._form: tuple[int, ...] = ()  # of the last chunk, without its samples
+        self._one_at_a_time = threading.RLock()
 
     @property
     def sample_rate(self) -> int:
@@ -143,8 +153,8 @@ class RealTimeAudioEnhancer:
     @property
     def latency_samples(self) -> int:
         """Delay of the output: ``frame_length - 1``, and the queue's delay in threaded mode."""
-        if self._stream:
-            return self._stream.latency
+        if stream := self._stream:
+            return stream.latency
         return self._backend.metadata.latency_samples + self._threaded * self._queue_delay
 
     @property
@@ -154,50 +164,54 @@ class RealTimeAudioEnhancer:
 
     @wet.setter
     def wet(self, share: float) -> None:
-        if not 0 <= share <= 1:
-            raise InputError(f"wet: {share} is not between 0 and 1")
-        self._wet = float(share)
+        self._wet = check_number(share, "wet", high=1)
 
     @property
     def counters(self) -> Counters:
         """See :class:`Counters`; all zero before the first chunk of a stream."""
-        return self._stream.counters(self.sample_rate) if self._stream else Counters()
+        stream = self._stream
+        return stream.counters(self.sample_rate) if stream else Counters()
 
     def start_processing(self) -> None:
         """Begin a new stream behind a worker thread; does nothing if one is running."""
-        if self._threaded:
-            return
-        self.reset()
-        self._threaded = True
-        bins, states = self._backend.metadata.hop_length + 1, self._backend.initial_state()
-        for _ in range(3):  # a runtime's first calls are its slowest: it plans, it compiles
-            self._backend.step(np.zeros((1, 1, bins, 2), np.float32), states)
+        with self._one_at_a_time:
+            if self._threaded:
+                return
+            self.reset()
+            self._threaded = True
+            bins, states = self._backend.metadata.hop_length + 1, self._backend.initial_state()
+            for _ in range(3):  # a runtime's first calls are its slowest: it plans, it compiles
+                self._backend.step(np.zeros((1, 1, bins, 2), np.float32), states)
 
     def stop_processing(self) -> None:
         """End the worker thread; :meth:`flush` still returns the rest of its stream."""
-        self._threaded = False
-        if self._stream:
-            self._stream.finish()
+        with self._one_at_a_time:
+            self._threaded = False
+            if self._stream:
+                self._stream.finish()
 
     def reset(self) -> None:
         """Drop what is under way and begin a new stream, in the same mode."""
-        if self._stream:
-            self._stream.close()
-        self._stream = None
+        with self._one_at_a_time:
+            if self._stream:
+                self._stream.close()
+            self._stream = None
 
     def flush(self) -> np.ndarray:
         """End the stream: return its last :attr:`latency_samples` samples and begin a new one.
 
         Returns:
-            float32 (samples,) or (channels, samples), as the chunks were.
+            float32 (samples,) or (channels, samples), as the last chunk was; (samples,) where
+            there was none. Silence where nothing was pushed since the stream began.
         """
-        rest, stream = self.latency_samples, self._stream
-        if stream is None:
-            return np.zeros(rest, np.float32)
-        stream.finish()
-        out = stream.play(rest, self._level(), deadline=0.0)
-        self.reset()
-        return out[0] if stream.flat else out
+        with self._one_at_a_time:
+            rest, stream = self.latency_samples, self._stream
+            if stream is None:
+                return np.zeros((*self._form, rest), np.float32)
+            stream.finish()
+            out = stream.play(rest, self._level(), deadline=0.0)
+            self.reset()
+            return out.reshape(*self._form, rest)
 
     def process_audio_chunk(self, chunk: np.ndarray) -> np.ndarray:
         """Take the next chunk and return as many samples of the delayed, enhanced stream.
@@ -211,27 +225,50 @@ class RealTimeAudioEnhancer:
 
         Raises:
             InputError: NaN, integers, or another number of channels; the stream is unharmed.
+            ModelError: without the worker thread, the model gives NaN; the next chunk begins a new
+                stream.
         """
-        chunk = np.asarray(chunk)
-        flat = chunk.ndim == 1
-        if chunk.size == 0 and chunk.ndim in (1, 2):
-            return chunk.astype(np.float32)
-        wave = check_wave(chunk[None] if flat else chunk, name="chunk")
-        if self._stream and self._stream.finished:
-            self.reset()
-        if self._stream is None:
-            self._stream = self._open(wave.shape[0], flat)
-        elif (wave.shape[0], flat) != (self._stream.channels, self._stream.flat):
-            raise InputError(
-                f"chunk: shape {chunk.shape} after chunks of {self._stream.channels} channels; "
-                "call reset() to begin a new stream"
-            )
+        try:
+            chunk = np.asarray(chunk)
+        except ValueError as error:
+            raise InputError(f"chunk: is no array ({error})") from None
+        if chunk.size == 0:
+            return self._nothing(chunk)
+        wave = check_wave(chunk[None] if chunk.ndim == 1 else chunk, name="chunk")
+        wave = np.clip(wave, -LARGEST, LARGEST)
+        with self._one_at_a_time:
+            if self._stream and self._stream.finished:
+                self.reset()
+            if self._stream is None:
+                _check_axes(wave)
+                self._form = chunk.shape[:-1]
+                self._stream = self._open(wave.shape[0])
+            elif chunk.shape[:-1] != self._form:
+                raise InputError(
+                    f"chunk: shape {chunk.shape} after chunks of {self._stream.channels} channels; "
+                    "call reset() to begin a new stream"
+                )
+            try:
+                return self._stream_on(wave).reshape(chunk.shape)
+            except Exception:
+                self.reset()  # half a step was done
+                raise
+
+    def _nothing(self, chunk: np.ndarray) -> np.ndarray:
+        """An empty chunk for an empty one, which begins no stream but tells its form."""
+        if chunk.ndim not in (1, 2) or chunk.shape[-1]:
+            raise InputError(f"chunk: shape {chunk.shape}; give (samples,) or (channels, samples)")
+        with self._one_at_a_time:
+            if self._stream is None and chunk.ndim and 0 not in chunk.shape[:-1]:
+                self._form = chunk.shape[:-1]
+        return np.zeros(chunk.shape, np.float32)
+
+    def _stream_on(self, wave: Wave) -> Wave:
         samples = wave.shape[1]
         wait = samples / self.sample_rate if self._max_wait_s is None else self._max_wait_s
         deadline = time.monotonic() + wait
         self._stream.push(wave, deadline)
-        out = self._stream.play(samples, self._level(), deadline)
-        return out[0] if flat else out
+        return self._stream.play(samples, self._level(), deadline)
 
     def __enter__(self) -> Self:
         return self
@@ -242,16 +279,16 @@ class RealTimeAudioEnhancer:
     def _level(self) -> float:
         return 0.0 if self.bypass else self._wet
 
-    def _open(self, channels: int, flat: bool) -> _Stream:
+    def _open(self, channels: int) -> _Stream:
         latency = self.latency_samples
 
         def make_engine() -> FrameEngine:
             return FrameEngine(self._backend, channels)
 
         if not self._threaded:
-            return _Stream(Direct(make_engine(), channels, latency), channels, flat, latency)
+            return _Stream(Direct(make_engine(), channels, latency), channels, latency)
         worker = Worker(make_engine, channels, latency, queue_samples=self._queue_samples)
-        return _Stream(worker, channels, flat, latency)
+        return _Stream(worker, channels, latency)
 
 
 class _Stream:
@@ -260,8 +297,8 @@ class _Stream:
     Positions count samples from the first one pushed; the output begins ``latency`` before it.
     """
 
-    def __init__(self, source: Direct | Worker, channels: int, flat: bool, latency: int):
-        self.channels, self.flat, self.latency = channels, flat, latency
+    def __init__(self, source: Direct | Worker, channels: int, latency: int):
+        self.channels, self.latency = channels, latency
         self.finished = False
         self._source = source
         self._dry = Timeline(channels)
@@ -348,6 +385,16 @@ class _Mixer:
         self._presence, self._level = float(presence[-1]), float(levels[-1])
         share = (presence * levels).astype(np.float32)
         return (1 - share) * dry + share * enhanced, bool(presence.min() == 1)
+
+
+def _check_axes(wave: Wave) -> None:
+    """Refuse (samples, channels), as sound devices hand it, where the first chunk can tell."""
+    channels, samples = wave.shape
+    if channels > max(_FEW_CHANNELS, samples):
+        raise InputError(
+            f"chunk: {channels} channels of {samples} samples; give (channels, samples), so "
+            "transpose it"
+        )
 
 
 def _check_model_rate(sample_rate: int, backend: Backend) -> None:

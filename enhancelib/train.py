@@ -1,12 +1,11 @@
 """Prepare the pairs once, then train on them: the seed's ``train.py`` as one call."""
 
-import os
 from pathlib import Path
 
 from enhancelib.data import PairSettings, prepare
 from enhancelib.errors import ConfigError
 from enhancelib.restoration import TrainingConfig
-from enhancelib.training import TrainingResult, train_model
+from enhancelib.training import TrainingResult, launched, train_model
 
 KEPT = {"sample_rate", "duration_s", "max_files", "splits", "conditions", "seed"}
 """Arguments of :func:`enhancelib.prepare` that existing pairs answer."""
@@ -40,7 +39,7 @@ def main(
     settings = TrainingConfig() if config is None else TrainingConfig.from_json(config)
     manifest = Path(output_dir) / "manifest.csv"
     if input_dir is not None or not manifest.exists():
-        if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        if launched()[0] > 1:
             raise ConfigError(
                 f"{output_dir}: several processes cannot prepare pairs together; run enhancelib "
                 "prepare first, then train without --input_dir"

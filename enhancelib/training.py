@@ -26,6 +26,7 @@ from pathlib import Path
 import lightning
 import pandas
 import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -36,7 +37,7 @@ from enhancelib import provenance
 from enhancelib.cache import CachedPairs
 from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import PairDataset, read_manifest
-from enhancelib.errors import ConfigError
+from enhancelib.errors import ConfigError, StoppedError
 from enhancelib.model import PRESETS, AudioUNet
 from enhancelib.recorder import RunRecorder
 from enhancelib.restoration import Restorer, TrainingConfig, nearest_preset
@@ -119,6 +120,7 @@ def train_model(
     start = None if start_from is None else AudioUNet.load(start_from)
     rates = _rates_asked_for(preset, sample_rate, start_from, start)
     rate = next(iter(rates.values()), int(pairs["sample_rate"].iloc[0]))
+    config.check_crop(rate)
     model_config = config.for_rate(rate) if start is None else start.config
     conditions = sorted(pairs["condition"].unique())
     preset = preset or nearest_preset(rate)
@@ -127,6 +129,7 @@ def train_model(
         "training_config": config.model_dump_json(),
         "manifest_sha256": checkpoint_sha256(manifest),
         "start_sha256": "" if start_from is None else checkpoint_sha256(start_from),
+        "sample_rate": str(rate),
     }
     for split in ("train", "validation"):
         PairDataset(manifest, split)  # refuses an empty one before anything is written
@@ -152,13 +155,7 @@ def train_model(
             _loader(manifest, split, config, conditions, rate, trainer)
             for split in ("train", "validation")
         ]
-        last = folder / "last.ckpt"
-        trainer.fit(
-            task,
-            *loaders,
-            ckpt_path=last if last.exists() else None,
-            weights_only=True,
-        )
+        trainer.fit(task, *loaders, ckpt_path=_resume_point(folder), weights_only=True)
     if recorder.best_epoch < 0:
         raise ConfigError(
             f"{folder}: the loss is no number in any epoch; lower learning_rate "
@@ -228,7 +225,8 @@ def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
     """Make the folder ours for these settings, or refuse; an unfinished run stays to be resumed."""
     path = folder / "config.json"
     found = _settings_of(path)
-    if found == settings and not (overwrite and (folder / "result.json").exists()):
+    known = found and {"sample_rate": settings["sample_rate"]} | found  # earlier ones did not say
+    if known == settings and not (overwrite and (folder / "result.json").exists()):
         return
     if found and not overwrite:
         raise ConfigError(
@@ -263,11 +261,53 @@ def _settings_of(path: Path) -> dict[str, str]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not found.keys() >= _KEYS_OF_A_RUN:
         raise ConfigError(f"{path}: is not of a training run; name another checkpoint folder")
     return found
+
+
+def _resume_point(folder: Path) -> Path | None:
+    """The state that a run left, if any.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    path = folder / "last.ckpt"
+    if not path.exists():
+        return None
+    try:
+        torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # every damage has an exception of its own
+        reason = type(error).__name__
+        raise ConfigError(
+            f"{path}: is damaged and cannot be resumed ({reason}); delete it to begin anew"
+        ) from None
+    return path
+
+
+class _WholeFiles(TorchCheckpointIO):
+    """Writes beside the file and renames, so that no kill leaves half a state."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
+        """See the base class."""
+        partial = Path(path).with_suffix(".partial")
+        torch.save(checkpoint, partial)
+        partial.replace(path)
+
+
+def launched() -> tuple[int, int]:
+    """How many processes train together, and how many of them on this machine.
+
+    ``torchrun`` and SLURM's ``srun`` say so in the environment, each by names of its own.
+    """
+    names = os.environ
+    if "WORLD_SIZE" in names:
+        return int(names["WORLD_SIZE"]), int(names.get("LOCAL_WORLD_SIZE", names["WORLD_SIZE"]))
+    processes = int(names.get("SLURM_NTASKS", 1))
+    nodes = int(names.get("SLURM_NNODES", names.get("SLURM_JOB_NUM_NODES", 1)))
+    return processes, int(names.get("SLURM_NTASKS_PER_NODE", max(1, processes // nodes)))
 
 
 def _write_json(path: Path, content: dict) -> None:
@@ -305,9 +345,7 @@ def _trainer(
     callbacks: Sequence[Callback] = (),
     logger: Sequence[Logger] = (),
 ) -> lightning.Trainer:
-    # Set by torchrun and srun, of which Lightning takes the rest.
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ.get("SLURM_NTASKS_PER_NODE", 1)))
-    processes = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", here)))
+    processes, here = launched()
     return lightning.Trainer(
         accelerator="auto",
         devices=here,
@@ -321,6 +359,7 @@ def _trainer(
         log_every_n_steps=1,
         enable_checkpointing=bool(callbacks),
         callbacks=list(callbacks),
+        plugins=[_WholeFiles()],
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -349,10 +388,16 @@ def quiet_lightning() -> Iterator[None]:
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Ctrl-C stays Ctrl-C: Lightning ends the process and leaves it deaf to a second one."""
+    """Signals end the run as they end others, though Lightning takes them for itself.
+
+    It would end the process at Ctrl-C and leave it deaf to a second one, and with status 0, as if
+    it had trained, at SIGTERM.
+    """
     try:
         yield
     except SystemExit as stop:
+        if stop.code is None:
+            raise StoppedError(signal.SIGTERM) from None
         if not isinstance(stop.__context__, KeyboardInterrupt):
             raise
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -70,7 +70,7 @@ def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:
 
     Returns:
         Columns piece, condition, system, metric, untreated, value, ``delta`` (value minus
-        untreated) and ``gain`` (delta with the sign that makes better positive).
+        untreated) and ``gain`` (how much better that is: positive where it is).
 
     Raises:
         InputError: A value twice, or no untreated audio to compare with.
@@ -84,8 +84,10 @@ def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:
     base = results.loc[is_base, [*keys, "value"]].rename(columns={"value": UNTREATED})
     pairs = results.loc[~is_base, [*keys, "system", "value"]].merge(base, on=keys)
     pairs["delta"] = pairs["value"] - pairs[UNTREATED]
-    sign = pairs["metric"].map(lambda name: 1 if METRICS[name].better == "higher" else -1)
-    pairs["gain"] = sign * pairs["delta"]
+    better = pairs["metric"].map(lambda name: METRICS[name].better)
+    pairs["gain"] = pairs["delta"].where(better == "higher", -pairs["delta"])
+    nearer = pairs[UNTREATED].abs() - pairs["value"].abs()
+    pairs["gain"] = pairs["gain"].where(better != "zero", nearer)
     columns = ["piece", "condition", "system", "metric", UNTREATED, "value", "delta", "gain"]
     return pairs[columns].dropna(subset=["delta"]).reset_index(drop=True)
 
@@ -101,14 +103,15 @@ def summarise(results: pandas.DataFrame, *, seed: int = 0) -> pandas.DataFrame:
         A row per condition, system and metric with ``pieces``, mean ``untreated`` and ``value``,
         mean ``delta`` with its 95 % bootstrap interval ``low`` to ``high`` (percentiles over
         pieces; NaN for one piece), ``p`` of a two-sided Wilcoxon signed-rank test, ``worst_piece``
-        and ``worst_delta`` (least gain), and ``verdict`` (better or worse where the interval lies
-        on one side of 0, else open; "few" where there are under six pieces).
+        and ``worst_delta`` (least gain), and ``verdict`` (better or worse where the interval of the
+        gain lies on one side of 0, else open; "few" where there are under six pieces).
     """
     import pandas
 
     rows = []
     for facts, worst, group in _comparisons(results):
         low, high = bootstrap_interval(group["delta"].to_numpy(), seed=seed)
+        gained = bootstrap_interval(group["gain"].to_numpy(), seed=seed)
         rows.append(
             facts
             | {
@@ -116,7 +119,7 @@ def summarise(results: pandas.DataFrame, *, seed: int = 0) -> pandas.DataFrame:
                 "low": low,
                 "high": high,
                 "p": _wilcoxon(group["delta"].to_numpy()),
-                "verdict": _verdict(len(group), low, high, METRICS[facts["metric"]].better),
+                "verdict": _verdict(len(group), *gained),
             }
             | worst
         )
@@ -161,12 +164,13 @@ def _wilcoxon(deltas: np.ndarray) -> float:
     return float(wilcoxon(deltas).pvalue) if np.any(deltas) else 1.0
 
 
-def _verdict(pieces: int, low: float, high: float, better: str) -> str:
+def _verdict(pieces: int, low: float, high: float) -> str:
+    """Of the interval of a mean gain."""
     if pieces < FEWEST_PIECES:
         return "few"
     if not (low > 0 or high < 0):
         return "open"
-    return "better" if (low > 0) == (better == "higher") else "worse"
+    return "better" if low > 0 else "worse"
 
 
 # --- the three headline tables ---------------------------------------------------------------

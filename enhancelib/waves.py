@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import soxr
 
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 
 Wave = np.ndarray
@@ -38,7 +39,8 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
         raise InputError(f"{name}: {array.shape[0]} channels; transpose to (channels, samples)")
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{name}: dtype {array.dtype}; convert to float32 in [-1, 1]")
-    array = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+        array = array.astype(np.float32, copy=False)
     if not np.isfinite(array).all():
         raise InputError(f"{name}: contains NaN or infinity; repair the source")
     return array
@@ -46,7 +48,11 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
 
 def check_rate(sample_rate: int, *, name: str = "sample_rate") -> int:
     """Return a sample rate in Hz as int; :class:`InputError` unless it is whole and positive."""
-    if isinstance(sample_rate, bool) or int(sample_rate) != sample_rate or sample_rate < 1:
+    try:
+        whole = not isinstance(sample_rate, bool) and int(sample_rate) == sample_rate
+    except (TypeError, ValueError, OverflowError):  # None, text, NaN, infinity
+        whole = False
+    if not whole or not 1 <= sample_rate < 1 << 31:
         raise InputError(f"{name}: {sample_rate!r} is no sample rate; give whole Hz such as 44100")
     return int(sample_rate)
 
@@ -131,7 +137,7 @@ def segments(wave: Wave, *, sample_rate: int, duration_s: float) -> np.ndarray:
         that is kept and filled with zeros; a wave shorter than one part gives one, filled up.
     """
     wave = check_wave(wave)
-    size = round(duration_s * check_rate(sample_rate))
+    size = round(check_number(duration_s, "duration_s", high=1e6) * check_rate(sample_rate))
     if size < 1:
         raise InputError(f"duration_s: {duration_s} is less than one sample; give for example 3.0")
     whole, rest = divmod(wave.shape[1], size)

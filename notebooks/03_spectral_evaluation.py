@@ -142,7 +142,7 @@ Markdown(
 
 # %% [markdown]
 # All metrics, mean over the music, lossy → enhanced. For those marked ↓ lower is better, for ↑
-# higher. Means hide more than they show; what follows takes them apart.
+# higher, for ± what is nearer to zero. Means hide more than they show; what follows takes them apart.
 
 
 # %%
@@ -153,7 +153,7 @@ def short(number: float) -> str:
 music = results[~speech]
 means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
 cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
-arrows = {"lower": "↓", "higher": "↑"}
+arrows = {"lower": "↓", "higher": "↑", "zero": "±"}
 titles = {
     name: f"{arrows[metric.better]} {metric.title} ({metric.unit})"
     for name, metric in el.METRICS.items()

@@ -50,6 +50,10 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
 smaller = el.compression
+# The format that is quantised, heard and summed up.
+suffix = next((name for name in ("onnx", "tflite") if name in formats.split(",")), None)
+if suffix is None:
+    raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
 run = Path(run_dir)
 manifest = run / "pairs" / "manifest.csv"
 if not manifest.exists():
@@ -497,7 +501,7 @@ piece = chosen.iloc[0]
 lossless, _ = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=2 * excerpt_s)
 condition = damaged.split(",")[-1]
 lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
-int8 = exports / f"{preset}.int8.onnx"
+int8 = exports / f"{preset}.int8.{suffix}"
 el.Player(
     {
         "lossy": lossy,
@@ -513,7 +517,7 @@ el.Player(
 # ## Take-away
 
 # %%
-full, static = f"{preset}.onnx", f"{preset}.int8.onnx"
+full, static = f"{preset}.{suffix}", f"{preset}.int8.{suffix}"
 small = footprint["size"][static] / footprint["size"][full]
 quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]
 work = footprint["macs"] / footprint["macs"][checkpoint.name]
@@ -527,7 +531,7 @@ lines = [
 
 # %%
 Markdown(
-    f"- 8 bits throughout make the ONNX file {small:.0%} of its size "
+    f"- 8 bits throughout make `{full}` {small:.0%} of its size "
     f"({footprint['size'][static]:.2f} MB) and take {quicker:.0%} of its CPU time, at an error of "
     f"{footprint['error'][static]:.0f} dB.\n"
     + "\n".join(lines)

@@ -360,7 +360,8 @@ columns = {
     "wasm_mb": "memory (MB)",
 }
 shown = hops.pivot_table(index=list(names), columns="metric", values="value")[list(columns)]
-shown.rename(columns=columns).rename_axis(index=names, columns=None).style.format(precision=2)
+shown = shown.rename(columns=columns).rename_axis(index=names, columns=None)
+shown.style.format(precision=2).format_index(escape="html")  # readers send these names
 
 # %% [markdown]
 # On our own machine, whole and limited, a clip was also played to its end. *Late* blocks passed
@@ -378,7 +379,7 @@ columns = {
 }
 shown = played.pivot_table(index=["device", "load"], columns="metric", values="value")
 shown = shown.reindex(columns=list(columns)).rename(columns=columns).rename_axis(columns=None)
-shown.style.format("{:.4g}", na_rep="none")
+shown.style.format("{:.4g}", na_rep="none").format_index(escape="html")
 
 # %% [markdown]
 # ## For hours

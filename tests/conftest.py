@@ -105,6 +105,24 @@ def small_exports(small_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def filled_model():
+    """A small network with a fill, with random weights throughout."""
+    from small_network import FILLED, filled_network
+
+    return filled_network(**FILLED)
+
+
+@pytest.fixture(scope="session")
+def filled_exports(filled_model, tmp_path_factory):
+    """Folder with ``filled`` as a checkpoint and in every exported format, and their results."""
+    from enhancelib.export import export_model
+
+    folder = tmp_path_factory.mktemp("filled")
+    filled_model.save(folder / "filled.safetensors")
+    return folder, export_model(filled_model, folder, preset="filled")
+
+
+@pytest.fixture(scope="session")
 def music(root):
     """Real music through a real codec, for networks of `small_network`."""
     from small_network import real_music

@@ -2,11 +2,14 @@
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
 
 from enhancelib import benchmark
@@ -148,7 +151,7 @@ def test_bad_files_and_arguments(small_exports, tmp_path):
         benchmark_file(folder / "small.onnx", device="tpu")
     with pytest.raises(ConfigError, match="kind"):
         benchmark_file(folder / "small.onnx", kind="batch")
-    with pytest.raises(ConfigError, match="positive"):
+    with pytest.raises(ConfigError, match="threads: 0"):
         benchmark_file(folder / "small.onnx", threads=0)
     with pytest.raises(InputError, match="no model files"):
         benchmark_files([tmp_path])
@@ -179,3 +182,31 @@ def test_the_process_of_one_file_prints_one_row(small_exports):
     )
     assert done.stderr == ""
     assert json.loads(done.stdout)["format"] == "onnx"
+
+
+@pytest.mark.parametrize("threads", [100_000, 0, -1, 1.5])
+def test_impossible_threads_are_refused_before_anything_is_measured(small_exports, threads):
+    file = small_exports[0] / "small.stream.onnx"
+    with pytest.raises(ConfigError, match=rf"^threads: {threads} is not a whole number between 1"):
+        benchmark_files([file], threads=[1, threads], progress=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_measuring_process_ends_with_the_command(small_exports, number):
+    """Which would go on for five seconds more."""
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "enhancelib", "benchmark", "--seconds", "30"),
+            *("--model_path", small_exports[0] / "small.stream.onnx"),
+        ],
+        stderr=subprocess.DEVNULL,
+    )
+    main, deadline = psutil.Process(process.pid), time.monotonic() + 60
+    while not main.children(recursive=True) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    (child,) = main.children(recursive=True)
+    time.sleep(1)  # it has begun
+    process.send_signal(number)
+    assert process.wait(timeout=30) == (143 if number == signal.SIGTERM else -number)
+    assert psutil.wait_procs([child], timeout=2)[1] == []

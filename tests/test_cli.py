@@ -196,6 +196,24 @@ def test_enhance_file_keeps_rate_channels_and_length(song, model, tmp_path):
     assert np.abs(enhanced - given).max() > 1e-3, "the model changed nothing"
 
 
+def test_enhance_keeps_the_rate_says_what_it_costs_and_takes_another(model, tmp_path):
+    """Also of a folder, where another rate is another run."""
+    source, goal = tmp_path / "in" / "a.wav", tmp_path / "out"
+    source.parent.mkdir()
+    soundfile.write(source, music(0.5, sample_rate=16000), 16000)
+    arguments = ("enhance", "--output_path", goal, "--model_path", model)
+    kept = run(*arguments, "--input_path", source.parent)
+    assert kept.exit_code == 0
+    assert "16000 Hz leaves no room for treble above 8 kHz; pass --sample_rate 22050" in kept.stderr
+    assert soundfile.info(goal / "a.wav").samplerate == 16000
+    wider = (*arguments, "--input_path", source.parent, "--sample_rate", 44100)
+    assert "made with other settings" in refused(*wider)
+    assert run(*wider, "--overwrite").exit_code == 0
+    found = soundfile.info(goal / "a.wav")
+    assert (found.samplerate, found.frames) == (44100, 22050)
+    assert "sample_rate: 0" in refused(*wider[:-1], 0, "--overwrite")
+
+
 def test_enhance_runs_every_exported_format_alike(song, small_exports, tmp_path):
     folder, _ = small_exports
     waves = {}
@@ -293,11 +311,6 @@ def bad_audio(kind, path):
         path.write_bytes(b"this is a text that calls itself audio\n" * 40)
     elif kind == "empty file":
         path.write_bytes(b"")
-    elif kind == "truncated":
-        whole = path.with_name("whole.wav")
-        soundfile.write(whole, music(2.0), 22050)
-        path.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-        whole.unlink()
     elif kind == "NaN":
         wave = music(1.0)
         wave[5000] = np.nan
@@ -306,11 +319,11 @@ def bad_audio(kind, path):
         assert kind == "missing"
 
 
-@pytest.mark.parametrize("kind", ["unreadable", "empty file", "truncated", "NaN", "missing"])
+@pytest.mark.parametrize("kind", ["unreadable", "empty file", "NaN", "missing"])
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3"])
 def test_bad_audio_is_refused_by_name_and_nothing_is_written(kind, suffix, model, tmp_path):
-    if suffix != ".wav" and kind in ("truncated", "NaN"):
-        suffix = ".w64" if kind == "NaN" else ".aiff"  # formats that can hold the defect
+    if suffix != ".wav" and kind == "NaN":
+        suffix = ".w64"  # a format that can hold the defect
     path, out = tmp_path / f"bad{suffix}", tmp_path / "out"
     out.mkdir()
     bad_audio(kind, path)
@@ -319,6 +332,19 @@ def test_bad_audio_is_refused_by_name_and_nothing_is_written(kind, suffix, model
     )
     assert path.name in line
     assert snapshot(out) == {}
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".aiff"])
+def test_truncated_audio_is_enhanced_as_far_as_it_goes_and_named(suffix, model, tmp_path):
+    path, out = tmp_path / f"cut{suffix}", tmp_path / "a.wav"
+    soundfile.write(path, music(4.0), 22050)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    arguments = ("enhance", "--input_path", path, "--output_path", out, "--model_path", model)
+    result = run(*arguments)
+    assert result.exit_code == 0
+    lines = [line for line in result.stderr.splitlines() if line.startswith(str(path))]
+    assert any("states 4.0" in line and "fetch the file again" in line for line in lines)
+    assert 1 < soundfile.info(out).duration < 3
 
 
 def test_a_folder_with_nothing_usable_fails(model, tmp_path):

@@ -25,6 +25,7 @@ from enhancelib.provenance import RESULT_COLUMNS
 from enhancelib.weights import PRETRAINED
 
 PUBLISHED = sorted(PRETRAINED.glob("*.stream.onnx"))
+SMALL = ("small.stream.onnx", "filled.stream.onnx")
 VENDOR = ROOT / "jupyter_book" / "device" / "vendor"
 
 # Stands in for the audio thread: asks the Worker for a track and takes whatever it sends.
@@ -98,10 +99,11 @@ PLAY_OFFLINE = """async ({ lossy, enhanced, hole, heard, rate }) => {
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, small_exports) -> Path:
-    """The page's folder with the published models and a small one."""
+def site(tmp_path_factory, small_exports, filled_exports) -> Path:
+    """The page's folder with the published models and small ones, without and with a fill."""
     folder = tmp_path_factory.mktemp("site") / "device"
-    device_page.build(folder, [*PUBLISHED, small_exports[0] / "small.stream.onnx"])
+    small = [small_exports[0] / "small.stream.onnx", filled_exports[0] / "filled.stream.onnx"]
+    device_page.build(folder, [*PUBLISHED, *small])
     device_page.bare_page(folder)
     return folder
 
@@ -163,7 +165,7 @@ def test_every_model_and_clip_is_listed_with_its_size_and_facts(site, small_expo
     listed = json.loads((site / "device.json").read_text())
     names = [model["title"] for model in listed["models"]]
     assert names[0] == "fullband-44k.stream.onnx"
-    assert set(names) == {path.name for path in PUBLISHED} | {"small.stream.onnx"}
+    assert set(names) == {path.name for path in PUBLISHED} | {*SMALL}
     for file in [listed["runtime"], *listed["models"], *listed["clips"]]:
         path = site / file["url"].split("?")[0]
         assert path.stat().st_size == file["bytes"]
@@ -173,7 +175,7 @@ def test_every_model_and_clip_is_listed_with_its_size_and_facts(site, small_expo
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-@pytest.mark.parametrize("name", [*(path.name for path in PUBLISHED), "small.stream.onnx"])
+@pytest.mark.parametrize("name", [*(path.name for path in PUBLISHED), *SMALL])
 def test_output_equals_pythons(visit, site, name, channels):
     backend = open_stream(site / "models" / name)
     rate = backend.metadata.sample_rate

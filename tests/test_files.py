@@ -17,7 +17,8 @@ from enhancelib.audio import load, resample, save
 from enhancelib.backends import Backend
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.files import TruePeakMeter, enhance_blocks, enhance_file
-from enhancelib.folders import MANIFEST, enhance_folder
+from enhancelib.folders import enhance_folder
+from enhancelib.ledger import NAME
 from enhancelib.modelfiles import open_stream
 from enhancelib.streaming import enhance_wave
 from enhancelib.tags import copy_tags, read_tags
@@ -78,7 +79,7 @@ def test_rate_channels_length_and_coding_stay(
     out.mkdir()
     result = enhance_file(source, out, model=model)
     assert result.path == out / f"in{suffix}"
-    assert result.notes == ()
+    assert len(result.notes) == (rate < RATE)  # no room for treble, which is said
     before, after = soundfile.info(source), soundfile.info(result.path)
     for name in ("samplerate", "channels", "frames", "format", "subtype"):
         assert getattr(after, name) == getattr(before, name)
@@ -109,6 +110,43 @@ def test_other_rates_keep_what_the_model_does_not_touch(model, rate):
         :, : wave.shape[1]
     ]
     np.testing.assert_allclose(half[:, : band.shape[1]], (wave - band / 2), atol=2e-4)
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(8000, 22050), (16000, 44100), (44100, 16000)])
+def test_a_rate_that_is_asked_for_makes_room_for_treble(model, tmp_path, rate, wanted):
+    """The default keeps the rate and says what it costs; the model acts on all there is."""
+    source = save(tmp_path / "a.wav", music(2 * rate, 1, rate), sample_rate=rate)
+    kept = enhance_file(source, tmp_path / "kept.wav", model=Gain(model, 0.5))
+    assert soundfile.info(kept.path).samplerate == rate
+    room = [note for note in kept.notes if f"pass --sample_rate {RATE}" in note]
+    assert len(room) == (rate < RATE)
+    asked = enhance_file(source, tmp_path / "b.wav", model=Gain(model, 0.5), sample_rate=wanted)
+    assert asked.notes == ()
+    got, found = load(asked.path)
+    assert (found, got.shape[1]) == (wanted, 2 * wanted)
+    expected = resample(load(source)[0] / 2, from_rate=rate, to_rate=wanted)
+    inner = slice(wanted // 10, -wanted // 10)
+    np.testing.assert_allclose(got[:, inner], expected[:, inner], atol=0.02)
+    for bad in (0, -1, 44100.5):
+        with pytest.raises(InputError, match="sample_rate"):
+            enhance_file(source, tmp_path / "c.wav", model=Gain(model, 1), sample_rate=bad)
+
+
+def test_a_model_that_makes_treble_has_it_in_the_wider_output(model, tmp_path):
+    class Treble(Gain):
+        """Puts a line at two thirds of the band."""
+
+        def step(self, spectrum, states):
+            made = spectrum.copy()
+            made[:, :, 2 * made.shape[2] // 3] += 3
+            return made, []
+
+    source = save(tmp_path / "a.wav", music(16000, 1, 8000), sample_rate=8000)
+    path = enhance_file(source, tmp_path / "b.wav", model=Treble(model, 1), sample_rate=RATE).path
+    wave = load(path)[0][0]
+    spectrum = np.abs(np.fft.rfft(wave))
+    high = spectrum[np.fft.rfftfreq(len(wave), 1 / RATE) > 5000]
+    assert high.max() > 20 * np.median(spectrum)
 
 
 def test_block_size_does_not_matter(model):
@@ -167,12 +205,22 @@ def test_existing_output_input_itself_and_unknown_format_are_refused(model, tmp_
     assert soundfile.info(other).frames == 500
 
 
-def test_a_truncated_input_leaves_nothing_behind(model, tmp_path):
+def test_a_truncated_input_is_enhanced_as_far_as_it_goes_and_named(model, tmp_path):
     source = save(tmp_path / "a.flac", music(200_000), sample_rate=RATE)
     source.write_bytes(source.read_bytes()[:-50_000])
-    with pytest.raises(InputError, match=r"a\.flac"):
+    for limit in (False, True):
+        result = enhance_file(source, tmp_path / f"{limit}.flac", model=Gain(model, 9), limit=limit)
+        assert any("states 9.07 s, but" in note for note in result.notes)
+        assert len(set(result.notes)) == len(result.notes)
+        assert 7 < result.seconds < 9
+
+
+def test_a_hopeless_input_leaves_nothing_behind(model, tmp_path):
+    source = save(tmp_path / "a.wav", music(2000), sample_rate=RATE, subtype="FLOAT")
+    source.write_bytes(source.read_bytes()[:-4] + np.float32(np.nan).tobytes())
+    with pytest.raises(InputError, match=r"a\.wav.*NaN"):
         enhance_file(source, tmp_path / "b.flac", model=model)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.flac"]
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 def test_true_peak_between_samples():
@@ -233,7 +281,7 @@ def test_id3_and_riff_tags_reach_flac(tmp_path):
         tags.tags.add(frame)
     tags.save()
     flac = save(tmp_path / "a.flac", music(500), sample_rate=RATE)
-    assert copy_tags(mp3, flac)
+    assert copy_tags(mp3, flac) == []
     back = FLAC(flac)
     assert {name: back[name] for name in ("title", "artist", "comment", "mood")} == {
         "title": ["Tide"],
@@ -266,7 +314,7 @@ def test_a_tag_whose_name_cannot_be_kept_costs_no_other(model, tmp_path, suffix,
     cover = APIC(encoding=3, mime="image/jpeg", type=3, desc="", data=b"jpeg")
     source = tagged_mp3(tmp_path / "a.mp3", *frames, cover)
     result = enhance_file(source, tmp_path / f"b{suffix}", model=model)
-    assert any("not all tags could be kept" in note for note in result.notes)
+    assert any(f"tags not kept: {name.lower()!r}" in note for note in result.notes)
     back = read_tags(result.path)
     assert back.text == {"title": ["Tide"]}
     assert back.pictures[0].data == b"jpeg"
@@ -305,7 +353,7 @@ def test_a_damaged_manifest_is_named(model_path, tmp_path, content):
     source, goal = tmp_path / "in", tmp_path / "out"
     save(source / "a.wav", music(300), sample_rate=RATE)
     goal.mkdir()
-    (goal / MANIFEST).write_bytes(content)
+    (goal / NAME).write_bytes(content)
     with pytest.raises(ConfigError, match=r"enhanced\.json: cannot be read .* pass overwrite"):
         enhance_folder(source, goal, model=model_path, n_jobs=1)
     report = enhance_folder(source, goal, model=model_path, n_jobs=1, overwrite=True)
@@ -341,7 +389,12 @@ def test_folder_skips_counts_and_resumes(model_path, tmp_path):
         enhance_folder(source, goal, limit=True, **run)
     with pytest.raises(ConfigError, match="outside"):
         enhance_folder(source, source / "out", **run)
-    assert set(json.loads((goal / MANIFEST).read_text())) == {"model_sha256", "format", "limit"}
+    assert set(json.loads((goal / NAME).read_text())) == {
+        "model_sha256",
+        "format",
+        "limit",
+        "files",
+    }
 
 
 def test_a_dask_cluster_makes_the_same_files(model_path, tmp_path):
@@ -403,3 +456,8 @@ def test_memory_does_not_grow_with_length(model_path, tmp_path):
         check=True,
     )
     assert float(done.stdout) < 15
+
+
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_nothing_gives_nothing(model, rate):
+    assert list(enhance_blocks([], model, sample_rate=rate)) == []

@@ -11,12 +11,17 @@ import torch
 import visqol.nsim
 
 from enhancelib import audio, codecs, losses
+from enhancelib.compressed import (
+    compressed_complex,
+    compressed_magnitude,
+    relative_magnitude,
+)
 from enhancelib.losses import (
     HARM,
     ROOM_DB,
     CombinedLoss,
     LossWeights,
-    Spectra,
+    audibility,
     dissimilarity,
     envelope,
     gate_error,
@@ -29,6 +34,7 @@ from enhancelib.losses import (
     wanted_gate,
 )
 from enhancelib.masking import noise_to_mask
+from enhancelib.spectra import Spectra
 
 RATE = 44100
 
@@ -251,3 +257,106 @@ def test_gradient_is_finite_at_silence_and_identity():
         estimate = reference.clone().requires_grad_()
         CombinedLoss()(estimate, reference, reference).backward()
         assert bool(torch.isfinite(estimate.grad).all())
+
+
+# --- losses with a weight of zero by default -----------------------------------------------------
+
+COMPRESSED = [compressed_magnitude, compressed_complex, relative_magnitude]
+
+
+def mean_compressed(wave, exponent):
+    """Mean of ``|X|`` to a power over both sizes, by torch's transform."""
+    means = []
+    for length in (512, 2048):
+        window = torch.hann_window(length)
+        spectrum = torch.stft(wave[:, 0], length, length // 2, window=window, return_complex=True)
+        means.append(spectrum.abs().pow(exponent).mean().item())
+    return np.mean(means)
+
+
+def test_compressed_losses_of_a_gain_and_of_an_inversion():
+    """A gain g leaves ``(g^0.3 - 1)²`` of the mean square; -1 leaves the magnitude alone."""
+    reference = noise(20)
+    square = mean_compressed(reference, 0.6)
+    for gain in (0.5, 2.0):
+        expected = (gain**0.3 - 1) ** 2 * square
+        for loss in (compressed_magnitude, compressed_complex):
+            assert loss(gain * reference, reference).item() == pytest.approx(expected, rel=1e-3)
+    assert compressed_magnitude(-reference, reference).item() == 0
+    inverted = compressed_complex(-reference, reference).item()
+    assert inverted == pytest.approx(4 * square, rel=1e-3)
+
+
+def test_relative_magnitude_of_a_gain_is_its_decades_at_any_level():
+    reference = noise(21)
+    for level in (1.0, 1e-2, 1e-4):
+        got = relative_magnitude(10 * level * reference, level * reference).item()
+        assert got == pytest.approx(2, abs=1e-3)
+    absolute = [log_magnitude(10 * level * reference, level * reference) for level in (1, 1e-4)]
+    assert absolute[1] < 0.9 * absolute[0]  # which the published form does not
+
+
+def test_the_relative_floor_lies_90_db_under_the_frame():
+    """A second tone 80 dB under the first is missed, one 120 dB under it is not."""
+    time = torch.arange(16_384) / RATE
+    low, high = (torch.sin(2 * np.pi * f * time)[None, None] for f in (861.328125, 15_073.2421875))
+    missed, inaudible = (
+        relative_magnitude(0.3 * low, 0.3 * low + level * high).item() for level in (3e-5, 3e-7)
+    )
+    assert missed > 5 * inaudible
+
+
+@pytest.mark.parametrize("loss", COMPRESSED)
+def test_compressed_losses_are_zero_at_identity_and_finite_at_silence(loss):
+    reference = noise(22)
+    assert loss(reference, reference).item() == 0
+    assert loss(torch.zeros_like(reference), reference).item() > 0
+    for wave in (torch.zeros(1, 1, 8192), reference):
+        estimate = wave.clone().requires_grad_()
+        loss(estimate, wave).backward()
+        assert bool(torch.isfinite(estimate.grad).all())
+
+
+def test_by_default_the_new_terms_are_left_out_and_with_a_weight_they_are_not():
+    estimate, reference, untreated = noise(13), noise(14), noise(15)
+    names = [loss.__name__ for loss in COMPRESSED]
+    assert not set(names) & set(CombinedLoss().terms(estimate, reference, untreated))
+    none = dict.fromkeys(LossWeights.model_fields, 0.0)
+    for loss in COMPRESSED:
+        weighted = CombinedLoss(LossWeights(**none | {loss.__name__: 0.5}))
+        expected = 0.5 * loss(estimate, reference).item()
+        assert weighted(estimate, reference, untreated).item() == pytest.approx(expected)
+
+
+def test_audibility_of_known_levels():
+    """Bands at 0, -40, -55, -60 and -90 dB of the loudest."""
+    levels_db = torch.tensor([0.0, -40.0, -55.0, -60.0, -90.0])
+    bins = (10 ** (levels_db / 20)).repeat_interleave(4)
+    spectrum = torch.cat([bins, torch.ones(1)]).reshape(1, 1, 21, 1).repeat(1, 2, 1, 3)
+    expected = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.0])[None, :, None].expand(1, 5, 3)
+    for gain in (1.0, 1e-3):  # whatever the level of the music
+        torch.testing.assert_close(audibility(gain * spectrum, 5), expected, atol=1e-3, rtol=0)
+    assert torch.isfinite(audibility(0 * spectrum, 5)).all()
+
+
+def test_a_gate_taught_what_is_audible_is_asked_to_open_less():
+    """Training's gate term falls where what was lost cannot be heard, and an open gate is dear."""
+    from enhancelib.augmentation import Augmentation
+    from enhancelib.model import AudioUNet
+    from enhancelib.restoration import Restorer, TrainingConfig
+
+    time = torch.arange(8192) / RATE
+    low, high = (torch.sin(2 * np.pi * f * time)[None, None] for f in (861.0, 3000.0))
+    batch = 0.3 * low, 0.3 * low + 0.1 * high + noise(23, 1e-6)[:1, :, :8192], torch.zeros(1)
+    terms = {}
+    for audible in (0.0, 1.0):
+        none = dict.fromkeys(LossWeights.model_fields, 0.0)
+        loss = LossWeights(**none | {"gate": 1.0, "audible": audible, "mse": 1e-9})
+        augmentation = dict.fromkeys(Augmentation.model_fields, 0.0)
+        config = TrainingConfig(loss=loss, crop_seconds=0.1, augmentation=augmentation)
+        torch.manual_seed(0)
+        model = AudioUNet(base_channels=8, depth=2)
+        with torch.no_grad():
+            model.core.gate.bias.fill_(-8.0)  # shut
+        terms[audible] = Restorer(model, config, ["mp3-64"]).losses(batch)[0].item()
+    assert terms[1.0] < 0.7 * terms[0.0]

@@ -44,9 +44,11 @@ ASYMMETRIC = {
     "in_band_si_sdr",
     "visqol",
 }
+LOST = {"band_energy_error", "band_energy_bias"}
+"""Look only at what the degradation emptied; there, the estimate is compared with the reference."""
 NO_PAIR = {"stereo_image_change"}
 """Compares the estimate with the untreated signal, not with the reference."""
-LEVELS_ONLY = {"chroma_distance", "tonnetz_distance", "stereo_image_change"}
+LEVELS_ONLY = {"chroma_distance", "tonnetz_distance", "stereo_image_change"} | LOST
 """Metrics to which left and right are the same."""
 
 
@@ -81,6 +83,8 @@ def best(name):
 
 
 def is_worse(name, one, other):
+    if METRICS[name].better == "zero":
+        return abs(one) > abs(other)
     return one < other if METRICS[name].better == "higher" else one > other
 
 
@@ -105,13 +109,14 @@ def test_identity_is_the_best_value(name, reference):
 @pytest.mark.parametrize("name", METRICS)
 def test_identity_beats_damage_and_damage_beats_silence(name, estimate, reference):
     damaged = value(name, estimate, reference)
-    empty = value(name, np.zeros_like(estimate), reference, untreated=reference)
+    untreated = estimate if name in LOST else reference
+    empty = value(name, np.zeros_like(estimate), reference, untreated=untreated)
     assert is_worse(name, damaged, value(name, reference, reference))
     assert is_worse(name, empty, damaged)
 
 
 def test_every_metric_is_declared_symmetric_or_not():
-    assert set(METRICS) == SYMMETRIC | ASYMMETRIC | NO_PAIR
+    assert set(METRICS) == SYMMETRIC | ASYMMETRIC | LOST | NO_PAIR
     assert not SYMMETRIC & ASYMMETRIC
 
 
@@ -121,7 +126,7 @@ def test_symmetric_metrics_do_not_care_for_order(name, estimate, reference):
     assert forth == pytest.approx(back, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(ASYMMETRIC))
+@pytest.mark.parametrize("name", sorted(ASYMMETRIC | LOST))
 def test_swapped_arguments_change_an_asymmetric_metric(name, estimate, reference):
     forth, back = value(name, estimate, reference), value(name, reference, estimate, estimate)
     assert forth != pytest.approx(back, rel=1e-4)
@@ -134,8 +139,8 @@ def test_silence_gives_a_finite_value(name, estimate):
     for pair in ((silence, estimate), (estimate, silence)):
         got = value(name, *pair, untreated=silence)
         assert np.isfinite(got)
-        # Silence has no phase to miss, and no image to change.
-        assert got != best(name) or name in ("phase_distance", "stereo_image_change")
+        # Silence has no phase to miss, no image to change and nothing that could be lost.
+        assert got != best(name) or name in {"phase_distance", "stereo_image_change"} | LOST
 
 
 @pytest.mark.parametrize("name", CHEAP)
@@ -349,6 +354,70 @@ def test_in_band_si_sdr_counts_inaudible_error_as_none(reference):
     assert value("in_band_si_sdr", reference + 1e-2 * noise, reference, reference) < 45
 
 
+# --- what was emptied ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def emptied():
+    """A second of white noise, and what is left of it under 11,025 Hz: bands 0 to 31 of 64."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, RATE))
+    spectrum = np.fft.rfft(noise)
+    spectrum[:, np.fft.rfftfreq(RATE, 1 / RATE) > 11025] = 0
+    return noise.astype(np.float32), np.fft.irfft(spectrum, RATE).astype(np.float32)
+
+
+@pytest.mark.parametrize("gain_db", [-6.0, 0.0, 3.0])
+def test_band_energies_of_a_known_gain(gain_db, emptied):
+    """Whatever the estimate has in the bands that survived."""
+    original, lossy = emptied
+    estimate = (original + 0.5 * lossy) * 10 ** (gain_db / 20)
+    right_below = 10 ** (gain_db / 20) * (original - lossy) + lossy
+    for wave in (estimate.astype(np.float32), right_below.astype(np.float32)):
+        error = value("band_energy_error", wave, original, lossy)
+        # Next to the edge, the window's side lobes bring some of the survivors over.
+        assert error == pytest.approx(abs(gain_db), abs=0.15)
+        assert value("band_energy_bias", wave, original, lossy) == pytest.approx(gain_db, abs=0.15)
+
+
+def test_band_energies_by_an_explicit_loop(estimate, reference):
+    enhanced = (0.3 * reference + 0.7 * estimate).astype(np.float32)
+    window = np.sqrt(np.hanning(1025)[:-1])
+    levels = []
+    for wave in (enhanced, reference, estimate):
+        bands = []
+        for channel in wave.astype(np.float64):
+            padded = np.pad(channel, 512)
+            for start in range(0, len(padded) - 1023, 512):
+                power = np.abs(np.fft.rfft(window * padded[start : start + 1024])) ** 2
+                bands += [power[8 * band : 8 * band + 8].sum() for band in range(64)]
+        levels.append(10 * np.log10(np.array(bands) + 1e-30))
+    got, true, lossy = levels
+    floor = true.max() - 80
+    lost = (lossy < true - 10) & (true > floor)
+    assert 0.05 < lost.mean() < 0.95
+    errors = np.maximum(got[lost], floor) - true[lost]
+    assert value("band_energy_bias", enhanced, reference, estimate) == pytest.approx(errors.mean())
+    assert value("band_energy_error", enhanced, reference, estimate) == pytest.approx(
+        np.abs(errors).mean()
+    )
+
+
+def test_noise_of_the_right_energies_is_nearly_perfect(emptied):
+    """Another noise in the empty bands: what is left is the spread of a band of eight bins."""
+    original, lossy = emptied
+    other = np.roll(original - lossy, 5000, axis=1)
+    assert abs(value("band_energy_bias", lossy + other, original, lossy)) < 0.3
+    assert 1.5 < value("band_energy_error", lossy + other, original, lossy) < 3.0
+    assert value("band_energy_error", lossy, original, lossy) > 40
+
+
+def test_band_energies_do_not_know_the_level(estimate, reference):
+    for name in sorted(LOST):
+        loud = value(name, 0.9 * estimate, reference, estimate)
+        waves = [np.float32(1e-3) * wave for wave in (0.9 * estimate, reference, estimate)]
+        assert value(name, *waves) == pytest.approx(loud, abs=1e-3)
+
+
 @pytest.mark.parametrize("gain_db", [-3.0, 0.4, 6.0])
 def test_stereo_image_change_is_the_gain_of_the_side_in_one_band(gain_db):
     left, right = np.random.default_rng(7).standard_normal((2, RATE)) * 0.05
@@ -519,7 +588,7 @@ def test_score_gives_the_cheap_metrics_in_order(estimate, reference):
     scores = score(estimate, reference, sample_rate=RATE, untreated=estimate)
     assert list(scores) == CHEAP
     assert list(score(estimate, reference, sample_rate=RATE)) == [
-        name for name in CHEAP if name not in ("in_band_si_sdr", "stereo_image_change")
+        name for name in CHEAP if name not in {"in_band_si_sdr", "stereo_image_change"} | LOST
     ]
     assert scores["snr"] == waveform.snr(estimate, reference)
     assert scores["lsd"] == spectral.log_spectral_distance(estimate, reference)

@@ -1,6 +1,7 @@
 """The columns every results table shares."""
 
 import datetime
+import json
 import subprocess
 
 import pandas
@@ -78,3 +79,29 @@ def test_a_table_with_other_columns_is_refused(tmp_path):
     with pytest.raises(InputError, match="another order"):
         prov.write_results(table()[list(prov.RESULT_COLUMNS[::-1])], tmp_path / "x.csv")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"device": "<script>alert(1)</script>"},
+        {"system": "a&lt;b"},
+        {"command": "x" * 201},
+        {"device": None},
+        {"device": ["list"]},
+        {"seed": "<b>"},
+        {"value": "<b>1</b>"},
+    ],
+)
+def test_markup_in_a_contributed_table_is_refused(tmp_path, wrong):
+    row = dict.fromkeys(prov.RESULT_COLUMNS, "plain") | {"value": 1.5, "load": 0.5, "seed": 0}
+    file = tmp_path / "phone.json"
+    file.write_text(json.dumps([row]))
+    assert prov.device_results(tmp_path)["device"].tolist() == ["plain"]
+    file.write_text(json.dumps([row, row | wrong]))
+    with pytest.raises(InputError, match=r"phone\.json: no table of the device page") as caught:
+        prov.device_results(tmp_path)
+    assert "\n" not in str(caught.value)
+    file.write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"phone\.json"):
+        prov.device_results(tmp_path)

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -318,8 +319,9 @@ def test_bad_chunks_are_refused_and_the_stream_goes_on(backends, offline, chunk)
 
 def test_empty_chunk_gives_an_empty_chunk(backends):
     enhancer = RealTimeAudioEnhancer(backends["onnx"])
-    assert enhancer.process_audio_chunk(np.zeros((2, 0), np.float32)).shape == (2, 0)
     assert enhancer.flush().shape == (127,)
+    assert enhancer.process_audio_chunk(np.zeros((2, 0), np.float32)).shape == (2, 0)
+    assert enhancer.flush().shape == (2, 127)
 
 
 def test_rates_and_arguments_are_checked(backends):
@@ -331,6 +333,167 @@ def test_rates_and_arguments_are_checked(backends):
         RealTimeAudioEnhancer(backends["onnx"], wet=1.5)
     with pytest.raises(InputError, match="queue_delay"):
         RealTimeAudioEnhancer(backends["onnx"], queue_delay_samples=5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("wet", value) for value in ("1", None, np.nan, -0.1, True, [1])],
+        *[("queue_delay_samples", value) for value in (None, 1024.5, np.inf, -5, "1024")],
+        *[("queue_samples", value) for value in (0, -5, 10.5, np.nan)],
+        *[("max_wait_s", value) for value in (-1, np.nan, np.inf, "1")],
+        *[("threads", value) for value in (-3, 0, 1.5, 100_000, "2")],
+    ],
+)
+def test_impossible_settings_are_refused_by_name_when_given(small_exports, name, value):
+    with pytest.raises(InputError, match=rf"^{name}: "):
+        RealTimeAudioEnhancer(small_exports[0] / "small.stream.onnx", **{name: value})
+
+
+def test_flush_has_the_shape_of_the_last_chunk_every_time(backends):
+    enhancer = RealTimeAudioEnhancer(backends["onnx"])
+    assert enhancer.flush().shape == (127,)
+    for shape in [(50,), (2, 50), (1, 50)]:
+        enhancer.process_audio_chunk(np.zeros(shape, np.float32))
+        for _ in range(2):
+            assert enhancer.flush().shape == (*shape[:-1], 127)
+
+
+@pytest.mark.parametrize("frames", [16, 32, 64, 1024])
+def test_samples_before_channels_are_refused_at_the_start_of_a_stream(backends, frames):
+    enhancer = RealTimeAudioEnhancer(backends["onnx"])
+    with pytest.raises(InputError, match="transpose"):
+        enhancer.process_audio_chunk(np.zeros((frames, 2), np.float32))
+    assert enhancer.process_audio_chunk(np.zeros((16, 100), np.float32)).shape == (16, 100)
+    assert enhancer.process_audio_chunk(np.zeros((16, 1), np.float32)).shape == (16, 1)
+
+
+@pytest.mark.parametrize("threaded", [False, True])
+def test_a_huge_chunk_is_limited_and_the_stream_recovers(backends, threaded):
+    enhancer = RealTimeAudioEnhancer(backends["onnx"], max_wait_s=10)
+    if threaded:
+        enhancer.start_processing()
+    wave, out = music(512), []
+    for turn in range(40):
+        chunk = np.full((2, 512), 1e20, np.float32) if turn == 5 else wave
+        out.append(enhancer.process_audio_chunk(chunk))
+    enhancer.stop_processing()
+    assert np.isfinite(out).all()
+    assert enhancer.counters.failure == ""
+    clean = RealTimeAudioEnhancer(backends["onnx"], queue_delay_samples=1024)
+    delay = 1024 if threaded else 0
+    wanted = np.concatenate([clean.process_audio_chunk(wave) for _ in range(40)], axis=1)
+    wanted = wanted[:, wanted.shape[1] - 512 - delay :][:, :512]
+    np.testing.assert_allclose(out[-1], wanted, atol=1e-3)
+
+
+class Broken(Backend):
+    """A model whose weights are NaN, at first."""
+
+    clip, stream, path, model_type = False, True, Path("broken.onnx"), "broken"
+
+    def __init__(self, like: Backend):
+        self.metadata, self.like, self.whole = like.metadata, like, False
+
+    def initial_state(self, channels=1):
+        return self.like.initial_state(channels)
+
+    def step(self, spectrum, states):
+        enhanced, states = self.like.step(spectrum, states)
+        return (enhanced if self.whole else enhanced * np.nan), states
+
+
+def test_a_model_that_gives_nan_is_named_and_never_heard(backends, offline):
+    backend = Broken(backends["onnx"])
+    with pytest.raises(ModelError, match=r"broken\.onnx: gives NaN"):
+        enhance_wave(music(1000), backend, sample_rate=RATE)
+    enhancer = RealTimeAudioEnhancer(backend)
+    for _ in range(2):
+        with pytest.raises(ModelError, match=r"broken\.onnx: gives NaN"):
+            enhancer.process_audio_chunk(music(1000))
+    backend.whole = True  # what failed left nothing in the stream
+    np.testing.assert_allclose(
+        play(enhancer, music(1000), [300])[:, 127:], offline(music(1000)), atol=ROUNDING
+    )
+    backend.whole = False
+    with RealTimeAudioEnhancer(backend, max_wait_s=5) as threaded:
+        threaded.start_processing()
+        out = np.concatenate([threaded.process_audio_chunk(music(500)) for _ in range(10)], axis=1)
+        assert "broken.onnx: gives NaN" in threaded.counters.failure
+    assert np.isfinite(out).all()
+
+
+def test_several_threads_may_use_one_object(backends):
+    enhancer, failures = RealTimeAudioEnhancer(backends["tflite"]), []
+
+    def use(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        try:
+            for _ in range(40):
+                size = int(rng.integers(1, 300))
+                assert enhancer.process_audio_chunk(music(size)).shape == (2, size)
+                action = rng.choice(["none", "flush", "reset", "start_processing", "counters"])
+                {"none": str, "counters": lambda: enhancer.counters}.get(
+                    action, lambda name=action: getattr(enhancer, name)()
+                )()
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=use, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    enhancer.stop_processing()
+    assert failures == []
+
+
+DTYPES = ["f2", "f4", "f8", ">f4", "i2", "u1", "?", "c8", "O", "g"]
+VALUES = [0.0, 0.3, 1.0, -7.0, 1e-38, 1e20, 1e300, np.nan, np.inf]
+CHUNKS = st.tuples(
+    st.sampled_from([(), (1,), (2,), (3,), (9,), (70,), (1, 2)]),
+    st.sampled_from([0, 1, 2, 5, 63, 64, 65, 500, 5000]),
+    st.sampled_from(DTYPES),
+    st.sampled_from(VALUES),
+    st.booleans(),
+)
+CALLS = st.sampled_from(["flush", "reset", "start_processing", "stop_processing", "bypass", "wet"])
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@settings(max_examples=60, deadline=None)
+@given(actions=st.lists(CHUNKS | CALLS, max_size=12))
+def test_whatever_comes_the_answer_has_its_shape_or_names_the_chunk(
+    backends, offline, kind, actions
+):
+    """And afterwards the stream is whole again."""
+    enhancer = RealTimeAudioEnhancer(backends[kind], max_wait_s=1)
+    for action in actions:
+        if action in ("bypass", "wet"):
+            setattr(enhancer, action, 0.5 if action == "wet" else not enhancer.bypass)
+        elif isinstance(action, str):
+            result = getattr(enhancer, action)()
+            assert result is None or (np.isfinite(result).all() and result.dtype == np.float32)
+        else:
+            rows, samples, dtype, value, strided = action
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                chunk = np.full((*rows, samples * (1 + strided)), value).astype(dtype)
+            chunk = chunk[..., :: 1 + strided]
+            chunk.flags.writeable = False
+            try:
+                result, refusal = enhancer.process_audio_chunk(chunk), ""
+            except InputError as error:
+                result, refusal = np.zeros(chunk.shape, np.float32), str(error)
+            assert refusal.startswith("chunk: ") or not refusal
+            assert (result.shape, result.dtype) == (chunk.shape, np.float32)
+            assert np.isfinite(result).all()
+    enhancer.stop_processing()
+    enhancer.reset()
+    enhancer.bypass, enhancer.wet = False, 1
+    wave = music(400)
+    wanted = offline(wave)
+    np.testing.assert_allclose(play(enhancer, wave, [150])[:, 127:], wanted, atol=ROUNDING)
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite", "pt"])

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ from enhancelib.data import prepare
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model import PRESETS, AudioUNet
 from enhancelib.restoration import TrainingConfig
-from enhancelib.training import held_out_loss, train_model
+from enhancelib.training import held_out_loss, launched, train_model
 
 TINY = TrainingConfig(
     base_channels=8, depth=2, dropout=0.0, batch_size=4, epochs=3, learning_rate=3e-3
@@ -385,6 +387,117 @@ def test_several_processes_do_not_prepare_together(tmp_path, monkeypatch):
     assert not (tmp_path / "pairs").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "processes", "here"),
+    [
+        ({}, 1, 1),
+        ({"WORLD_SIZE": "4", "LOCAL_WORLD_SIZE": "2"}, 4, 2),
+        ({"SLURM_NTASKS": "6", "SLURM_NNODES": "3", "SLURM_NTASKS_PER_NODE": "2"}, 6, 2),
+        ({"SLURM_NTASKS": "4", "SLURM_NNODES": "2"}, 4, 2),
+        ({"SLURM_NTASKS": "4"}, 4, 4),
+    ],
+)
+def test_how_many_processes_train_is_read_in_one_place(
+    monkeypatch, tmp_path, names, processes, here
+):
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert launched() == (processes, here)
+    if processes > 1:
+        with pytest.raises(ConfigError, match="run enhancelib prepare first"):
+            train.main(tmp_path, tmp_path / "pairs", tmp_path / "checkpoints")
+        assert not (tmp_path / "pairs").exists()
+
+
+def test_a_run_is_not_resumed_at_another_rate(manifest, tmp_path):
+    config = TINY.model_copy(update={"epochs": 1, "epoch_steps": 1})
+    train_model(manifest, tmp_path, config, sample_rate=44100, progress=False)
+    with pytest.raises(ConfigError, match="other settings"):
+        train_model(manifest, tmp_path, config, sample_rate=48000, progress=False)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["sample_rate"]  # as earlier versions wrote it
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    assert (
+        train_model(manifest, tmp_path, config, sample_rate=44100, progress=False).best_epoch == 0
+    )
+
+
+@pytest.mark.parametrize("kept", [0.0, 0.5, 0.99])
+def test_a_state_cut_short_is_named(manifest, tmp_path, kept):
+    config = TINY.model_copy(update={"epochs": 1, "epoch_steps": 1})
+    train_model(manifest, tmp_path, config, progress=False)
+    last = tmp_path / "last.ckpt"
+    whole = last.read_bytes()
+    last.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(ConfigError, match=r"last\.ckpt: is damaged .* delete it"):
+        train_model(manifest, tmp_path, config, progress=False)
+    last.unlink()
+    assert train_model(manifest, tmp_path, config, progress=False).best_epoch == 0
+
+
+def test_the_state_appears_complete(manifest, tmp_path, monkeypatch):
+    """A kill in the middle of writing leaves the state before."""
+    config = TINY.model_copy(update={"epochs": 2, "epoch_steps": 1})
+    save, states = torch.save, []
+
+    def cut_short(content, path, *rest, **options):
+        if "last" in str(path):
+            states.append(path)
+            if len(states) == 2:
+                Path(path).write_bytes(b"half")
+                raise KeyboardInterrupt
+        return save(content, path, *rest, **options)
+
+    monkeypatch.setattr(torch, "save", cut_short)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(manifest, tmp_path, config, progress=False)
+    monkeypatch.undo()
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
+    assert train_model(manifest, tmp_path, config, progress=False).log.exists()
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_crop_that_is_too_short_for_the_loss_is_refused(manifest, tmp_path):
+    config = TINY.model_copy(update={"crop_seconds": 0.06, "epochs": 1, "epoch_steps": 1})
+    with pytest.raises(ConfigError, match=r"crop_seconds: 0\.06 .* give 0\.098 or more"):
+        train_model(manifest, tmp_path / "run", config, progress=False)
+    assert not (tmp_path / "run").exists()
+    least = config.model_copy(update={"crop_seconds": 0.098})
+    train_model(manifest, tmp_path / "run", least, progress=False)
+
+
+@pytest.mark.parametrize("through", ["command", "library"])
+def test_sigterm_is_no_success(manifest, tmp_path, through):
+    """And the run goes on afterwards."""
+    config = TINY.model_copy(update={"epochs": 300, "epoch_steps": 1})
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    run, pairs = tmp_path / "run", Path(manifest).parent
+    arguments = (None, str(pairs), str(run), "config.json")
+    code = f"from enhancelib.train import main; main(*{arguments!r})"
+    command = {
+        "library": ["-c", code],
+        "command": [
+            *("-m", "enhancelib", "train", "--output_dir", pairs, "--checkpoint_dir", run),
+            *("--config", "config.json"),
+        ],
+    }[through]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "last.ckpt").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "Traceback" not in errors
+    assert ("error: stopped by SIGTERM" in errors) == (through == "command")
+    assert not (run / "result.json").exists()
+
+
 def test_wandb_offline(manifest, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -415,6 +528,20 @@ def test_seed_config_is_read(tmp_path):
         ('{"epochs": 0}', "epochs"),
         ('{"dropout": 2}', "dropout"),
         ('{"learning_rate": "fast"}', "learning_rate"),
+        ('{"learning_rate": Infinity}', "learning_rate"),
+        ('{"weight_decay": 1e999}', "weight_decay"),
+        ('{"gradient_clip": NaN}', "gradient_clip"),
+        ('{"crop_seconds": 0.001}', "crop_seconds"),
+        ('{"seed": -1}', "seed"),
+        ('{"seed": 1267650600228229401496703205376}', "seed"),
+        ('{"loss": {"mse": Infinity}}', "loss: .*mse is inf"),
+        ('{"augmentation": {"gain_db": 1e999}}', "augmentation: .*gain_db is inf"),
+        (
+            '{"loss": {"mse": 0, "l1": 0, "spectral": 0, "envelope": 0, "dissimilarity": 0, '
+            '"relative": 0}}',
+            "loss: .*nothing to learn",
+        ),
+        ("[" * 100_000, "not valid JSON"),
         ("{epochs: 3}", "not valid JSON"),
         ("[1]", "config.json"),
     ],

@@ -52,6 +52,16 @@ def test_gain_follows_which_way_is_better():
     assert verdicts.paired_deltas(rows)["gain"].tolist() == [2] * 8
 
 
+@pytest.mark.parametrize(("after", "verdict"), [(3.0, "better"), (-3.0, "better"), (9.0, "worse")])
+def test_of_a_bias_the_smaller_one_is_better(after, verdict):
+    """From 6 dB too weak to 3 too weak or 3 too strong; 9 too strong is worse."""
+    rows = table({"untreated": -6 - SPREAD, "ours": after}, metric="band_energy_bias")
+    deltas = verdicts.paired_deltas(rows)
+    assert deltas["gain"].to_numpy() == pytest.approx(6 + SPREAD - abs(after))
+    assert deltas["delta"].to_numpy() == pytest.approx(6 + SPREAD + after)
+    assert only(verdicts.summarise(rows))["verdict"] == verdict
+
+
 def test_unpaired_or_double_rows_are_refused():
     rows = table({"untreated": 1, "ours": 2})
     with pytest.raises(InputError, match="twice"):

@@ -24,11 +24,12 @@ import wheels
 import enhancelib as el
 from enhancelib.backends import Backend, Metadata, describe, step_by_step
 from enhancelib.benchmark import timed
+from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.export import StreamStep, check_music, partial_file
 from enhancelib.footprint import deviation_db
 from enhancelib.frames import FrameEngine
-from enhancelib.model import AudioUNet, BandScale, CausalBlock
+from enhancelib.model import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 ROOT = Path("data/runs/executorch")
@@ -119,7 +120,9 @@ def quantise(
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in (CausalBlock, BandScale)}
+    kinds = {
+        f"{kind.__module__}.{kind.__qualname__}" for kind in (CausalBlock, BandScale, TemporalBlock)
+    }
 
     def in_u_net(node: torch.fx.Node) -> bool:
         """Weights stand in no module; set_module_type would therefore leave out convolutions."""

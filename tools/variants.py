@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from enhancelib.blocks import gate_of
 from enhancelib.fourier import RealFourier
-from enhancelib.losses import Spectra
-from enhancelib.model import AudioUNet, ModelConfig, SpectralCore, gate_of
+from enhancelib.model import AudioUNet, ModelConfig, SpectralCore
 from enhancelib.restoration import Restorer, TrainingConfig
+from enhancelib.spectra import Spectra
 
 
 class LearnedTransform(nn.Module):
