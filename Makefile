@@ -3,6 +3,8 @@ PROFILE ?= default
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PORT ?= 8000
 PRESET ?= fullband-44k
+# What `make results` measures on: empty for the test set, data/devset.csv while choosing.
+PIECES ?=
 # Extra package index for PyTorch, e.g. its CPU-only wheels: https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?=
 # Where the environment lives. It may be shared by several checkouts: PYTHONPATH decides whose code runs.
@@ -100,7 +102,7 @@ data/runs/full/.from-nothing:
 chapters: $(EXECUTED)
 
 $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/run_chapter.py $(CODE) $(ENVIRONMENT) \
-		$(wildcard data/results/* data/testset/*)
+		$(wildcard data/results/* data/devset/* data/testset/*)
 	@echo "== $* =="
 	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" tools/run_chapter.py $< $@
 
@@ -153,11 +155,13 @@ results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test 
 ifeq ($(PROFILE),smoke)
 	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort smoke --output $(RUN)/results
 else
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE)
-	"$(BIN)/python" tools/chain.py --preset $(PRESET)
-	"$(BIN)/python" tools/denoisers.py --preset $(PRESET)
+	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE) $(PIECES:%=--pieces %)
+	"$(BIN)/python" tools/chain.py --preset $(PRESET) $(PIECES:%=--pieces %)
+	"$(BIN)/python" tools/denoisers.py --preset $(PRESET) $(PIECES:%=--pieces %)
+ifeq ($(PIECES),)
 	"$(BIN)/python" tools/cost.py --preset $(PRESET)
 	"$(BIN)/python" tools/report.py --preset $(PRESET)
+endif
 endif
 
 tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minutes, on a quiet machine)

@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "does_good",
             "does_no_harm",
             "paired_deltas",
+            "piece_set",
             "seed_claims",
             "summarise",
         ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,8 +35,31 @@ GOOD = ("visqol", "zimtohrli", "lsd", "si_sdr")
 """Metrics by which a system shows that it helps."""
 FEWEST_PIECES = 6
 """For a verdict; with fewer, the signed-rank test cannot reach p < 0.05 whatever it sees."""
+SETS = {"development set": "devset.csv", "test set": "testset.csv"}
+"""What a table of pieces in ``data/`` is for: to choose by, or to be measured on once."""
 RESAMPLES = 4000
 CONFIDENCE = 0.95
+
+
+def piece_set(results: pandas.DataFrame, *, data_dir: str | Path = "data") -> str:
+    """Which set some results were measured on, by the names of their pieces.
+
+    Args:
+        results: With a column piece.
+        data_dir: Where the tables of :data:`SETS` lie; a missing one holds no piece.
+
+    Returns:
+        A key of :data:`SETS`, or ``"pieces of this run"`` if not all are in one set.
+    """
+    import pandas
+
+    measured = set(results["piece"].dropna())
+    for name, table in SETS.items():
+        if (Path(data_dir) / table).exists():
+            paths = pandas.read_csv(Path(data_dir) / table)["path"]
+            if measured and measured <= {Path(path).stem for path in paths}:
+                return name
+    return "pieces of this run"
 
 
 def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:

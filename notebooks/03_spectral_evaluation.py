@@ -114,22 +114,27 @@ live = pd.concat(tables, ignore_index=True)
 live_file = el.write_results(live, Path(run_dir) / "results" / "03_spectral_evaluation.csv")
 
 # %% [markdown]
-# For the published weights the same call has run on the whole test set that was fixed before they
-# were trained: rendered music, recorded instruments and speech (`data/testset.csv`), under every
-# codec and operating point, untreated, through the weights and through each file exported from
-# them. `make results` does that, and from here on the numbers are its. For other weights, they are
-# those of the few pieces above.
+# For the published weights the same call has run on a whole set of pieces that stayed out of
+# training, under every codec and operating point, untreated, through the weights and through each
+# file exported from them. `make results` does that, and from here on the numbers are its; the next
+# output says which set they are of. For other weights, they are those of the few pieces above.
 
 # %%
 file = Path(results_dir) / f"{preset}.csv" if weights == "published" else live_file
 results = pd.read_csv(file)
-speech = results["piece"].str.startswith("speech_")
+speech = results["piece"].str.startswith(("speech_", "voice_"))
 cost_file = Path(results_dir) / f"{preset}-cost.csv"
 costs = pd.read_csv(cost_file) if cost_file.exists() else pd.DataFrame(columns=results.columns)
 per_hour = costs[costs["metric"] == "pairs_per_hour"]
+measured_on = {
+    "test set": "On the test set, which no choice was made on (`data/testset.csv`):",
+    "development set": "On the development set (`data/devset.csv`), at which people looked while "
+    "they chose the network and its training, so that it flatters a little:",
+    "pieces of this run": "On pieces of this run:",
+}[el.piece_set(results)]
 rates = [f"{row.value:,.0f} by {el.METRICS[row.system].title}" for row in per_hour.itertuples()]
 Markdown(
-    f"{results['piece'].nunique()} pieces, {results['condition'].nunique()} conditions, "
+    f"{measured_on} {results['piece'].nunique()} pieces, {results['condition'].nunique()} conditions, "
     f"{results['system'].nunique()} systems, {results['metric'].nunique()} metrics: "
     f"{len(results):,} values in `{file}`, each with its commit, seed, device and load. "
     f"One process scores, in an hour, so many pairs of 6 s: {', '.join(rates) or 'not measured'}."
@@ -240,7 +245,7 @@ peers_file = Path(results_dir) / f"{preset}-denoisers.csv"
 table = pd.DataFrame({"not measured yet": ["python tools/denoisers.py"]})
 if peers_file.exists():
     peers = el.paired_deltas(pd.read_csv(peers_file))
-    speaks = peers["piece"].str.startswith("speech_")
+    speaks = peers["piece"].str.startswith(("speech_", "voice_"))
     peers["on"] = speaks.map({True: "speech", False: "music"})
     names = {name: el.METRICS[name].title for name in ("snr", "si_sdr", "visqol", "zimtohrli")}
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
@@ -291,7 +296,7 @@ seed_file = Path(results_dir) / "seed-22k.csv"
 table = pd.DataFrame({"not measured yet": ["make results PRESET=seed-22k"]})
 if seed_file.exists():
     at_22k = pd.read_csv(seed_file)
-    at_22k = at_22k[~at_22k["piece"].str.startswith("speech_")]
+    at_22k = at_22k[~at_22k["piece"].str.startswith(("speech_", "voice_"))]
     table = kept_promises(at_22k, "seed-22k")
     table = table[[name for name in conditions if name in table]]
 table.astype(object).fillna("–")
@@ -317,9 +322,8 @@ table.set_index("claim", append=True)[["measured", "met", "load", "why"]].astype
 # %% [markdown]
 # ## The bars
 #
-# Before the published weights were trained, it was also fixed what they had to reach on the test
-# set (`data/bars.csv`). A bar is judged under each of its conditions, for rendered music, recorded
-# music and speech apart. Below, a line per bar: how many of these judgements hold, and the hardest
+# Before the published weights were trained, it was also fixed what they had to reach
+# (`data/bars.csv`). A bar is judged under each of its conditions, for each kind of piece apart. Below, a line per bar: how many of these judgements hold, and the hardest
 # case with its worst piece. *least* and *most* mean that the worst piece decides, *delta* is
 # enhanced minus untreated, *ratio* enhanced over untreated.
 
@@ -378,8 +382,8 @@ every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round
 # ## What it is worth in bits
 #
 # How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
-# curves are means of ViSQOL (5 is best) over the music of the same test set, with 95 % intervals
-# over pieces; bit rates are those of the packets.
+# curves are means of ViSQOL (5 is best) over the music of the same set, with 95 % intervals over
+# pieces; bit rates are those of the packets.
 
 # %%
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")

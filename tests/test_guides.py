@@ -89,7 +89,7 @@ def by_hand(monkeypatch):
     pytest.importorskip("ai_edge_litert")
     loop, onnx, lite = blocks("phone", "python")
     assert "enhancelib" not in loop + onnx + lite
-    path = ROOT / "data/testset/rendered_RUNNIN.flac"
+    path = ROOT / "data/devset/rendered_RUNNIN.flac"
     wave = el.load(path, sample_rate=RATE, duration_s=1.5)[0][0]
     scope = {"wave": el.degrade(wave[None], "mp3-64", sample_rate=RATE)[0]}
     monkeypatch.chdir(ROOT / "enhancelib" / "pretrained")
@@ -114,7 +114,7 @@ def test_tips_were_measured_on_the_published_weights():
     assert tuple(table.columns) == RESULT_COLUMNS
     weights = el.find_weights("published")
     assert set(table["checkpoint_sha256"]) == {el.checkpoint_sha256(weights)}
-    original, _ = el.load(ROOT / "data/testset/rendered_RUNNIN.flac", sample_rate=RATE)
+    original, _ = el.load(ROOT / "data/devset/rendered_RUNNIN.flac", sample_rate=RATE)
     untreated = el.degrade(original, "mp3-64", sample_rate=RATE)
     enhanced = el.enhance_wave(untreated, sample_rate=RATE)
     stored = table[table["metric"] == "lsd"].set_index("system")["value"]

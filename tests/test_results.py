@@ -36,7 +36,7 @@ def tools():
 
 @pytest.fixture(scope="module")
 def kinds(tools):
-    return tools["results"].test_set().set_index("piece")["kind"]
+    return tools["report"].all_kinds()
 
 
 # --- measured ------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_a_peer_runs_in_its_own_environment_and_its_delay_is_taken_out(
     (tmp_path / "late" / "bin" / "python").symlink_to(sys.executable)
     late = "sys.stdout.buffer.write((0.5 * np.pad(samples, (960, 0))).tobytes())"
     peer = tools["denoisers"].Peer("late", "late==1", late.replace("0.5", "np.float32(0.5)"))
-    speech, _ = el.load(ROOT / "data" / "testset" / "speech_00.flac", sample_rate=48000)
+    speech, _ = el.load(ROOT / "data" / "devset" / "speech_00.flac", sample_rate=48000)
     aligned = peer.aligned(speech[0])
     assert aligned.delay == 960
     np.testing.assert_array_equal(aligned.denoise(speech[0]), 0.5 * speech[0])

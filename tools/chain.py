@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from results import RESULTS, test_set
+from results import DEVELOPMENT, RESULTS, TESTSET, command, music, read_set
 
 import enhancelib as el
 from enhancelib import parallel
@@ -72,13 +72,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fullband-44k")
     parser.add_argument("--every", type=int, default=2, help="every n-th piece of music")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--pieces", type=Path, default=TESTSET, help="a table of pieces")
+    parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
     parser.add_argument("--jobs", type=int)
     arguments = parser.parse_args()
     try:
         weights = el.find_weights("published", preset=arguments.preset)
-        music = test_set().query("kind != 'speech'")
-        paths = [Path("data") / path for path in music["path"].iloc[:: arguments.every]]
+        table = arguments.pieces
+        chosen = music(read_set(table))["path"].iloc[:: arguments.every]
+        paths = [table.parent / path for path in chosen]
         rate = preset_config(arguments.preset).sample_rate
         cells = [(*cell, weights, rate) for cell in itertools.product(paths, STREAMS, LINKS)]
         measured = parallel.map(
@@ -91,11 +93,12 @@ def main() -> None:
         "preset": arguments.preset,
         "seed": 0,
         "checkpoint_sha256": el.checkpoint_sha256(weights),
-        **provenance(f"make results PRESET={arguments.preset}"),
+        **provenance(command(arguments.preset, table)),
     }
-    table = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
-    file = el.write_results(table, arguments.output / f"{arguments.preset}-chain.csv")
-    means = table.pivot_table(index=["metric", "condition"], columns="system", values="value")
+    output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
+    results = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
+    file = el.write_results(results, output / f"{arguments.preset}-chain.csv")
+    means = results.pivot_table(index=["metric", "condition"], columns="system", values="value")
     print(means.loc[list(METRICS), list(PLACES)].round(3).to_string())
     print(f"wrote {file}")
 

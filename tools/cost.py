@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime
 import pandas
 import torch
-from results import HEARING, RESULTS, exported_files, test_set
+from results import DEVSET, HEARING, RESULTS, exported_files, read_set
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
@@ -66,8 +66,8 @@ def median_seconds(call, repeats: int) -> float:
 
 
 def hearing_rates(preset_rate: int, repeats: int) -> dict[str, float]:
-    """Pairs of a test piece that one process scores per hour, by model of hearing."""
-    path = Path("data") / test_set()["path"].iloc[0]
+    """Pairs of one piece of 6 s that one process scores per hour, by model of hearing."""
+    path = DEVSET.parent / read_set(DEVSET)["path"].iloc[0]
     wave, rate = el.load(path, sample_rate=preset_rate)
     lossy = wave + np.float32(1e-3) * np.random.default_rng(0).standard_normal(wave.shape, "f4")
     given = {"sample_rate": rate}

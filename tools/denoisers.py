@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from results import RESULTS, test_set
+from results import DEVELOPMENT, RESULTS, TESTSET, VOICES, command, read_set
 from scipy.signal import correlate
 
 import enhancelib as el
@@ -147,17 +147,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fullband-44k")
     parser.add_argument("--every", type=int, default=1, help="only every n-th piece")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--pieces", type=Path, default=TESTSET, help="a table of pieces")
+    parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
     parser.add_argument("--jobs", type=int)
     arguments = parser.parse_args()
-    tests = test_set()
-    clear = tests[tests["kind"] == "speech"]["path"].iloc[0]
+    table = arguments.pieces
+    output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
     try:
-        speech, _ = el.load(Path("data") / clear, sample_rate=RATE)
+        tests = read_set(table)
+        clear = tests[tests["kind"].isin(VOICES)]["path"].iloc[0]
+        speech, _ = el.load(table.parent / clear, sample_rate=RATE)
         peers = installed(speech.mean(axis=0))
         results = el.evaluate(
             {
-                row.piece: Path("data") / row.path
+                row.piece: table.parent / row.path
                 for row in tests.iloc[:: arguments.every].itertuples()
             },
             CONDITIONS,
@@ -166,10 +169,10 @@ def main() -> None:
             sample_rate=preset_config(arguments.preset).sample_rate,
             cache_dir="data/runs/results",
             n_jobs=arguments.jobs,
-            command=f"make results PRESET={arguments.preset}",
+            command=command(arguments.preset, table),
         )
         results["value"] = [float(f"{value:.6g}") for value in results["value"]]
-        file = el.write_results(results, arguments.output / f"{arguments.preset}-denoisers.csv")
+        file = el.write_results(results, output / f"{arguments.preset}-denoisers.csv")
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     print(results.groupby(["metric", "condition", "system"])["value"].mean().unstack().round(2))

@@ -167,7 +167,7 @@ def measure(backends: list[ExecuTorchBackend], model: AudioUNet, pieces: int) ->
     """Size, error, CPU time and quality beside PyTorch's, as rows of a results table."""
     rate, hop = model.config.sample_rate, model.config.hop_length
     music, _ = check_music(rate)
-    tests = pandas.read_csv("data/testset.csv")
+    tests = pandas.read_csv("data/devset.csv")
     chosen = tests.groupby("kind").head(pieces)["path"]
     command = f"make executorch PRESET={backends[0].metadata.preset}"
     systems = {backend.path.name: backend for backend in backends} | {"pytorch": model}

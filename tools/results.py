@@ -1,13 +1,16 @@
-"""Measure the published weights on the test set, beside the untreated audio, into data/results.
+"""Measure weights on a set of pieces, beside the untreated audio.
 
-    python tools/results.py --preset fullband-44k
-
-Every piece of data/testset.csv under every condition below, untreated, through the weights and
-through every file exported from them that lies beside them: PRESET.csv has every value, and
-PRESET-rates.csv what it means in bits. What was measured before is kept in data/runs/results, so a
-stopped run goes on. tools/report.py judges the values.
-
+    python tools/results.py --preset fullband-44k            the published ones on the test set
+    python tools/results.py --weights MINE --pieces data/devset.csv      others, while choosing
     python tools/results.py --only fullband-44k.int8.onnx    this system's rows, and no others
+
+Every piece under every condition below, untreated, through the weights and through every file
+exported from them that lies beside them: PRESET.csv has every value, and PRESET-rates.csv what it
+means in bits, in data/results or, of the development set, in data/runs/devset. What was measured
+before is kept in data/runs/results, so a stopped run goes on. tools/report.py judges the values.
+
+Only published weights are measured on the test set, once each: whoever looks at it and then chooses
+has no test set any more. LOG.md counts the looks.
 """
 
 import argparse
@@ -28,6 +31,11 @@ from enhancelib.modelfiles import SUFFIXES, open_model
 from enhancelib.provenance import provenance
 
 RESULTS = Path("data/results")
+TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
+DEVELOPMENT = Path("data/runs/devset")
+"""Where results of any set but the test set go, which are not published."""
+VOICES = ("speech", "voice")
+"""Kinds of pieces that are not music."""
 CACHE = Path("data/runs/results")
 CHEAP = [name for name, metric in el.METRICS.items() if not metric.expensive]
 HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
@@ -58,14 +66,31 @@ LIBRARY = "lc3-96"
 SMOKE = ("lossless", "sbc-20")
 
 
-def test_set() -> pandas.DataFrame:
-    """The rows of data/testset.csv, each checked against its hash; ``piece`` is the file's name."""
-    table = pandas.read_csv("data/testset.csv")
-    for row in table.itertuples():
-        path = Path("data") / row.path
-        if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
-            sys.exit(f"error: {path} is not the file of data/testset.csv; check it out again")
-    return table.assign(piece=table["path"].map(lambda path: Path(path).stem))
+def read_set(table: Path) -> pandas.DataFrame:
+    """The rows of a set, each file checked against its hash; ``piece`` is the file's name.
+
+    Raises:
+        ConfigError: No such table, or a file is missing or another one.
+    """
+    try:
+        rows = pandas.read_csv(table)
+        for row in rows.itertuples():
+            path = table.parent / row.path
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
+                raise ConfigError(f"{path}: not the file of {table}; check it out again")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename}: not there; name a table like {DEVSET}") from None
+    return rows.assign(piece=rows["path"].map(lambda path: Path(path).stem))
+
+
+def music(pieces: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of a set that are not voices."""
+    return pieces[~pieces["kind"].isin(VOICES)]
+
+
+def command(preset: str, table: Path) -> str:
+    """What a reader runs to measure this again: the set is part of it."""
+    return f"make results PRESET={preset}" + (f" PIECES={table}" if table != TESTSET else "")
 
 
 def exported_files(weights: Path) -> list[Path]:
@@ -105,14 +130,15 @@ def matrix(
     effort: str,
     jobs: int | None,
     cache: Path,
+    table: Path,
     only: Container[str] | None = None,
 ) -> pandas.DataFrame:
     """All values. Exported files are to give what the weights give, so fewer pieces will do.
 
     ``only`` names systems in place of all of them and of the untreated audio.
     """
-    tests = test_set().iloc[:: 9 if effort == "smoke" else 1]
-    pieces = {row.piece: Path("data") / row.path for row in tests.itertuples()}
+    tests = read_set(table).iloc[:: 9 if effort == "smoke" else 1]
+    pieces = {row.piece: table.parent / row.path for row in tests.itertuples()}
     conditions = SMOKE if effort == "smoke" else CONDITIONS
     if not lc3.available():
         conditions = [name for name in conditions if name != LIBRARY]
@@ -130,7 +156,7 @@ def matrix(
             metrics["untreated"] = []
         if not systems:
             continue
-        table = el.evaluate(
+        values = el.evaluate(
             dict(list(pieces.items())[::every]),
             conditions,
             systems,
@@ -138,9 +164,9 @@ def matrix(
             sample_rate=preset_config(preset).sample_rate,
             cache_dir=cache,
             n_jobs=jobs,
-            command=f"make results PRESET={preset}",
+            command=command(preset, table),
         )
-        tables.append(table if every == 1 else table[table["system"] != "untreated"])
+        tables.append(values if every == 1 else values[values["system"] != "untreated"])
     if not tables:
         raise ConfigError(f"--only: no such system beside {weights}")
     results = pandas.concat(tables, ignore_index=True)
@@ -166,9 +192,8 @@ def packet_kbps(task: tuple[Path, str]) -> float:
     return el.encode(wave, condition, sample_rate=rate).kbps
 
 
-def packet_rates(music: pandas.DataFrame, jobs: int | None) -> dict[str, float]:
+def packet_rates(paths: list[Path], jobs: int | None) -> dict[str, float]:
     """Mean bit rate over the pieces, by condition."""
-    paths = [Path("data") / path for path in music["path"]]
     names = [name for codec in RATES.values() for name in codec]
     tasks = [(path, name) for name in names for path in paths]
     found = list(parallel.map(packet_kbps, tasks, n_jobs=jobs, description="rates", unit="stream"))
@@ -177,21 +202,36 @@ def packet_rates(music: pandas.DataFrame, jobs: int | None) -> dict[str, float]:
 
 
 def rate_table(
-    results: pandas.DataFrame, preset: str, kbps: dict[str, float], music: pandas.DataFrame
+    results: pandas.DataFrame, preset: str, kbps: dict[str, float], table: Path
 ) -> pandas.DataFrame:
     """Per codec and condition, on music: mean packet rate, qualities, equal untreated rate."""
-    chosen = results[results["piece"].isin(music["piece"])]
+    pieces = music(read_set(table))["piece"]
+    chosen = results[results["piece"].isin(pieces)]
     chosen = chosen[chosen["system"].isin(["untreated", preset])]
     tables = []
     for codec, points in RATES.items():
         rates = {name: kbps[name] for name in points}
         for metric in HEARING:
             (saving,) = el.bitrate_saving(chosen, rates, metric=metric).to_dict("records")
-            table = el.equal_rates(chosen, rates, metric=metric).assign(codec=codec, metric=metric)
+            points = el.equal_rates(chosen, rates, metric=metric)
             facts = {key: saving[key] for key in ("saving_percent", "low", "high")}
-            tables.append(table.assign(**facts))
-    facts = provenance(f"make results PRESET={preset}")
-    return pandas.concat(tables).round(3).assign(pieces=len(music), **facts)
+            tables.append(points.assign(codec=codec, metric=metric, **facts))
+    facts = provenance(command(preset, table))
+    return pandas.concat(tables).round(3).assign(pieces=len(pieces), **facts)
+
+
+def chosen_set(pieces: Path | None, weights: str, effort: str) -> Path:
+    """The table that is measured.
+
+    The smallest effort only shows that measuring works, so it leaves the test set alone.
+
+    Raises:
+        ConfigError: The test set for weights that are not published.
+    """
+    table = pieces or (DEVSET if effort == "smoke" else TESTSET)
+    if table.resolve() == TESTSET.resolve() and weights != "published":
+        raise ConfigError(f"{TESTSET} is for published weights only; use --pieces {DEVSET}")
+    return table
 
 
 def main() -> None:
@@ -206,27 +246,36 @@ def main() -> None:
         help="smoke: two pieces, two conditions; full: everything of every exported file",
     )
     parser.add_argument("--only", nargs="+", help="these systems; all other rows stay as they are")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--pieces", type=Path, help=f"{TESTSET}, or {DEVSET} while choosing")
+    parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
     parser.add_argument("--jobs", type=int)
     arguments = parser.parse_args()
     began = time.monotonic()
     try:
+        table = chosen_set(arguments.pieces, arguments.weights, arguments.effort)
+        output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
         weights = el.find_weights(arguments.weights, preset=arguments.preset)
         # The smallest effort shows that it works, so it must.
-        cache = arguments.output / "cache" if arguments.effort == "smoke" else CACHE
-        file = arguments.output / f"{arguments.preset}.csv"
+        cache = output / "cache" if arguments.effort == "smoke" else CACHE
+        file = output / f"{arguments.preset}.csv"
         results = matrix(
-            arguments.preset, weights, arguments.effort, arguments.jobs, cache, arguments.only
+            arguments.preset,
+            weights,
+            arguments.effort,
+            arguments.jobs,
+            cache,
+            table,
+            arguments.only,
         )
         if arguments.only:
             results = joined(results, file)
         el.write_results(results, file)
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke" and not arguments.only:
-            music = test_set().query("kind != 'speech'")
-            kbps = packet_rates(music, arguments.jobs)
-            rates = rate_table(results, arguments.preset, kbps, music)
-            file = arguments.output / f"{arguments.preset}-rates.csv"
+            paths = [table.parent / path for path in music(read_set(table))["path"]]
+            kbps = packet_rates(paths, arguments.jobs)
+            rates = rate_table(results, arguments.preset, kbps, table)
+            file = output / f"{arguments.preset}-rates.csv"
             rates.to_csv(file, index=False, lineterminator="\n")
             print(f"{file}: {len(rates)} points")
     except EnhanceError as error:

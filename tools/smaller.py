@@ -5,7 +5,7 @@
     python tools/smaller.py --publish                                   8-bit files for the package
 
 Every variant is made in data/runs/smaller, timed in a process of its own, and evaluated on pieces
-of data/testset.csv; data/results/PRESET-smaller.csv has the rows. What was made or measured before
+of data/devset.csv; data/results/PRESET-smaller.csv has the rows. What was made or measured before
 is kept, so a stopped run goes on. --publish writes the 8-bit files beside the weights in
 enhancelib/pretrained, with ranges from the excerpts in this repository: it can be run anywhere.
 """
@@ -267,7 +267,7 @@ def measure(maker: Maker, chosen: list[str], *, every: int, jobs: int | None) ->
     reference = maker.make(f"{maker.preset}.safetensors")
     paths = [maker.make(name) for name in dict.fromkeys([reference.name, *chosen])]
     command = "python tools/smaller.py --preset {preset} --only {name}"
-    tests = pandas.read_csv("data/testset.csv").iloc[::every]
+    tests = pandas.read_csv("data/devset.csv").iloc[::every]
     pieces = {Path(path).stem: Path("data") / path for path in tests["path"]}
     music = [el.load(path, sample_rate=rate, duration_s=3.0)[0] for path in pieces.values()]
     footprint = compression.measure_files(paths, reference=reference, music=music[:6])

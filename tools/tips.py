@@ -25,7 +25,7 @@ from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 MADE = Path("data/runs/tips")
 RESULTS = Path("data/results")
-MUSIC = Path("data/testset/rendered_RUNNIN.flac")
+MUSIC = Path("data/devset/rendered_RUNNIN.flac")
 CALIBRATION = sorted(Path("data/excerpts").glob("*.flac"))[::4]
 CLIP_S, BATCHES, STEPS, CHUNKS = 3.0, (1, 2, 8), (1, 4, 16), (64, 1024, 5000)
 KEPT = ("rtf", "cpu_rtf", "kernels_per_s", "startup_s", "resident_mb", "peak_mb", "file_mb")
