@@ -126,6 +126,8 @@ speech = results["piece"].str.startswith(("speech_", "voice_"))
 cost_file = Path(results_dir) / f"{preset}-cost.csv"
 costs = pd.read_csv(cost_file) if cost_file.exists() else pd.DataFrame(columns=results.columns)
 per_hour = costs[costs["metric"] == "pairs_per_hour"]
+
+# %%
 measured_on = {
     "test set": "On the test set, which no choice was made on (`data/testset.csv`):",
     "development set": "On the development set (`data/devset.csv`), at which people looked while "

@@ -50,10 +50,6 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
 smaller = el.compression
-# The format that is quantised, heard and summed up.
-suffix = next((name for name in ("onnx", "tflite") if name in formats.split(",")), None)
-if suffix is None:
-    raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
 run = Path(run_dir)
 manifest = run / "pairs" / "manifest.csv"
 if not manifest.exists():
@@ -74,6 +70,9 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 model = el.AudioUNet.load(checkpoint)
 sample_rate = model.config.sample_rate
 exports = run / "exports"
+quantisable = [name for name in ("onnx", "tflite") if name in formats.split(",")]
+if not quantisable:
+    raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
 written = el.export_model(
     model,
     exports,
@@ -501,7 +500,7 @@ piece = chosen.iloc[0]
 lossless, _ = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=2 * excerpt_s)
 condition = damaged.split(",")[-1]
 lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
-int8 = exports / f"{preset}.int8.{suffix}"
+int8 = exports / f"{preset}.int8.{quantisable[0]}"
 el.Player(
     {
         "lossy": lossy,
@@ -517,7 +516,7 @@ el.Player(
 # ## Take-away
 
 # %%
-full, static = f"{preset}.{suffix}", f"{preset}.int8.{suffix}"
+full, static = f"{preset}.{quantisable[0]}", f"{preset}.int8.{quantisable[0]}"
 small = footprint["size"][static] / footprint["size"][full]
 quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]
 work = footprint["macs"] / footprint["macs"][checkpoint.name]

@@ -346,11 +346,10 @@ Markdown(
 # ahead* is the real-time factor with eight hops in one call, as the page plays a file.
 
 # %%
-devices = el.device_results(devices_dir)
+devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
 devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
-hops = devices[
-    devices["metric"].isin(["latency_ms", "latency_p99_ms", "rtf", "rtf_ahead", "wasm_mb"])
-]
+
+# %%
 names = {"device": "device", "load": "load", "system": "file", "condition": "run"}
 columns = {
     "latency_ms": "one hop (ms)",
@@ -359,9 +358,10 @@ columns = {
     "rtf_ahead": "working ahead",
     "wasm_mb": "memory (MB)",
 }
+hops = devices[devices["metric"].isin(columns)]
 shown = hops.pivot_table(index=list(names), columns="metric", values="value")[list(columns)]
 shown = shown.rename(columns=columns).rename_axis(index=names, columns=None)
-shown.style.format(precision=2).format_index(escape="html")  # readers send these names
+shown.style.format(precision=2).format_index(escape="html")
 
 # %% [markdown]
 # On our own machine, whole and limited, a clip was also played to its end. *Late* blocks passed

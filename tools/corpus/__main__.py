@@ -36,7 +36,7 @@ def main() -> None:
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     if missing := recipes.missing_packages(small=args.small):
-        size = "1 GB" if args.small else "3.8 GB"
+        size = "1 GB" if args.small else "3.9 GB"
         print(f"Installing {', '.join(missing)} (all packages together: {size} to download)")
         debian.install(*missing)
     for line in left_out(small=args.small, recordings=args.recordings):

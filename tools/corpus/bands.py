@@ -22,22 +22,21 @@ from tools.corpus.recipe import RATE, Recipe
 SONIC_PI = Path("/usr/share/sonic-pi/samples")
 KITS = Path("/usr/share/hydrogen/data/drumkits")
 WORDS = Path("/usr/share/ktuberling/sounds")
-#: Kit → split and licence, as the packages' copyright files state it.
+#: Kit → split and licence, as the packages' copyright files state it. Glen MacArthur's kits are left
+#: out: his Red Zeppelin is in the test set, his Black Pearl in the development set.
 KIT_FACTS: dict[str, tuple[str, str]] = {
-    "Audiophob": ("train", "CC0-1.0"),
+    "Audiophob": ("validation", "CC0-1.0"),
     "BJA_Pacific": ("train", "CC-BY-SA-3.0-US"),
     "ColomboAcousticDrumkit": ("train", "GPL-2+ with composition exception"),
     "ElectricEmpireKit": ("train", "GPL-2+"),
     "ForzeeStereo": ("train", "GPL-2"),
-    "Gimme A Hand 1.0": ("validation", "GPL-2"),
     "HardElectro1": ("train", "GPL-2+"),
     "Millo-Drums_v.1": ("train", "GPL-2"),
     "Millo_MultiLayered2": ("train", "GPL-2"),
     "Millo_MultiLayered3": ("train", "GPL-2"),
     "VariBreaks": ("train", "GPL-2+"),
-    "circAfrique v4": ("train", "CC-BY-SA-3.0"),
+    "circAfrique v4": ("validation", "CC-BY-SA-3.0"),
     "rumpf_kit_z01_h2": ("train", "CC-BY-3.0"),
-    "GMRockKit": ("validation", "GPL-2+"),
     "TR808EmulationKit": ("train", "GPL-2+"),
 }
 #: Language → split. One speaker each, coded at 350 kbit/s or more, or not at all.

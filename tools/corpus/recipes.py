@@ -25,7 +25,7 @@ PACKAGES: dict[str, Path] = {
     "freedoom": midi.WADS / "freedoom1.wad",
     "sonic-pi-samples": bands.SONIC_PI,
     "hydrogen-drumkits": bands.KITS / "ForzeeStereo",
-    "hydrogen-data": bands.KITS / "GMRockKit",
+    "hydrogen-data": bands.KITS / "TR808EmulationKit",
     "ktuberling-data": bands.WORDS,
     "guitarix-common": recordings.CABINETS,
 }
