@@ -22,8 +22,8 @@ from tools.corpus.recipe import RATE, Recipe
 SONIC_PI = Path("/usr/share/sonic-pi/samples")
 KITS = Path("/usr/share/hydrogen/data/drumkits")
 WORDS = Path("/usr/share/ktuberling/sounds")
-#: Kit → split and licence, as the packages' copyright files state it. Glen MacArthur's kits are left
-#: out: his Red Zeppelin is in the test set, his Black Pearl in the development set.
+#: Kit → split and licence, as the packages' copyright files state it. Glen MacArthur's kits are
+#: left out: his Red Zeppelin is in the test set, his Black Pearl in the development set.
 KIT_FACTS: dict[str, tuple[str, str]] = {
     "Audiophob": ("validation", "CC0-1.0"),
     "BJA_Pacific": ("train", "CC-BY-SA-3.0-US"),
