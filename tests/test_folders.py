@@ -289,7 +289,7 @@ def long_music(tmp_path_factory):
 def test_a_run_that_is_asked_to_end_leaves_no_process_and_no_file(
     model, long_music, tmp_path, number
 ):
-    # Under nohup, or in a job that a terminal left behind, SIGHUP is ignored; children inherit that.
+    # Under nohup, or in a job that its terminal left, SIGHUP is ignored; children inherit that.
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
     process = start(model, long_music, tmp_path / "out")
