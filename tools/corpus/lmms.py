@@ -145,7 +145,8 @@ def render(project: Path, *, oversampling: int = 1, interpolation: str = "linear
             text=True,
             errors="replace",
         )
-        if run.returncode or not sound.exists():
+        # Some songs make LMMS crash while it ends, when the file is whole and it has said so.
+        if "Done" not in run.stdout or not sound.exists():
             raise InputError(f"{project}: LMMS failed: {run.stderr.strip()[-200:]}")
         wave, _ = audio.load(sound, duration_s=LONGEST_S)
     return sequencer.trimmed(sequencer.stereo(wave))
