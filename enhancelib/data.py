@@ -20,17 +20,17 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from enhancelib import audio, parallel
+from enhancelib.atomic import PARTIAL, write_csv, write_text
 from enhancelib.catalogue import SPLITS, list_pieces, take
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.locking import LOCK_FILE, only_one
 from enhancelib.pairing import (
     DEFAULT_CONDITIONS,
-    PARTIAL,
     PairSettings,
     PieceJob,
     checked_settings,
@@ -151,7 +151,7 @@ def _make(
     failed = {name for name, _ in skipped}
     done = (job for job in jobs if job.piece.name not in failed)
     rows = (row for job in done for row in job.rows())
-    return _write_csv(output_dir / "manifest.csv", COLUMNS, rows)
+    return write_csv(output_dir / "manifest.csv", COLUMNS, rows)
 
 
 def read_manifest(path: str | Path) -> pandas.DataFrame:
@@ -276,7 +276,7 @@ def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None
                 _remove(entry)
     for left_over in output_dir.glob(f"{PARTIAL}*"):
         _remove(left_over)
-    _write_text(settings_file, settings.model_dump_json(indent=1))
+    write_text(settings_file, settings.model_dump_json(indent=1))
 
 
 def _settings_of(settings_file: Path) -> PairSettings | None:
@@ -313,7 +313,7 @@ def _report(
     for name, reason in skipped:
         _LOG.warning("skipped %s: %s", name, reason)
     rows = [{"path": name, "reason": reason} for name, reason in skipped]
-    _write_csv(listing, ("path", "reason"), rows)
+    write_csv(listing, ("path", "reason"), rows)
     if len(skipped) == total:
         raise InputError(
             f"{input_dir}: none of the {total} audio files could be used; "
@@ -328,20 +328,3 @@ def _manifest_path(path: str | Path) -> Path:
     if not path.is_file():
         raise InputError(f"no manifest at {path}: run `enhancelib prepare` first")
     return path
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path:
-    """Write a table row by row; the file appears when it is complete."""
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(path)
-    return path
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -21,6 +21,7 @@ import numpy as np
 import soundfile
 
 from enhancelib import codecs, mixing, parallel
+from enhancelib.atomic import PARTIAL, write_csv, write_text
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.item_plans import RATE, ItemSettings, Part, Plan, Pool, draw, read_corpus
 from enhancelib.locking import only_one
@@ -268,7 +269,7 @@ def _make_chunk(chunk: _Chunk) -> None:
         _write_row(chunk.output_dir / _SAMPLES, index, np.round(pair / scale).astype(np.int16))
         _write_row(chunk.output_dir / _SCALES, index, np.array(scale))
         rows.append({"index": index, **row})
-    _write_text(chunk.done, json.dumps(rows))
+    write_text(chunk.done, json.dumps(rows))
 
 
 def _write_row(path: Path, index: int, content: np.ndarray) -> None:
@@ -301,7 +302,7 @@ def _check_ours(folder: Path, facts: dict[str, object]) -> None:
 def _claim(folder: Path, facts: dict[str, object], settings: ItemSettings) -> None:
     """Make the folder ours and its arrays at their full size, if they are not."""
     _check_ours(folder, facts)
-    _write_text(folder / "settings.json", json.dumps(facts, indent=1))  # first: it says whose it is
+    write_text(folder / "settings.json", json.dumps(facts, indent=1))  # first: it says whose it is
     (folder / "chunks").mkdir(exist_ok=True)
     for name, dtype, shape in (
         (_SAMPLES, np.int16, (settings.count, 2, settings.samples)),
@@ -313,7 +314,7 @@ def _claim(folder: Path, facts: dict[str, object], settings: ItemSettings) -> No
 
 def _make_array(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
     """Make an array of zeros for which the disk has reserved its room."""
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
         array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
         array.flush()
@@ -332,21 +333,8 @@ def _make_array(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
 
 def _finish(folder: Path, chunks: Iterable[_Chunk]) -> Path:
     """Write the table of all items."""
-    table = folder / _TABLE
-    partial = table.with_name(f".partial-{table.name}")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for chunk in chunks:
-            writer.writerows(json.loads(chunk.done.read_text(encoding="utf-8")))
-    partial.replace(table)
-    return table
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".partial-{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    rows = (row for chunk in chunks for row in json.loads(chunk.done.read_text(encoding="utf-8")))
+    return write_csv(folder / _TABLE, COLUMNS, rows)
 
 
 def _sha256(path: Path) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from enhancelib import audio, codecs
+from enhancelib.atomic import PARTIAL
 from enhancelib.catalogue import SPLITS, Piece
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 
@@ -33,8 +34,6 @@ DEFAULT_CONDITIONS = (
     "down-16000hz",
     "noise-white-20db",
 )
-#: Prefix of everything unfinished; whoever finds it later may delete it.
-PARTIAL = ".partial-"
 _MIN_CODING_RATE = 44100
 _DRAW = "random-"
 _AROUND_S = 0.5
