@@ -18,6 +18,10 @@ from tools.corpus.recipe import RATE, Recipe
 # machine. Without this capability it stays an ordinary process; others never get it anyway.
 _POLITE = ("setpriv", "--bounding-set", "-sys_nice") if os.geteuid() == 0 else ()
 
+# LMMS often crashes while it ends (5 of 10 times after one song). The file is whole by then, and it
+# has said that it is done; now and then these words are lost with it, and it is asked again.
+_ATTEMPTS = 5
+
 PROJECTS = Path("/usr/share/lmms/projects")
 
 
@@ -138,15 +142,18 @@ def render(project: Path, *, oversampling: int = 1, interpolation: str = "linear
         sound = Path(folder, "sound.wav")
         command = [*_POLITE, "lmms", "--allowroot", "render", project, "--format", "wav", "--float"]
         command += ["--samplerate", str(RATE), "--oversampling", str(oversampling)]
-        run = subprocess.run(
-            [*command, "--interpolation", interpolation, "--output", sound],
-            env=os.environ | {"QT_QPA_PLATFORM": "offscreen", "HOME": folder},
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
-        # Some songs make LMMS crash while it ends, when the file is whole and it has said so.
-        if "Done" not in run.stdout or not sound.exists():
+        for _ in range(_ATTEMPTS):
+            run = subprocess.run(
+                [*command, "--interpolation", interpolation, "--output", sound],
+                env=os.environ | {"QT_QPA_PLATFORM": "offscreen", "HOME": folder},
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
+            done = "Done" in run.stdout and sound.exists()
+            if done or run.returncode >= 0:  # not ended by a signal: it would say the same again
+                break
+        if not done:
             raise InputError(f"{project}: LMMS failed: {run.stderr.strip()[-200:]}")
         wave, _ = audio.load(sound, duration_s=LONGEST_S)
     return sequencer.trimmed(sequencer.stereo(wave))
