@@ -142,7 +142,7 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 	ruff check --fix .
 	"$(BIN)/python" tools/pair.py
 
-# RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (2.7 GB).
+# RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (3.2 GB).
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 

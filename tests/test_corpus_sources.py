@@ -68,6 +68,12 @@ def test_the_last_stanza_that_matches_owns_a_file(package):
         assert games.ownership("a-game", package.root / name) == owner
 
 
+def test_what_a_package_installs_may_lie_deeper_in_its_sources(package, monkeypatch):
+    below = dataclasses.replace(package, root=package.root / "music", prefix="music/")
+    monkeypatch.setattr(games, "PACKAGES", {"a-game": below})
+    assert games.ownership("a-game", package.music / "battle.ogg") == ("CC-BY-SA-4.0", "Bea")
+
+
 def test_a_list_of_holders_that_fills_a_page_is_not_copied():
     assert games.named("2006-2022 Ann <a@example.org>, 2010 Bea") == "Ann, Bea"
     assert games.named(", ".join(f"Person Number {index}" for index in range(30))) == ""

@@ -24,7 +24,7 @@ def main() -> None:
         prog="python -m tools.corpus", description=__doc__.splitlines()[0]
     )
     parser.add_argument("output", type=Path)
-    parser.add_argument("--small", action="store_true", help="leave out the games' music (2.7 GB)")
+    parser.add_argument("--small", action="store_true", help="leave out the games' music (3.2 GB)")
     parser.add_argument("--recordings", type=Path, help="folder of free recordings")
     parser.add_argument("--jobs", type=int, help="processes (one per core)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler that does the work")
@@ -36,7 +36,7 @@ def main() -> None:
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     if missing := recipes.missing_packages(small=args.small):
-        size = "1 GB" if args.small else "3.9 GB"
+        size = "1 GB" if args.small else "4.3 GB"
         print(f"Installing {', '.join(missing)} (all packages together: {size} to download)")
         debian.install(*missing)
     for line in left_out(small=args.small, recordings=args.recordings):
@@ -61,7 +61,7 @@ def left_out(*, small: bool, recordings: Path | None) -> list[str]:
     """A line for each part that this corpus goes without."""
     lines = []
     if small:
-        lines.append("Left out: the games' music, about 8 hours (you asked for a small corpus)")
+        lines.append("Left out: the games' music, about 12 hours (you asked for a small corpus)")
     elif absent := [package for package, music in recipes.GAMES.items() if not music.exists()]:
         lines.append(f"Left out: the music of {' '.join(absent)} (apt-get install them to have it)")
     if recordings is None:

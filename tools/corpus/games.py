@@ -45,12 +45,14 @@ class Game:
     Attributes:
         music: folder that holds it.
         root: the folder to which the package's copyright file counts its paths.
+        prefix: what that file puts before them, where the package installs less than the sources.
         split: of all of it, or as much of it as one author made.
         licence, author: where the copyright file names none for single files.
     """
 
     music: Path
     root: Path
+    prefix: str = ""
     split: str = "train"
     licence: str = ""
     author: str = ""
@@ -74,6 +76,9 @@ PACKAGES: dict[str, Game] = {
     "supertuxkart-data": Game(_GAMES / "supertuxkart/data/music", _GAMES / "supertuxkart"),
     "redeclipse-data": Game(_GAMES / "redeclipse/data/sounds/music", _GAMES / "redeclipse"),
     "hyperrogue-music": Game(_SHARE / "hyperrogue/music", _SHARE / "hyperrogue"),
+    "hedgewars-data": Game(_GAMES / "hedgewars/Data/Music", _GAMES / "hedgewars"),
+    "supertux-data": Game(_GAMES / "supertux2/music", _GAMES / "supertux2", "data/"),
+    "flare-game": Game(_GAMES / "flare/mods/fantasycore/music", _GAMES / "flare"),
     "fretsonfire-songs-muldjord": Game(
         _GAMES / "fretsonfire/data/songs/muldjord",
         **_FRETS,
@@ -193,7 +198,7 @@ def game_recipes() -> list[Recipe]:
 def ownership(package: str, file: Path) -> tuple[str, str]:
     """Licence and author of a file by its package's copyright file; the package's own otherwise."""
     game = PACKAGES[package]
-    name = file.relative_to(game.root).as_posix()
+    name = game.prefix + file.relative_to(game.root).as_posix()
     for patterns, licence, author in reversed(copyright_of(package)):
         if any(fnmatch.fnmatchcase(name, pattern.removeprefix("./")) for pattern in patterns):
             return licence, named(author) or f"those whom the copyright file of {package} names"
