@@ -320,7 +320,9 @@ def plays_and_switches(page, player):
     loop = player.locator('button[data-action="loop"]')
     sources = player.locator("button[data-source]")
     assert sources.count() >= 2
-    if loop.get_attribute("aria-pressed") != "true":  # a clip that ends would stop on a slow machine
+    if (
+        loop.get_attribute("aria-pressed") != "true"
+    ):  # a clip that ends would stop on a slow machine
         loop.click()
     play.click()
     wait_for("state", "playing")
