@@ -20,7 +20,7 @@ import logging
 import os
 import shutil
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -172,9 +172,7 @@ def read_manifest(path: str | Path) -> pandas.DataFrame:
     table = pandas.read_csv(
         path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"
     )
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise InputError(f"{path} is no manifest of pairs: it lacks {', '.join(missing)}")
+    _check_columns(path, table)
     for column in ("lossless", "lossy"):
         table[column] = [str(path.parent / name) for name in table[column]]
     return table
@@ -211,11 +209,13 @@ class PairDataset:
     ):
         if split not in SPLITS:
             raise InputError(f"split {split!r} is not one of {', '.join(SPLITS)}")
-        path = _manifest_path(manifest_path)
+        self.table = path = _manifest_path(manifest_path)
         with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            _check_columns(path, reader.fieldnames or ())
             self.rows = [
                 row
-                for row in csv.DictReader(file)
+                for row in reader
                 if row.get("split") == split
                 and (conditions is None or row["condition"] in conditions)
             ]
@@ -227,6 +227,11 @@ class PairDataset:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def conditions(self) -> list[str]:
+        """That of each pair."""
+        return [row["condition"] for row in self.rows]
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         import torch  # only here, so that the workers that make pairs start quickly
@@ -320,6 +325,11 @@ def _report(
             f"the first: {skipped[0][1]}"
         )
     _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, listing)
+
+
+def _check_columns(path: Path, found: Iterable[str]) -> None:
+    if missing := [column for column in COLUMNS if column not in set(found)]:
+        raise InputError(f"{path} is no manifest of pairs: it lacks {', '.join(missing)}")
 
 
 def _manifest_path(path: str | Path) -> Path:

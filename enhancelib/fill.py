@@ -13,7 +13,7 @@ Whatever survived is left alone, and a band that has its energy gets nothing.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Self
 
 import numpy as np
 import torch
@@ -309,6 +309,19 @@ class FillHead(nn.Module):
         self.predictor = EnergyPredictor(config, bins)
         self.filler = Filler(config, bins)
         self.states = len(self.state_shapes())
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """Stay as taught by :mod:`enhancelib.energies` while the rest of the network learns.
+
+        Gradients then reach what is filled only through what it is added to.
+        """
+        self.frozen = True
+        self.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Frozen, it keeps the statistics it has."""
+        return super().train(mode and not self.frozen)
 
     def state_shapes(self) -> list[tuple[int, ...]]:
         """Of the running level, of the noise, of each block of the predictor."""
@@ -334,7 +347,11 @@ class FillHead(nn.Module):
         # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * level * heard
-        filled, position = self.filler(enhanced, wanted, noisiness, states[0])
+        if self.frozen and torch.is_grad_enabled():
+            filled, position = self.filler(enhanced.detach(), wanted, noisiness, states[0])
+            filled = enhanced + (filled - enhanced).detach()
+        else:
+            filled, position = self.filler(enhanced, wanted, noisiness, states[0])
         return filled, [position, *kept]
 
 

@@ -121,19 +121,30 @@ class Items:
 
     Args:
         folder: As :func:`prepare_items` left it.
+        originals_only: Leave out those that teach energies only.
+        sample_rate: In Hz, to which they are resampled; None leaves them as they were made.
 
     Raises:
-        InputError: No finished items there.
+        InputError: No finished items there, or no original among them.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        originals_only: bool = False,
+        sample_rate: int | None = None,
+    ):
         self.root = Path(folder)
-        table = self.root / _TABLE
-        if not table.is_file():
+        self.table = self.root / _TABLE
+        if not self.table.is_file():
             raise InputError(f"{self.root}: no finished items; run tools/items.py (again)")
-        with open(table, newline="", encoding="utf-8") as file:
-            self.rows = list(csv.DictReader(file))
-        self.sample_rate = RATE
+        with open(self.table, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        self.rows = [row for row in rows if not (originals_only and int(row["energies_only"]))]
+        if not self.rows:
+            raise InputError(f"{self.root}: no original among the items; make more of them")
+        self.sample_rate = sample_rate or RATE
         self._scales = np.load(self.root / _SCALES)
         self._samples = None
 
@@ -145,9 +156,19 @@ class Items:
 
         if self._samples is None:
             self._samples = np.load(self.root / _SAMPLES, mmap_mode="r")
-        pair = self._samples[index].astype(np.float32) * self._scales[index]
+        place = int(self.rows[index]["index"])
+        pair = self._samples[place].astype(np.float32) * self._scales[place]
+        pair = resample(pair, from_rate=RATE, to_rate=self.sample_rate)
         lossy, lossless = torch.from_numpy(pair)
         return lossy[None], lossless[None]
+
+    @property
+    def conditions(self) -> list[str]:
+        """What each item went through, without rates and settings: ``noise+mp3``, say."""
+        return [
+            "+".join(step.partition("-")[0] for step in row["condition"].split("+"))
+            for row in self.rows
+        ]
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_samples": None}  # a loader's process maps the file itself

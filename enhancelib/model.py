@@ -99,6 +99,10 @@ class ModelConfig(BaseModel):
         return self.frame_length // 2 + 1
 
 
+USUAL_LEVEL = 10**-4.1
+"""Mean power of a bin in music as it is published, in units of a full-scale sine's peak. A network
+with a fill hears all music at this level, so one that was taught without can go on from there."""
+
 PRESETS = {
     "fullband-44k": ModelConfig(),
     "seed-22k": ModelConfig(sample_rate=22050, frame_length=512, hop_length=256, bands=16),
@@ -195,7 +199,7 @@ class SpectralCore(nn.Module):
         if self.fill is not None:
             power = body.square().sum(dim=1).mean(dim=1, keepdim=True)
             running, running_state = running_level(power, remaining.pop(-self.fill.states))
-            unit = body / running.sqrt().unsqueeze(1)
+            unit = body * (USUAL_LEVEL / running).sqrt().unsqueeze(1)
         x = self._embed(unit)
         skips = []
         for level, down in enumerate(self.down):

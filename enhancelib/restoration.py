@@ -137,6 +137,8 @@ class Restorer(lightning.LightningModule):
     def __init__(self, model: AudioUNet, config: TrainingConfig, conditions: list[str]):
         super().__init__()
         self.model = model
+        if model.core.fill is not None:  # it has a stage of its own, on far more music
+            model.core.fill.freeze()
         self.config = config
         self.conditions = conditions
         self.loss = CombinedLoss(config.loss, sample_rate=model.config.sample_rate)
@@ -221,7 +223,7 @@ class Restorer(lightning.LightningModule):
     def configure_optimizers(self) -> dict:
         """AdamW; linear warm-up, then a cosine down to zero (arXiv:1608.03983)."""
         optimizer = torch.optim.AdamW(
-            self.model.parameters(),
+            (weight for weight in self.model.parameters() if weight.requires_grad),
             lr=self.config.learning_rate,
             weight_decay=self.config.weight_decay,
         )

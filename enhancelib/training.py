@@ -22,6 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import lightning
 import pandas
@@ -37,6 +38,7 @@ from enhancelib import provenance
 from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.data import PairDataset, read_manifest
 from enhancelib.errors import ConfigError, StoppedError
+from enhancelib.items import Items
 from enhancelib.model import PRESETS, AudioUNet
 from enhancelib.recorder import RunRecorder
 from enhancelib.restoration import Restorer, TrainingConfig, nearest_preset
@@ -69,15 +71,41 @@ class TrainingResult:
 class LabelledPairs(Dataset):
     """(lossy, lossless, index of the condition) of pairs."""
 
-    def __init__(self, pairs: PairDataset, conditions: list[str]):
+    def __init__(self, pairs: PairDataset | Items, conditions: list[str]):
         self.pairs = pairs
-        self.conditions = [conditions.index(row["condition"]) for row in pairs.rows]
+        self.conditions = [conditions.index(name) for name in pairs.conditions]
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         return *self.pairs[index], self.conditions[index]
+
+
+def open_pairs(
+    source: str | Path,
+    split: str,
+    *,
+    downmix: Literal["mean", "varied"] = "mean",
+    sample_rate: int | None = None,
+) -> PairDataset | Items:
+    """One split of a manifest of pairs, or of a folder with items in ``train``, ``validation``.
+
+    Of items the originals only: what was coded once before teaches energies and nothing else.
+
+    Args:
+        source: of :func:`enhancelib.data.prepare`, or a folder of folders of
+            :func:`enhancelib.items.prepare_items`.
+        split: which.
+        downmix: of pairs; items are of one channel.
+        sample_rate: in Hz, to which they are resampled.
+
+    Raises:
+        InputError: there is neither, or nothing of this split in it.
+    """
+    if (Path(source) / "train" / "items.csv").is_file():
+        return Items(Path(source) / split, originals_only=True, sample_rate=sample_rate)
+    return PairDataset(source, split, downmix=downmix, sample_rate=sample_rate)
 
 
 def train_model(
@@ -95,7 +123,7 @@ def train_model(
 
     Args:
         manifest: ``manifest.csv`` of :func:`enhancelib.data.prepare`, with a train and a
-            validation split.
+            validation split, or what else :func:`open_pairs` opens.
         checkpoint_dir: where the run is kept.
         config: settings; the defaults if left out.
         preset: name of the weights file; the one nearest to the sample rate if left out.
@@ -115,23 +143,21 @@ def train_model(
     """
     config = config or TrainingConfig()
     folder = Path(checkpoint_dir)
-    pairs = read_manifest(manifest)
+    pairs = [open_pairs(manifest, split) for split in ("train", "validation")]
     start = None if start_from is None else AudioUNet.load(start_from)
     rates = _rates_asked_for(preset, sample_rate, start_from, start)
-    rate = next(iter(rates.values()), int(pairs["sample_rate"].iloc[0]))
+    rate = next(iter(rates.values()), pairs[0].sample_rate)
     config.check_crop(rate)
     model_config = config.for_rate(rate) if start is None else start.config
-    conditions = sorted(pairs["condition"].unique())
+    conditions = sorted({name for part in pairs for name in part.conditions})
     preset = preset or nearest_preset(rate)
     facts = {
         "preset": preset,
         "training_config": config.model_dump_json(),
-        "manifest_sha256": checkpoint_sha256(manifest),
+        "manifest_sha256": checkpoint_sha256(pairs[0].table),
         "start_sha256": "" if start_from is None else checkpoint_sha256(start_from),
         "sample_rate": str(rate),
     }
-    for split in ("train", "validation"):
-        PairDataset(manifest, split)  # refuses an empty one before anything is written
     if rank_zero_only.rank == 0:  # of several processes, the first one keeps the books
         if start_from is not None and Path(start_from).resolve().parent == folder.resolve():
             raise ConfigError(f"{start_from}: lies in the run's own folder; name another one")
@@ -325,7 +351,7 @@ def _loader(
 ) -> DataLoader:
     """Batches of one split, or of this process's share of it."""
     downmix = "varied" if split == "train" else "mean"
-    pairs = PairDataset(manifest, split, downmix=downmix, sample_rate=sample_rate)
+    pairs = open_pairs(manifest, split, downmix=downmix, sample_rate=sample_rate)
     dataset = LabelledPairs(pairs, conditions)
     processes, rank = trainer.world_size, trainer.global_rank
     if split != "train":  # every item once, though the shares may differ in size by one
@@ -370,7 +396,7 @@ def quiet_lightning() -> Iterator[None]:
     """Without Lightning's hardware banner and advice that does not apply.
 
     Loaders need no workers, since pairs are read ten times as fast as they are eaten; the folder is
-    checked by us; the deprecation is inside Lightning 2.6 with torch 2.13.
+    checked by us; a fill is in evaluation mode on purpose; the deprecation is inside Lightning 2.6 with torch 2.13.
     """
     log = logging.getLogger("lightning.pytorch")
     level = log.level
@@ -378,6 +404,7 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            warnings.filterwarnings("ignore", "Found .* in eval mode at the start of training")
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists and is not empty.*")
             warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
             yield

@@ -4,6 +4,7 @@ import csv
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -18,7 +19,10 @@ from enhancelib.energies import EnergyTrainer, EnergyTraining
 from enhancelib.envelopes import Tables, make_tables, table
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.fill import band_features, running_level
+from enhancelib.items import Items
 from enhancelib.model import AudioUNet, ModelConfig
+from enhancelib.restoration import TrainingConfig
+from enhancelib.training import open_pairs, train_model
 
 RATE = 44100
 SECONDS = 2.0
@@ -301,3 +305,64 @@ def test_it_learns_from_the_command_line(items, tmp_path):
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith("settings.json: quantil: Extra inputs are not permitted")
+
+
+def filled_start(folder) -> tuple[Path, AudioUNet]:
+    """Weights of a narrow network whose fill predicts something else than its input."""
+    torch.manual_seed(0)
+    model = AudioUNet(base_channels=10, depth=2, fill=NARROW.fill.model_dump())
+    torch.nn.init.normal_(model.core.fill.predictor.head.weight, std=0.05)
+    return model.save(folder / "start.safetensors"), model
+
+
+def test_the_network_learns_from_originals_and_leaves_the_fill_as_it_was(items, tmp_path):
+    root = tmp_path / "items"
+    for split in ("train", "validation"):
+        shutil.copytree(items, root / split)
+        rows = pandas.read_csv(root / split / "items.csv")
+        rows.loc[rows["condition"] == "mp3-48", "energies_only"] = 1
+        rows.to_csv(root / split / "items.csv", index=False)
+    used = [row["condition"] for row in open_pairs(root, "train").rows]
+    assert sorted(set(used)) == ["aac-64", "lossless", "mp3-64"]
+
+    start, before = filled_start(tmp_path)
+    config = TrainingConfig(dropout=0.0, batch_size=3, epochs=1, loss={"compressed_complex": 1.0})
+    result = train_model(root, tmp_path / "run", config, start_from=start, progress=False)
+    log = pandas.read_csv(result.log)
+    assert set(log["condition"]) == {"all", "lossless", "mp3", "aac"}
+    after = AudioUNet.load(result.weights).state_dict()
+    same = {name: torch.equal(value, after[name]) for name, value in before.state_dict().items()}
+    assert all(equal for name, equal in same.items() if ".fill." in name)
+    assert not same["core.encoder.0.pointwise.weight"]
+
+
+def test_a_frozen_fill_fills_the_same_and_lets_gradients_pass(items, tmp_path):
+    _, model = filled_start(tmp_path)
+    lossy, _ = Items(items)[3]
+    expected = model.eval()(lossy[None])
+    model.core.fill.freeze()
+    model.train()
+    assert not model.core.fill.predictor.training
+    model.core.eval()
+    actual = model(lossy[None])
+    assert torch.allclose(actual, expected, atol=1e-6)
+    actual.square().sum().backward()
+    assert model.core.fill.predictor.head.weight.grad is None
+    assert model.core.head.weight.grad.abs().max() > 0
+
+
+def test_items_come_at_the_rate_of_the_network(items):
+    lossy, lossless = Items(items, sample_rate=22050)[1]
+    assert lossy.shape == lossless.shape == (1, round(SECONDS * 22050))
+    full = Items(items)[1][1]
+    low = audio.resample(full.numpy(), from_rate=RATE, to_rate=22050)
+    assert np.allclose(lossless.numpy(), low, atol=1e-6)
+
+
+def test_items_that_are_all_no_originals_teach_the_network_nothing(items, tmp_path):
+    folder = tmp_path / "items"
+    shutil.copytree(items, folder)
+    rows = pandas.read_csv(folder / "items.csv").assign(energies_only=1)
+    rows.to_csv(folder / "items.csv", index=False)
+    with pytest.raises(InputError, match="no original among the items"):
+        Items(folder, originals_only=True)
