@@ -396,7 +396,8 @@ def quiet_lightning() -> Iterator[None]:
     """Without Lightning's hardware banner and advice that does not apply.
 
     Loaders need no workers, since pairs are read ten times as fast as they are eaten; the folder is
-    checked by us; a fill is in evaluation mode on purpose; the deprecation is inside Lightning 2.6 with torch 2.13.
+    checked by us; a fill is in evaluation mode on purpose; the deprecation is inside Lightning 2.6
+    with torch 2.13.
     """
     log = logging.getLogger("lightning.pytorch")
     level = log.level
