@@ -3,7 +3,7 @@
 A step on waveforms costs a hundred times a step on these tables, for they hold no bins and need no
 transform. A folder of *items* holds
 
-- ``samples.npy``, int16 (items, 2, samples): the lossy and the lossless signal, mono;
+- ``samples.npy``, int16 (items, 2, samples): the lossy and the lossless signal, mono, 44.1 kHz;
 - ``scales.npy``, float32 (items,): a sample times its item's scale lies in [-1, 1];
 - ``items.csv``, a row per item: ``index``, ``condition`` and ``trusted_hz`` (up to where the
   lossless signal is to be believed: music that was coded once, gently, has nothing above).
@@ -27,7 +27,9 @@ from enhancelib.audio import analysis_window
 from enhancelib.checkpoints import checkpoint_sha256
 from enhancelib.errors import InputError
 from enhancelib.fill import LEVEL_FRAMES, band_features, running_level
+from enhancelib.item_plans import RATE
 from enhancelib.model import ModelConfig
+from enhancelib.waves import resample, resampled_length
 
 COLUMNS = {"index", "condition", "trusted_hz"}
 
@@ -104,7 +106,9 @@ def make_tables(
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    frames = samples.shape[2] // config.hop_length + 2
+    rates = {"from_rate": RATE, "to_rate": config.sample_rate}
+    length = resampled_length(samples.shape[2], **rates)
+    frames = length // config.hop_length + 2
     bands = config.hop_length // config.fill.band_bins
     values = np.lib.format.open_memmap(
         partial / "tables.npy", "w+", np.float16, (len(samples), frames, 4 * bands)
@@ -112,7 +116,7 @@ def make_tables(
     for index in tqdm(
         range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
     ):
-        pair = samples[index] * scales[index]
+        pair = resample(samples[index] * scales[index], **rates)
         values[index] = table(pair, config).T[:frames]
     values.flush()
     rows.to_csv(partial / "items.csv", index=False)

@@ -137,7 +137,9 @@ class Restorer(lightning.LightningModule):
     def __init__(self, model: AudioUNet, config: TrainingConfig, conditions: list[str]):
         super().__init__()
         self.model = model
-        if model.core.fill is not None:  # it has a stage of its own, on far more music
+        if (
+            getattr(model.core, "fill", None) is not None
+        ):  # it has a stage of its own, on far more music
             model.core.fill.freeze()
         self.config = config
         self.conditions = conditions

@@ -21,12 +21,11 @@ from tqdm import tqdm
 
 from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.calibration import LayerRange, Range
-from enhancelib.data import PairDataset
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model import AudioUNet
 from enhancelib.restoration import Restorer, TrainingConfig
 from enhancelib.spectra import Spectra
-from enhancelib.training import LabelledPairs, quiet_lightning
+from enhancelib.training import LabelledPairs, open_pairs, quiet_lightning
 
 LEVELS = 256
 """Steps of an 8-bit activation."""
@@ -46,7 +45,7 @@ def fine_tune(
 
     Args:
         model: the network; it is not changed.
-        manifest: ``manifest.csv`` of :func:`enhancelib.data.prepare`; its train split is used.
+        manifest: what :func:`enhancelib.training.open_pairs` opens; the train split is used.
         config: settings of the training; epochs are not used. Default: those of
             :class:`~enhancelib.restoration.TrainingConfig` with a third of the learning rate.
         steps: batches.
@@ -248,8 +247,8 @@ def _fit(
     defaults = TrainingConfig()
     config = config or TrainingConfig(learning_rate=defaults.learning_rate / 3)
     rate = model.config.sample_rate
-    pairs = PairDataset(manifest, "train", downmix="varied", sample_rate=rate)
-    conditions = sorted({row["condition"] for row in pairs.rows})
+    pairs = open_pairs(manifest, "train", downmix="varied", sample_rate=rate)
+    conditions = sorted(set(pairs.conditions))
     dataset = LabelledPairs(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(dataset, batch_size=config.batch_size, shuffle=True, generator=order)

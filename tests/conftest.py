@@ -123,6 +123,39 @@ def filled_exports(filled_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def few_items(root, tmp_path_factory):
+    """A folder of items as the corpus makes them, from two excerpts."""
+    import numpy as np
+    import pandas
+
+    from enhancelib import audio, codecs
+
+    folder = tmp_path_factory.mktemp("data") / "items"
+    folder.mkdir()
+    conditions = ["lossless", "mp3-64", "aac-64", "mp3-48"]
+    files = audio.find_audio(root / "data/excerpts")[8:20:8]
+    samples, scales, rows = [], [], []
+    for file in files:
+        wave = audio.load(file, sample_rate=44100, duration_s=2.0)[0].mean(0, keepdims=True)
+        for condition in conditions:
+            lossy = (
+                wave
+                if condition == "lossless"
+                else codecs.degrade(wave, condition, sample_rate=44100)
+            )
+            pair = np.stack([lossy[0], wave[0]])
+            scales.append(np.abs(pair).max() / 32767)
+            samples.append(np.round(pair / scales[-1]).astype(np.int16))
+            trusted = 15800 if condition == "mp3-48" else 22050
+            rows.append((len(rows), condition, "recorded", file.stem, trusted, 0))
+    np.save(folder / "samples.npy", np.stack(samples))
+    np.save(folder / "scales.npy", np.float32(scales))
+    names = ["index", "condition", "kind", "source", "trusted_hz", "energies_only"]
+    pandas.DataFrame(rows, columns=names).to_csv(folder / "items.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def music(root):
     """Real music through a real codec, for networks of `small_network`."""
     from small_network import real_music

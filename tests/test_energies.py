@@ -14,7 +14,6 @@ from conftest import ROOT
 
 from enhancelib import audio, energies
 from enhancelib.checkpoints import read_checkpoint
-from enhancelib.codecs import degrade
 from enhancelib.energies import EnergyTrainer, EnergyTraining
 from enhancelib.envelopes import Tables, make_tables, table
 from enhancelib.errors import ConfigError, InputError, ModelError
@@ -34,26 +33,8 @@ CONDITIONS = ["lossless", "mp3-64", "aac-64", "mp3-48"]
 
 
 @pytest.fixture(scope="module")
-def items(tmp_path_factory):
-    """A folder of items as the corpus makes them, from two excerpts."""
-    folder = tmp_path_factory.mktemp("data") / "items"
-    folder.mkdir()
-    files = audio.find_audio(ROOT / "data/excerpts")[8:20:8]
-    samples, scales, rows = [], [], []
-    for file in files:
-        wave = audio.load(file, sample_rate=RATE, duration_s=SECONDS)[0].mean(0, keepdims=True)
-        for condition in CONDITIONS:
-            lossy = wave if condition == "lossless" else degrade(wave, condition, sample_rate=RATE)
-            pair = np.stack([lossy[0], wave[0]])
-            scales.append(np.abs(pair).max() / 32767)
-            samples.append(np.round(pair / scales[-1]).astype(np.int16))
-            trusted = 15800 if condition == "mp3-48" else 22050
-            rows.append((len(rows), condition, "recorded", file.stem, trusted, 0))
-    np.save(folder / "samples.npy", np.stack(samples))
-    np.save(folder / "scales.npy", np.float32(scales))
-    names = ["index", "condition", "kind", "source", "trusted_hz", "energies_only"]
-    pandas.DataFrame(rows, columns=names).to_csv(folder / "items.csv", index=False)
-    return folder
+def items(few_items):
+    return few_items
 
 
 @pytest.fixture(scope="module")

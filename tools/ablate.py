@@ -2,8 +2,9 @@
 
     python tools/ablate.py baseline no-gate
 
-Every variant trains from scratch on the pairs of tools/pretrain.py for the same processor time
-(so that other work on the machine does not count) and is then measured on the validation clips.
+Every variant trains from scratch on the items of tools/pretrain.py for the same processor time (so
+that other work on the machine does not count) and is then measured on clips of the corpus's
+validation pieces.
 Rows of data/results/ablations.csv are replaced by name; without names, all variants are run.
 """
 
@@ -20,18 +21,19 @@ import lightning
 import pandas
 import torch
 from lightning.pytorch.callbacks import Callback
-from pretrain import RECIPES, ROOT
+from pretrain import ITEMS, RECIPES, ROOT
 from torch.utils.data import DataLoader, Subset
 from variants import AdversarialRestorer, frame_network, learned_front_end
 
 import enhancelib as el
-from enhancelib.data import PairDataset
-from enhancelib.errors import EnhanceError
+from enhancelib import audio, data
+from enhancelib.catalogue import list_pieces, take
+from enhancelib.errors import EnhanceError, InputError
 from enhancelib.footprint import macs_per_second
 from enhancelib.model import AudioUNet, ModelConfig, preset_config
 from enhancelib.provenance import provenance
-from enhancelib.restoration import Restorer
-from enhancelib.training import LabelledPairs, quiet_lightning
+from enhancelib.restoration import Restorer, TrainingConfig
+from enhancelib.training import LabelledPairs, open_pairs, quiet_lightning
 
 TABLE = Path("data/results/ablations.csv")
 RUNS = ROOT / "ablations"
@@ -40,6 +42,9 @@ BUDGET_S = 600.0
 """Processor seconds of training, over all threads."""
 TUNED = 0.5
 """Share of it that fine-tuning gets, after a whole one."""
+CORPUS = Path("data/corpus")
+CLIPS, CLIP_S = 14, 3.0
+"""The validation split is too long to be heard for every variant: the middle of some pieces."""
 GROUPS = {
     "weak": ("sbc-20", "aac-64", "mp3-64", "aac-64+sbc-20", "down-16000hz"),
     "middle": ("sbc-35", "aac-128", "mp3-128"),
@@ -74,8 +79,8 @@ def coded(row: dict) -> bool:
 
 
 def tenth(row: dict) -> bool:
-    """Pairs of a tenth of the pieces, by name."""
-    return sum(row["piece"].encode()) % 10 == 0
+    """Items whose main piece is of a tenth, by name."""
+    return sum(row["pieces"].split("|")[0].encode()) % 10 == 0
 
 
 VARIANTS = {
@@ -127,10 +132,35 @@ class Budget(Callback):
                 group["lr"] = self.peak * min(falling, (used + 1e-3) / self.WARM_UP)
 
 
-def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[AudioUNet, int]:
+def validation_clips(folder: Path) -> Path:
+    """Pairs of validation pieces that no codec had changed, under all conditions; their manifest.
+
+    Raises:
+        InputError: there is no corpus.
+    """
+    table = CORPUS / "manifest.csv"
+    if not table.is_file():
+        raise InputError(f"{table} is missing: make corpus first")
+    rows = pandas.read_csv(table).query("split == 'validation' and once_lossy == 0")
+    pieces = [piece for piece in list_pieces(CORPUS) if piece.name in set(rows["path"])]
+    for piece in take(pieces, CLIPS):
+        wave, rate = audio.load(piece.path)
+        start = max(0, wave.shape[1] - round(CLIP_S * rate)) // 2
+        path = folder / "clips" / "validation" / piece.path.name
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cut = wave[:, start : start + round(CLIP_S * rate)]
+            audio.save(path, cut, sample_rate=rate, subtype="PCM_24")
+    conditions = sorted({name for group in GROUPS.values() for name in group})
+    return data.prepare(
+        folder / "clips", folder / "pairs", conditions=conditions, duration_s=CLIP_S
+    )
+
+
+def train(name: str, variant: Variant, items: Path, seconds: float) -> tuple[AudioUNet, int]:
     """Train a variant for so many processor seconds; the network and its number of steps."""
-    settings = RECIPES[PRESET].model_dump() | {"epochs": 1000} | variant.training
-    config = type(RECIPES[PRESET])(**settings)
+    settings = RECIPES[PRESET].network.model_dump() | {"epochs": 1000} | variant.training
+    config = TrainingConfig(**settings)
     torch.manual_seed(config.seed)
     geometry = preset_config(PRESET).model_dump() | {"dropout": 0.0} | variant.model
     model = variant.make(ModelConfig(**geometry))
@@ -138,8 +168,8 @@ def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[
         model.load_state_dict(torch.load(RUNS / f"{variant.start_from}.pt", weights_only=True))
         seconds = TUNED * seconds
     task = variant.task(model.to(memory_format=torch.channels_last), config, ["any"])
-    pairs = PairDataset(manifest, "train", downmix="varied", sample_rate=model.config.sample_rate)
-    conditions = sorted({row["condition"] for row in pairs.rows})
+    pairs = open_pairs(items, "train", downmix="varied", sample_rate=model.config.sample_rate)
+    conditions = sorted(set(pairs.conditions))
     chosen = [index for index, row in enumerate(pairs.rows) if variant.rows(row)]
     loader = DataLoader(
         Subset(LabelledPairs(pairs, conditions), chosen),
@@ -169,7 +199,7 @@ def train(name: str, variant: Variant, manifest: Path, seconds: float) -> tuple[
 def measure(enhance: Callable[[torch.Tensor], torch.Tensor], manifest: Path) -> pandas.DataFrame:
     """Metrics of every validation clip: one row each, with its condition."""
     rate = preset_config(PRESET).sample_rate
-    pairs = PairDataset(manifest, "validation", downmix="mean", sample_rate=rate)
+    pairs = data.PairDataset(manifest, "validation", downmix="mean", sample_rate=rate)
     rows = []
     for index, row in enumerate(pairs.rows):
         untreated, reference = pairs[index]
@@ -225,17 +255,17 @@ def main() -> None:
     names = arguments.variants or list(VARIANTS)
     if unknown := [name for name in names if name not in VARIANTS]:
         sys.exit(f"error: no variant {unknown[0]!r}: choose from {', '.join(VARIANTS)}")
-    manifest = ROOT / "pairs" / "manifest.csv"
-    if not manifest.exists():
-        sys.exit(f"error: {manifest}: no such file; make the pairs with make pretrain first")
+    if not (ITEMS / "train" / "items.csv").exists():
+        sys.exit(f"error: {ITEMS}: holds no items; make them with make pretrain first")
     facts = provenance("tools/ablate.py")
     try:
+        manifest = validation_clips(RUNS)
         untreated = measure(lambda wave: wave, manifest)
         write({"variant": "untreated"} | summary(untreated, untreated) | facts)
         for name in names:
             variant = VARIANTS[name]
             began = time.process_time()
-            model, steps = train(name, variant, manifest, arguments.budget_s)
+            model, steps = train(name, variant, ITEMS, arguments.budget_s)
             row = {
                 "variant": name,
                 "question": variant.question,

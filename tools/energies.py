@@ -20,8 +20,10 @@ from pydantic import ValidationError
 from enhancelib.energies import EnergyTrainer, EnergyTraining, insert
 from enhancelib.envelopes import make_tables, read_items
 from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.item_plans import RATE
 from enhancelib.metrics import score
 from enhancelib.model import AudioUNet
+from enhancelib.waves import resample
 
 HEARD = ("visqol", "lsd", "in_band_si_sdr", "band_energy_error", "band_energy_bias")
 
@@ -64,7 +66,8 @@ def hear(
     table = []
     chosen = np.random.default_rng(0).permutation(rows["index"].to_numpy())[:count]
     for index in sorted(chosen):
-        lossy, lossless = (samples[index] * scales[index]).astype(np.float32)[:, None]
+        pair = (samples[index] * scales[index]).astype(np.float32)
+        lossy, lossless = resample(pair, from_rate=RATE, to_rate=rate)[:, None]
         with torch.inference_mode():
             filled = model(torch.from_numpy(lossy)[None])[0].numpy()
         row = {"condition": rows.loc[index, "condition"], "item": index}

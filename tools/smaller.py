@@ -34,7 +34,7 @@ from enhancelib.weights import PRETRAINED
 ROOT = Path("data/runs/smaller")
 RESULTS = Path("data/results")
 EXCERPTS = Path("data/excerpts")
-PAIRS = (Path("data/pretraining/pairs/manifest.csv"), Path("data/runs/default/pairs/manifest.csv"))
+PAIRS = (Path("data/pretraining/items"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
 EPOCHS = 10
 """Of the published recipe, for the network with half of the work: an hour and a half."""
