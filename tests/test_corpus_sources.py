@@ -68,6 +68,13 @@ def test_the_last_stanza_that_matches_owns_a_file(package):
         assert games.ownership("a-game", package.root / name) == owner
 
 
+def test_a_tune_that_comes_under_two_names_is_taken_once(tmp_path):
+    for name, content in {"a": b"one", "b": b"two", "c": b"one", "d": b"three"}.items():
+        (tmp_path / name).write_bytes(content)
+    kept = games.different(sorted(tmp_path.iterdir()))
+    assert sorted(file.name for file in kept) == ["a", "b", "d"]
+
+
 def test_what_a_package_installs_may_lie_deeper_in_its_sources(package, monkeypatch):
     below = dataclasses.replace(package, root=package.root / "music", prefix="music/")
     monkeypatch.setattr(games, "PACKAGES", {"a-game": below})

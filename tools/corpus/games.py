@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import email
+import filecmp
 import fnmatch
 import functools
 import gzip
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
@@ -177,7 +179,7 @@ def game_recipes() -> list[Recipe]:
     """Every piece of 45 seconds and more under a free licence of the packages that are there."""
     made: list[Recipe] = []
     for package, game in PACKAGES.items():
-        for file in sorted(game.music.rglob("*.ogg")):
+        for file in different(sorted(game.music.rglob("*.ogg"))):
             info = soundfile.info(file)
             licence, author = ownership(package, file)
             if info.duration < SHORTEST_S or info.samplerate != RATE or not is_free(licence):
@@ -190,6 +192,16 @@ def game_recipes() -> list[Recipe]:
                 facts = (f"{name}_and_guitar", *facts[1:])
                 made.append(StemsRecipe(*facts, (file, guitar), kind="game", author=author))
     return made
+
+
+def different(files: Iterable[Path]) -> list[Path]:
+    """The files without those whose content came before under another name."""
+    kept: dict[int, list[Path]] = {}
+    for file in files:
+        alike = kept.setdefault(file.stat().st_size, [])
+        if not any(filecmp.cmp(file, other, shallow=False) for other in alike):
+            alike.append(file)
+    return [file for alike in kept.values() for file in alike]
 
 
 # ---------------------------------------------------------------- who owns a file
