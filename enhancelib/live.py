@@ -64,7 +64,7 @@ class LiveStatus:
 class LiveEnhancer:
     """Enhance from an input device to an output device, inside a ``with`` block.
 
-    ``live.enhancer.bypass`` and ``live.enhancer.wet`` may be set while it runs.
+    ``live.enhancer.bypass`` and ``live.enhancer.amount`` may be set while it runs.
 
     Args:
         model_path: as in :class:`RealTimeAudioEnhancer`; ``None`` takes the default model.
@@ -74,7 +74,7 @@ class LiveEnhancer:
         block_size: samples per call, at the model's rate.
         queue_delay_samples: how far the model may lag; ``None``: two blocks, at least 1024.
         device_latency_ms: to ask each device for: the larger, the fewer drop-outs.
-        wet: share of the enhanced signal in the output, 0 to 1.
+        amount: of the enhancement, 0 to 1.
         threads: of the model's runtime; ``None`` as in :class:`RealTimeAudioEnhancer`.
 
     Raises:
@@ -93,7 +93,7 @@ class LiveEnhancer:
         block_size: int = 512,
         queue_delay_samples: int | None = None,
         device_latency_ms: float = 100.0,
-        wet: float = 1.0,
+        amount: float = 1.0,
         threads: int | None = None,
     ):
         self._devices = (input_device, output_device)
@@ -109,7 +109,7 @@ class LiveEnhancer:
         backend = as_backend(model_path)
         self.enhancer = RealTimeAudioEnhancer(
             backend,
-            wet=wet,
+            amount=amount,
             queue_delay_samples=(
                 max(1024, 2 * block_size) if queue_delay_samples is None else queue_delay_samples
             ),

@@ -122,7 +122,7 @@ def test_the_library_call_needs_no_training_stack(server):
     program = """
         import sys, time
         import enhancelib as el
-        with el.LiveEnhancer(input_device="pulse", output_device="pulse", wet=0.5) as live:
+        with el.LiveEnhancer(input_device="pulse", output_device="pulse", amount=0.5) as live:
             live.enhancer.bypass = True
             while (status := live.status).seconds < 0.5:
                 time.sleep(0.1)
@@ -207,11 +207,15 @@ def test_no_portaudio():
     assert done.stdout.startswith("ConfigError sound devices: PortAudio is not installed; ")
 
 
+def test_an_impossible_amount_is_one_line():
+    assert "amount: 1.5" in refused(["--amount", "1.5"], os.environ)
+
+
 def test_impossible_settings_are_refused_before_any_device_is_opened():
     with pytest.raises(ConfigError, match="block_size: 0"):
         LiveEnhancer(block_size=0)
-    with pytest.raises(InputError, match="wet"):
-        LiveEnhancer(wet=2.0)
+    with pytest.raises(InputError, match="amount"):
+        LiveEnhancer(amount=2.0)
     with pytest.raises(InputError, match="queue_delay"):
         LiveEnhancer(queue_delay_samples=3)
 
