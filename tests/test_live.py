@@ -18,8 +18,11 @@ import pytest
 import sound
 from conftest import ROOT, interruptible
 
+from enhancelib.audio import load
 from enhancelib.errors import ConfigError, InputError
+from enhancelib.limiter import TruePeakLimiter
 from enhancelib.live import LiveEnhancer, _as_channels
+from enhancelib.loudness import true_peak_db
 from enhancelib.modelfiles import default_model
 from enhancelib.weights import PRETRAINED
 
@@ -83,6 +86,26 @@ def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
     assert values["difference_db"] < -60
     assert abs(values["latency_ms"] - values["stated_latency_ms"]) < 100
     assert values["resident_mb"] < 150  # PortAudio brings ALSA's plugins, and they bring FFmpeg
+
+
+def test_what_is_played_never_passes_full_scale_and_the_delay_is_stated():
+    """Music 12 dB over full scale, in the blocks that a device would hand over."""
+    live = LiveEnhancer(PRETRAINED / "fullband-44k.stream.onnx", block_size=512, amount=0.5)
+    live._limiter = TruePeakLimiter(2, sample_rate=44100)
+    path = ROOT / "data/excerpts/render_freedoom1_D_E1M8.flac"
+    wave = 4 * load(path, sample_rate=44100, duration_s=2.0)[0]
+    blocks = [wave[:, at : at + 512] for at in range(0, wave.shape[1] - 511, 512)]
+    played = np.concatenate([live._process(block, 2) for block in blocks], axis=1)
+    assert true_peak_db(wave) > 6
+    assert np.abs(played).max() > 0.5
+    assert true_peak_db(played[:, : 44100 + 22050]) <= 0
+    quiet = LiveEnhancer(PRETRAINED / "fullband-44k.stream.onnx", block_size=512, amount=0.0)
+    quiet._limiter = TruePeakLimiter(2, sample_rate=44100)
+    heard = [block * np.float32(0.05) for block in blocks]
+    out = np.concatenate([quiet._process(block, 2) for block in heard], axis=1)
+    delay = quiet._delay_samples
+    assert delay == 1023 + 82
+    np.testing.assert_array_equal(out[:, delay:], np.concatenate(heard, axis=1)[:, :-delay])
 
 
 @needs_sound
