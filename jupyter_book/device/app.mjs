@@ -170,9 +170,9 @@ class Listening {
     });
     this.slider = element("input", {
       type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Amount of the enhancement",
-      oninput: () => this.turn(Number(this.slider.value)),
+      oninput: () => this.setAmount(Number(this.slider.value)),
     });
-    this.turned = element("output", {}, "100 %");
+    this.amountText = element("output", {}, "100 %");
     this.time = element("span", { class: "el-clock" }, "0:00");
     this.pictures = ["Lossy", "Enhanced"].map((name) =>
       new Spectrogram(`Running spectrogram, ${name.toLowerCase()}`));
@@ -186,7 +186,7 @@ class Listening {
       element("div", { class: "el-bar" }, this.play, this.time,
         element("div", { class: "el-sources", role: "group", "aria-label": "Source" }, ...this.buttons)),
       this.seeker,
-      element("label", { class: "el-amount" }, "Amount ", this.slider, this.turned),
+      element("label", { class: "el-amount" }, "Amount ", this.slider, this.amountText),
       ...this.pictures.map(({ canvas }, index) =>
         element("figure", {}, element("figcaption", {}, ["Lossy", "Enhanced"][index]), canvas)),
       this.status, this.counters, this.error);
@@ -318,9 +318,9 @@ class Listening {
     this.show();
   }
 
-  turn(amount) {
+  setAmount(amount) {
     this.amount = amount;
-    this.turned.textContent = `${Math.round(100 * amount)} %`;
+    this.amountText.textContent = `${Math.round(100 * amount)} %`;
     this.node?.port.postMessage({ amount });
     this.root.dataset.amount = amount;
   }
