@@ -286,6 +286,7 @@ def test_enhance_folder_keeps_names_skips_counts_and_resumes(model, tmp_path):
     assert "0 enhanced, 2 done earlier, 1 skipped" in again.stdout
     assert snapshot(tmp_path / "out") == made
     assert "overwrite" in refused(*arguments, "--model_path", model, "--limit")
+    assert "overwrite" in refused(*arguments, "--model_path", model, "--amount", 0.5)
     assert snapshot(tmp_path / "out") == made
 
 
