@@ -13,6 +13,14 @@ def gate_of(logits: Tensor) -> Tensor:
     return (1.2 * logits.sigmoid() - 0.1).clamp(0, 1)
 
 
+def bin_power(spectrum: Tensor) -> Tensor:
+    """Power of complex numbers whose two parts lie along axis 1, which stays, of length 1.
+
+    By a product, since a square is exported as a power, which runtimes take number by number.
+    """
+    return (spectrum * spectrum).sum(dim=1, keepdim=True)
+
+
 class CausalBlock(nn.Module):
     """Residual block: depthwise 3 x 3 (bands x frames, causal), then pointwise.
 

@@ -32,6 +32,9 @@ Scheduler = Annotated[
     str | None,
     typer.Option("--scheduler", help="Dask scheduler whose workers do it, e.g. tcp://host:8786."),
 ]
+Amount = Annotated[
+    float, typer.Option("--amount", help="Of the enhancement, from 0 (none) to 1 (all of it).")
+]
 Overwrite = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace what is there; an unfinished training goes on."),
@@ -188,6 +191,7 @@ def enhance(
     limit: Annotated[
         bool, typer.Option("--limit", help="Turn down what would exceed full scale.")
     ] = False,
+    amount: Amount = 1.0,
     scheduler: Scheduler = None,
     overwrite: Overwrite = False,
 ) -> None:
@@ -198,7 +202,7 @@ def enhance(
     where it was.
     """
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
-    options |= {"overwrite": overwrite, "sample_rate": sample_rate}
+    options |= {"overwrite": overwrite, "sample_rate": sample_rate, "amount": amount}
     if input_path.is_dir():
         report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
@@ -247,7 +251,7 @@ def live(
     device_latency: Annotated[
         float, typer.Option("--device_latency", help="To ask each device for, in ms.")
     ] = 100.0,
-    wet: Annotated[float, typer.Option("--wet", help="Share of the enhanced sound, 0 to 1.")] = 1.0,
+    amount: Amount = 1.0,
     seconds: Annotated[
         float | None, typer.Option("--seconds", help="End after so long [default: at Ctrl-C].")
     ] = None,
@@ -260,7 +264,7 @@ def live(
     if show_devices:
         say(el.sound_devices())
         return
-    options = {"block_size": block_size, "queue_delay_samples": queue_delay, "wet": wet}
+    options = {"block_size": block_size, "queue_delay_samples": queue_delay, "amount": amount}
     options["device_latency_ms"] = device_latency
     options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
     _ask_for_real_time()

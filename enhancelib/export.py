@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -30,6 +31,9 @@ from enhancelib.frames import FrameEngine
 from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.model import AudioUNet
 from enhancelib.modelfiles import SUFFIXES, open_model
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
 
 FORMATS = ("onnx", "tflite", "torchscript")
 KINDS = ("clip", "stream")
@@ -306,7 +310,7 @@ def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
 
 
 def _stamp_onnx(path: Path, metadata: Metadata, model: AudioUNet) -> None:
-    """Add the metadata, drop the exporter's notes (source paths), run ``onnx.checker``."""
+    """Add metadata, drop the exporter's notes (source paths), fix shapes, run ``onnx.checker``."""
     import onnx
 
     graph_file = onnx.load(path)
@@ -316,9 +320,48 @@ def _stamp_onnx(path: Path, metadata: Metadata, model: AudioUNet) -> None:
     for value in (*graph_file.graph.input, *graph_file.graph.output, *graph_file.graph.value_info):
         del value.metadata_props[:]
     del graph_file.graph.metadata_props[:]
+    _fix_reshapes(graph_file.graph)
     onnx.helper.set_model_props(graph_file, metadata.as_strings())
     onnx.checker.check_model(graph_file, full_check=True)
     onnx.save(graph_file, path)
+
+
+def _fix_reshapes(graph: GraphProto) -> None:
+    """Say in constants what shape each reshaping gives; the exporter computes it at every call.
+
+    A free length that stays in its place is 0 in ONNX, and one that moves is -1. What computed the
+    shapes goes.
+    """
+    from onnx import numpy_helper
+
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    known = {table.name for table in graph.initializer}
+    for node in graph.node:
+        ends = (*node.input[:1], *node.output)
+        if node.op_type != "Reshape" or node.input[1] in known or not shapes.keys() >= set(ends):
+            continue
+        before, after = (shapes[name] for name in ends)
+        wanted = [
+            size if isinstance(size, int) else 0 if before[i : i + 1] == [size] else -1
+            for i, size in enumerate(after)
+        ]
+        if wanted.count(-1) < 2:
+            name = f"shape_of_{node.output[0]}"
+            graph.initializer.append(numpy_helper.from_array(np.array(wanted, np.int64), name))
+            node.input[1] = name
+            del node.attribute[:]  # `allowzero`, which takes a 0 at its word
+    used = {value.name for value in graph.output}
+    for node in reversed(list(graph.node)):
+        if used.intersection(node.output):
+            used.update(node.input)
+        else:
+            graph.node.remove(node)
+    for entries in (graph.initializer, graph.value_info):
+        for entry in [entry for entry in entries if entry.name not in used]:
+            entries.remove(entry)
 
 
 def _stamp_tflite(path: Path, metadata: Metadata, model: AudioUNet) -> None:

@@ -34,8 +34,9 @@ from enhancelib.audio import (
 )
 from enhancelib.backends import Backend
 from enhancelib.changes import ChangeMeter
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
-from enhancelib.frames import FrameEngine
+from enhancelib.frames import FrameEngine, blend
 from enhancelib.leftovers import hidden_files, remove_abandoned
 from enhancelib.modelfiles import open_stream
 from enhancelib.speakers import is_usual
@@ -85,6 +86,7 @@ def enhance_file(
     format: str | None = None,
     sample_rate: int | None = None,
     limit: bool = False,
+    amount: float = 1.0,
     overwrite: bool = False,
     threads: int | None = None,
     progress: bool = False,
@@ -106,14 +108,18 @@ def enhance_file(
         sample_rate: of the file written, in Hz; ``None`` keeps the input's. A higher one makes
             room for the treble that the model restores.
         limit: whether to apply one gain, in a second pass, if the true peak exceeds 0 dBTP.
+        amount: of the enhancement, 0 to 1: input + amount * (enhanced - input); 0 writes the
+            samples of the decoded input.
         overwrite: whether an existing file may be replaced.
         threads: of the model's runtime.
         progress: whether to show a progress bar, where standard error is a terminal.
 
     Raises:
-        InputError: the input cannot be read, or the output exists or cannot be written.
+        InputError: the input cannot be read, the output exists or cannot be written, or the amount
+            is impossible.
         ModelError: the model cannot be opened.
     """
+    amount = check_number(amount, "amount", high=1)
     source, notes = Path(input_path), []
     target, subtype = target_of(source, Path(output_path), format=format, notes=notes)
     if target != Path(output_path) and not format:
@@ -128,7 +134,14 @@ def enhance_file(
     rate = info(source).sample_rate if sample_rate is None else check_rate(sample_rate)
     with _hidden_beside(target) as hidden:
         write = partial(
-            _write, source, hidden, backend, rate=rate, subtype=subtype, progress=progress
+            _write,
+            source,
+            hidden,
+            backend,
+            rate=rate,
+            subtype=subtype,
+            amount=amount,
+            progress=progress,
         )
         try:
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
@@ -232,27 +245,30 @@ def coding_notes(source: Path, target: Path) -> tuple[str, ...]:
     return (f"{display_name(target)}: written as {suffix}, {why}",)
 
 
-def enhance_blocks(stream: Iterable[Wave], backend: Backend, *, sample_rate: int) -> Iterator[Wave]:
+def enhance_blocks(
+    stream: Iterable[Wave], backend: Backend, *, sample_rate: int, amount: float = 1.0
+) -> Iterator[Wave]:
     """Enhance waves that follow each other, at constant memory and at any rate.
 
     Args:
         stream: waves (channels, samples) of one recording.
         backend: a model that can stream.
         sample_rate: of the waves in Hz.
+        amount: of the enhancement, 0 to 1.
 
     Yields:
         Waves that, joined, have the length of the input and are aligned with it.
     """
-    rate = backend.metadata.sample_rate
+    rate, source = backend.metadata.sample_rate, _Remembered(stream)
     if rate == sample_rate:
-        yield from _run(stream, backend)
+        for enhanced in _run(source, backend):
+            yield blend(source.next(enhanced.shape[1]), enhanced, amount)
         return
-    source = _Remembered(stream)
     down = _Remembered(resample_blocks(source, from_rate=sample_rate, to_rate=rate))
     corrections = (enhanced - down.next(enhanced.shape[1]) for enhanced in _run(down, backend))
     for correction in resample_blocks(corrections, from_rate=rate, to_rate=sample_rate):
         block = source.next(correction.shape[1])
-        yield block + correction[:, : block.shape[1]]
+        yield blend(block, block + correction[:, : block.shape[1]], amount)
     if source.left:
         yield source.next(source.left)
 
@@ -310,6 +326,7 @@ def _write(
     *,
     rate: int,
     subtype: str | None,
+    amount: float,
     progress: bool,
     gain_db: float,
     ceiling_dbtp: float,
@@ -343,7 +360,7 @@ def _write(
     with bar, file as out:
         wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
         stream = blocks(source, sample_rate=wide, notes=notes)
-        stream = enhance_blocks(change.before(stream), backend, sample_rate=wide)
+        stream = enhance_blocks(change.before(stream), backend, sample_rate=wide, amount=amount)
         stream = change.after(stream)
         for block in resample_blocks(stream, from_rate=wide, to_rate=rate):
             block = block * gain

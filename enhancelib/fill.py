@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.blocks import TemporalBlock
+from enhancelib.blocks import TemporalBlock, bin_power
 
 EMPTIED_DB, SOFTNESS_DB = 20.0, 6.0
 """How far a bin lies under the mean power that its band should have when it counts as half emptied,
@@ -51,6 +51,9 @@ CEILING_DB = 30.0
 NOISE_LENGTH, NOISE_STRIDE = 4093, 1237
 """The noise of frame ``n`` begins at place ``n * NOISE_STRIDE`` of a table of this length, a prime:
 it comes back after 47 s, and neighbours in time share nothing near in frequency."""
+
+LEAST = 1e-26
+"""Energies under this are taken for it where something is divided by them: silence."""
 
 _NEPERS = math.log(10) / 10  # per dB of power
 _MARGIN = 10 ** (MARGIN_DB / 10)
@@ -113,8 +116,7 @@ def running_level(power: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
 
 def band_mean(values: Tensor, band_bins: int) -> Tensor:
     """(batch, bins, frames) → mean of each band, (batch, bands, frames)."""
-    batch, bins, frames = values.shape
-    return values.reshape(batch, bins // band_bins, band_bins, frames).mean(dim=2)
+    return functional.avg_pool2d(values.unsqueeze(1), (band_bins, 1)).squeeze(1)
 
 
 def band_features(power: Tensor, level: Tensor, band_bins: int) -> Tensor:
@@ -205,8 +207,8 @@ class Filler(nn.Module):
 
     def __init__(self, config: FillConfig, bins: int):
         super().__init__()
-        self.band_bins = config.band_bins
-        self.lowest, self.bins = bins >> config.octaves, bins
+        self.band_bins, self.lowest, self.bins = config.band_bins, bins >> config.octaves, bins
+        self.octaves = config.octaves
         upper = bins - self.lowest
         uniform = _uniform(2 * NOISE_LENGTH + upper)
         angle = 2 * np.pi * uniform[:NOISE_LENGTH]
@@ -214,9 +216,15 @@ class Filler(nn.Module):
         size /= np.sqrt(np.mean(size**2))
         noise = np.stack([size * np.cos(angle), size * np.sin(angle)], axis=1)
         self._keep("noise", np.concatenate([noise, noise[:upper]]))
-        turn = 2 * np.pi * uniform[2 * NOISE_LENGTH :]
-        self._keep("cosine", np.cos(turn)[:, None])
-        self._keep("sine", np.sin(turn)[:, None])
+        places = np.arange(2 * upper, dtype=np.int32).reshape(upper, 2).T[:, :, None]
+        self.register_buffer("places", torch.from_numpy(places.copy()), persistent=False)
+        turn = np.exp(2j * np.pi * uniform[2 * NOISE_LENGTH :])
+        # From real and imaginary part to both, of the two bins that each bin below becomes.
+        turn = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
+        for octave in range(config.octaves):
+            low = self.lowest << octave
+            inside = turn[:, :, low - self.lowest : 2 * low - self.lowest]
+            self._keep(f"turn_{octave}", inside.reshape(2, 2, low // 2, 2, 1))
 
     def _keep(self, name: str, table: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(table).float(), persistent=False)
@@ -236,63 +244,61 @@ class Filler(nn.Module):
         Returns:
             The spectrum, filled, and the position for the frame after.
         """
-        noise, position = self._noise(position, spectrum.shape[3])
-        own = spectrum[:, :, self.lowest :]
-        power = _power(own)
-        lacking = (energies - _MARGIN * band_mean(power, self.band_bins)).clamp(min=0)
+        batch, _, _, frames = spectrum.shape
+        noise, position = self._noise(position, frames)
+        # Bands and the bins of each are two axes, so that what is one per band spreads by itself:
+        # (batch, 2, bands, bins of a band, frames). Few operations, since a frame alone is so
+        # little work that their number is what it costs.
+        banded = _banded(spectrum, self.band_bins)
+        lowest = self.lowest // self.band_bins
+        sizes = [lowest << octave for octave in range(self.octaves)]
+        untouched, copied_from, own = banded.split(
+            [lowest // 2, lowest - lowest // 2, sum(sizes)], dim=2
+        )
+        energies, noisiness = energies[:, None, :, None], noisiness[:, None, :, None]
+        lacking = (energies - 2 * _MARGIN * _mean_square(own)).clamp(min=0)
+        # Least powers keep silence from being divided by.
+        energies = energies.clamp(min=LEAST)
         # The root of lacking over what the sound reaches is its gain; this keeps a finite slope
-        # where nothing is lacking. Least powers keep silence from being divided by.
-        slope = torch.maximum(lacking, 1e-4 * energies).clamp(min=1e-30)
-        share = self._share(power, energies)
-        noise = noise * self._spread(noisiness.clamp(min=1e-6).sqrt())
-        copied = (1 - noisiness).clamp(min=1e-6)
-        filled = spectrum[:, :, : self.lowest]
-        start = self.lowest
-        while start < self.bins:
-            inside = slice(start - self.lowest, 2 * start - self.lowest)
-            bands = slice(inside.start // self.band_bins, inside.stop // self.band_bins)
-            below = self._stretched(filled[:, :, start // 2 : start], inside)
-            # The gain of a copy is bounded: what lies 60 dB under is no sound to copy.
-            level = torch.maximum(
-                band_mean(_power(below), self.band_bins), 1e-6 * energies[:, bands]
-            )
-            below = below * self._spread((copied[:, bands] / level.clamp(min=1e-30)).sqrt())
-            sound = (below + noise[:, :, inside]) * share[:, :, inside]
-            reached = band_mean(_power(sound), self.band_bins).clamp(min=FEWEST)
-            gain = lacking[:, bands] / (reached * slope[:, bands]).sqrt()
-            octave = own[:, :, inside] + sound * self._spread(gain)
-            filled = torch.cat([filled, octave], dim=2)
-            start *= 2
-        return filled, position
+        # where nothing is lacking.
+        gains = lacking / (2 * torch.maximum(lacking, 1e-4 * energies)).sqrt()
+        share = self._share(bin_power(own), energies)
+        noise = _banded(noise, self.band_bins) * (noisiness.clamp(min=1e-6).sqrt() * share)
+        copied = 0.5 * (1 - noisiness).clamp(min=1e-6)
+        # The gain of a copy is bounded: what lies 60 dB under is no sound to copy.
+        least = 0.5e-6 * energies
+        pieces = [untouched, copied_from]
+        per_octave = (x.split(sizes, dim=2) for x in (own, gains, share, noise, copied, least))
+        for octave, (own, gain, share, noise, copied, least) in enumerate(
+            zip(*per_octave, strict=True)
+        ):
+            below = pieces[-1].reshape(batch, 2, sizes[octave], -1, frames)
+            sound = below * (copied / torch.maximum(_mean_square(below), least)).sqrt()
+            sound = self._stretched(sound, octave) * share + noise
+            reached = _mean_square(sound).clamp(min=FEWEST / 2)
+            pieces.append(own + sound * (gain / reached.sqrt()))
+        return torch.cat(pieces, dim=2).flatten(2, 3), position
 
     def _share(self, power: Tensor, energies: Tensor) -> Tensor:
-        """How far each bin was emptied, 0 to 1, (batch, 1, bins, frames)."""
-        wanted = energies.clamp(min=1e-30).log().repeat_interleave(self.band_bins, dim=1)
-        depth_db = (wanted - power.clamp(min=1e-30).log()) / _NEPERS
-        return ((depth_db - EMPTIED_DB) / SOFTNESS_DB + 0.5).clamp(0, 1).unsqueeze(1)
+        """How far each bin was emptied, 0 to 1, in the shape of ``power``."""
+        ramp = (EMPTIED_DB - SOFTNESS_DB / 2) * _NEPERS, (EMPTIED_DB + SOFTNESS_DB / 2) * _NEPERS
+        depth = (power / energies).clamp(math.exp(-ramp[1]), math.exp(-ramp[0])).log()
+        return (depth + ramp[0]) * (-1 / (ramp[1] - ramp[0]))
 
-    def _spread(self, bands: Tensor) -> Tensor:
-        """(batch, bands, frames) → (batch, 1, bins, frames)."""
-        return bands.repeat_interleave(self.band_bins, dim=1).unsqueeze(1)
-
-    def _stretched(self, below: Tensor, inside: slice) -> Tensor:
-        """An octave at twice its frequencies, its phases turned."""
-        twice = below.repeat_interleave(2, dim=2)
-        real, imaginary = twice[:, :1], twice[:, 1:]
-        cosine, sine = self.cosine[inside], self.sine[inside]
-        return torch.cat(
-            [real * cosine - imaginary * sine, imaginary * cosine + real * sine], dim=1
-        )
+    def _stretched(self, below: Tensor, octave: int) -> Tensor:
+        """An octave at twice its frequencies, its phases turned; in bands of the same width."""
+        batch, _, bands, _, frames = below.shape
+        turn = getattr(self, f"turn_{octave}")
+        both = below.reshape(batch, 1, 2, turn.shape[2], 1, frames) * turn
+        return both.sum(dim=2).reshape(batch, 2, bands, self.band_bins, frames)
 
     def _noise(self, position: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """Complex noise of unit power, (batch, 2, bins that can be filled, frames)."""
         # In integers of 32 bits: exact for a clip of half a year.
-        frame = torch.arange(frames, dtype=torch.int32, device=position.device) % NOISE_LENGTH
+        frame = torch.arange(frames, dtype=torch.int32, device=position.device)
         turns = (position.to(torch.int32) + frame) % NOISE_LENGTH  # (batch, frames)
-        start = turns * NOISE_STRIDE % NOISE_LENGTH
-        bins = torch.arange(self.bins - self.lowest, dtype=torch.int32, device=position.device)
-        places = start.unsqueeze(1) + bins[:, None]
-        noise = functional.embedding(places, self.noise).permute(0, 3, 1, 2)
+        start = turns[:, None, None] * (2 * NOISE_STRIDE) % (2 * NOISE_LENGTH)
+        noise = functional.embedding(self.places + start, self.noise.reshape(-1, 1)).squeeze(4)
         return noise, ((turns[:, -1:] + 1) % NOISE_LENGTH).to(position.dtype)
 
 
@@ -341,12 +347,12 @@ class FillHead(nn.Module):
         Returns:
             ``enhanced``, filled, and the new states.
         """
-        power = _power(spectrum)
+        power = bin_power(spectrum).squeeze(1)
         features = band_features(power, level, self.predictor.config.band_bins)
         energies, noisiness, kept = self.predictor(features, states[1:])
         # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
-        wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * level * heard
+        wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * (level * heard)
         if self.frozen and torch.is_grad_enabled():
             filled, position = self.filler(enhanced.detach(), wanted, noisiness, states[0])
             filled = enhanced + (filled - enhanced).detach()
@@ -355,12 +361,15 @@ class FillHead(nn.Module):
         return filled, [position, *kept]
 
 
-def _power(spectrum: Tensor) -> Tensor:
-    """(batch, 2, bins, frames) → (batch, bins, frames).
+def _banded(spectrum: Tensor, band_bins: int) -> Tensor:
+    """(batch, 2, bins, frames) → (batch, 2, bands, bins of a band, frames)."""
+    batch, parts, bins, frames = spectrum.shape
+    return spectrum.reshape(batch, parts, bins // band_bins, band_bins, frames)
 
-    By a product, since a square is exported as a power, which runtimes take number by number.
-    """
-    return (spectrum * spectrum).sum(dim=1)
+
+def _mean_square(banded: Tensor) -> Tensor:
+    """(batch, 2, bands, bins of a band, frames) → (batch, 1, bands, 1, frames)."""
+    return (banded * banded).mean(dim=(1, 3), keepdim=True)
 
 
 def limited(correction: Tensor, spectrum: Tensor, band_bins: int) -> Tensor:
@@ -371,11 +380,10 @@ def limited(correction: Tensor, spectrum: Tensor, band_bins: int) -> Tensor:
         spectrum: what is corrected, the same shape.
         band_bins: bins of a band.
     """
-    power = _power(spectrum)
-    around = band_mean(power, band_bins).repeat_interleave(band_bins, dim=1)
-    allowed = torch.maximum(power, 0.01 * around).clamp(min=1e-30)
-    asked = _power(correction)
-    return correction * (allowed / torch.maximum(allowed, asked)).sqrt().unsqueeze(1)
+    power = bin_power(spectrum)
+    least = 0.02 * _mean_square(_banded(spectrum, band_bins))
+    allowed = torch.maximum(_banded(power, band_bins), least).clamp(min=1e-30).flatten(2, 3)
+    return correction * (allowed / torch.maximum(allowed, bin_power(correction))).sqrt()
 
 
 def _uniform(count: int) -> np.ndarray:

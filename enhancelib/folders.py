@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from enhancelib import parallel
 from enhancelib.audio import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio
 from enhancelib.backends import Backend
+from enhancelib.checks import check_number
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from enhancelib.files import Enhanced, coding_notes, enhance_file, target_of
 from enhancelib.ledger import Ledger, open_ledger, state_of
@@ -70,6 +71,7 @@ def enhance_folder(
     format: str | None = None,
     sample_rate: int | None = None,
     limit: bool = False,
+    amount: float = 1.0,
     overwrite: bool = False,
     n_jobs: int | None = None,
     scheduler: str | None = None,
@@ -88,16 +90,19 @@ def enhance_folder(
         format: suffix to write, whatever the input; ``None`` as in :func:`enhance_file`.
         sample_rate: of the files written, in Hz; ``None`` keeps each one's own.
         limit: whether to lower files whose true peak exceeds 0 dBTP.
+        amount: of the enhancement, 0 to 1, as in :func:`enhancelib.files.enhance_file`.
         overwrite: whether to begin anew and replace existing files.
         n_jobs: as in :func:`enhancelib.parallel.map`.
         scheduler: as in :func:`enhancelib.parallel.map`.
 
     Raises:
-        InputError: no audio file, a format that cannot be written, or every file failed.
+        InputError: no audio file, a format that cannot be written, an impossible amount, or every
+            file failed.
         ConfigError: ``output_dir`` was made with other settings, another run is at work in it, or
             it lies inside ``input_dir``.
         ModelError: the model cannot be opened.
     """
+    amount = check_number(amount, "amount", high=1)
     source, goal = Path(input_dir), Path(output_dir)
     if not source.is_dir():
         raise InputError(f"{source}: is no folder; use enhance_file for one file")
@@ -113,9 +118,11 @@ def enhance_folder(
     }
     if sample_rate is not None:
         settings["sample_rate"] = check_rate(sample_rate)
+    if amount != 1:
+        settings["amount"] = amount
     files = {file.relative_to(source).as_posix(): file for file in find_audio(source)}
     wanted = {key: _wanted_name(file, format) for key, file in files.items()}
-    options = {"format": format, "sample_rate": sample_rate, "limit": limit}
+    options = {"format": format, "sample_rate": sample_rate, "limit": limit, "amount": amount}
     job = partial(_enhance_one, model=(backend.path, settings["model_sha256"]), **options)
     with open_ledger(goal, settings, source, wanted, overwrite=overwrite) as ledger:
         tasks = _tasks(files, goal, ledger)
@@ -168,6 +175,7 @@ def _enhance_one(
     format: str | None,
     sample_rate: int | None,
     limit: bool,
+    amount: float,
 ) -> Enhanced | str:
     """Enhance one file: what was written, or why it could not be."""
     try:
@@ -177,6 +185,7 @@ def _enhance_one(
             model=_opened(*model),
             sample_rate=sample_rate,
             limit=limit,
+            amount=amount,
             overwrite=True,  # the ledger says that what may be there is ours
         )
         notes = () if format else coding_notes(task.source, task.target)

@@ -18,6 +18,18 @@ LARGEST = 1e6
 _FRAMES_AT_ONCE = 32  # bounds the memory of a long chunk
 
 
+def blend(wave: Wave, enhanced: Wave, amount: float | np.ndarray) -> Wave:
+    """``wave + amount * (enhanced - wave)``, both aligned.
+
+    Args:
+        wave: what came in.
+        enhanced: the same stretch, enhanced.
+        amount: 0 to 1, one for all or one per sample. 0 gives ``wave`` bit for bit, 1 ``enhanced``.
+    """
+    amount = np.float32(amount)
+    return np.where(amount == 0, wave, (1 - amount) * wave + amount * enhanced)
+
+
 class FrameEngine:
     """One stream through one model; all state is in here.
 

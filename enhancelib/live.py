@@ -8,6 +8,7 @@ through, cross-faded, and counted. Latency::
     both devices      their buffers, as PortAudio states them
   + frame_length - 1  of the model
   + queue_delay       how far the model may lag behind
+  + the limiter's     1.9 ms: what is played never passes full scale (:mod:`enhancelib.limiter`)
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from enhancelib.backends import Backend, PathLike, quiet_runtime
 from enhancelib.checks import check_number
 from enhancelib.errors import ConfigError, EnhanceError, InputError
+from enhancelib.limiter import TruePeakLimiter
 from enhancelib.modelfiles import as_backend, open_stream
 from enhancelib.streaming import RealTimeAudioEnhancer
 from enhancelib.waves import Wave
@@ -43,7 +45,7 @@ class LiveStatus:
         input_dbfs: largest sample heard since the last status, in dB below full scale.
         output_dbfs: largest sample played since the last status.
         device_ms: delay of both devices, as PortAudio states it.
-        latency_ms: delay of all: the devices, the model and its queue.
+        latency_ms: delay of all: the devices, the model and its queue, the limiter.
         load: seconds of work per second of audio; 1 means this machine cannot keep up.
         late_chunks: blocks of which a part was passed through, since the model was late.
         dropouts: blocks before which a device ran dry or over: sound was lost.
@@ -64,7 +66,7 @@ class LiveStatus:
 class LiveEnhancer:
     """Enhance from an input device to an output device, inside a ``with`` block.
 
-    ``live.enhancer.bypass`` and ``live.enhancer.wet`` may be set while it runs.
+    ``live.enhancer.bypass`` and ``live.enhancer.amount`` may be set while it runs.
 
     Args:
         model_path: as in :class:`RealTimeAudioEnhancer`; ``None`` takes the default model.
@@ -74,7 +76,7 @@ class LiveEnhancer:
         block_size: samples per call, at the model's rate.
         queue_delay_samples: how far the model may lag; ``None``: two blocks, at least 1024.
         device_latency_ms: to ask each device for: the larger, the fewer drop-outs.
-        wet: share of the enhanced signal in the output, 0 to 1.
+        amount: of the enhancement, 0 to 1.
         threads: of the model's runtime; ``None`` as in :class:`RealTimeAudioEnhancer`.
 
     Raises:
@@ -93,7 +95,7 @@ class LiveEnhancer:
         block_size: int = 512,
         queue_delay_samples: int | None = None,
         device_latency_ms: float = 100.0,
-        wet: float = 1.0,
+        amount: float = 1.0,
         threads: int | None = None,
     ):
         self._devices = (input_device, output_device)
@@ -109,13 +111,14 @@ class LiveEnhancer:
         backend = as_backend(model_path)
         self.enhancer = RealTimeAudioEnhancer(
             backend,
-            wet=wet,
+            amount=amount,
             queue_delay_samples=(
                 max(1024, 2 * block_size) if queue_delay_samples is None else queue_delay_samples
             ),
             # Half a block: a slow model makes no gap.
             max_wait_s=block_size / 2 / backend.metadata.sample_rate,
         )
+        self._limiter: TruePeakLimiter | None = None  # for the channels that are played
         self._streams: list = []
         self._thread = threading.Thread(target=self._loop, name="enhancelib-live", daemon=True)
         self._running = True
@@ -132,6 +135,8 @@ class LiveEnhancer:
             min(_MOST_CHANNELS, facts[f"max_{kind}_channels"])
             for facts, kind in zip(chosen, kinds, strict=True)
         ]
+        rate = self.enhancer.sample_rate
+        self._limiter = TruePeakLimiter(channels[1], sample_rate=rate)
         self.enhancer.start_processing()
         try:
             for kind, facts, count in zip(kinds, chosen, channels, strict=True):
@@ -164,12 +169,16 @@ class LiveEnhancer:
             input_dbfs=_dbfs(peaks[0]),
             output_dbfs=_dbfs(peaks[1]),
             device_ms=device_ms,
-            latency_ms=device_ms + 1000 * self.enhancer.latency_samples / rate,
+            latency_ms=device_ms + 1000 * self._delay_samples / rate,
             load=counters.load,
             late_chunks=counters.late_chunks,
             dropouts=self._dropouts,
             failure=counters.failure,
         )
+
+    @property
+    def _delay_samples(self) -> int:
+        return self.enhancer.latency_samples + self._limiter.latency_samples
 
     def _open(self, sound: ModuleType, kind: str, facts: dict, channels: int) -> None:
         """Open the ``"input"`` or the ``"output"`` stream of a device."""
@@ -216,6 +225,7 @@ class LiveEnhancer:
         self._last_block = time.monotonic()
         wave = np.nan_to_num(heard)
         enhanced = _as_channels(self.enhancer.process_audio_chunk(wave), channels)
+        enhanced = self._limiter.process(enhanced)
         largest = (float(np.abs(wave).max()), float(np.abs(enhanced).max()))
         self._peaks = [max(pair) for pair in zip(self._peaks, largest, strict=True)]
         return enhanced

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enhancelib.audio import analysis_window
-from enhancelib.blocks import BandScale, CausalBlock, gate_of
+from enhancelib.blocks import BandScale, CausalBlock, bin_power, gate_of
 from enhancelib.checkpoints import read_checkpoint, write_checkpoint
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.fill import FillConfig, FillHead, limited, running_level
@@ -195,12 +195,13 @@ class SpectralCore(nn.Module):
                 kept.append(state)
             return x
 
-        unit = body
+        unit, power = body, bin_power(body)
         if self.fill is not None:
-            power = body.square().sum(dim=1).mean(dim=1, keepdim=True)
-            running, running_state = running_level(power, remaining.pop(-self.fill.states))
-            unit = body * (USUAL_LEVEL / running).sqrt().unsqueeze(1)
-        x = self._embed(unit)
+            mean = power.squeeze(1).mean(dim=1, keepdim=True)
+            running, running_state = running_level(mean, remaining.pop(-self.fill.states))
+            gain = USUAL_LEVEL / running.unsqueeze(1)
+            unit, power = body * gain.sqrt(), power * gain
+        x = self._embed(unit, power)
         skips = []
         for level, down in enumerate(self.down):
             x = run(self._level(self.encoder, level), x)
@@ -228,12 +229,12 @@ class SpectralCore(nn.Module):
     def _level(self, blocks: nn.ModuleList, level: int) -> Sequence[nn.Module]:
         return blocks[level * self.config.blocks : (level + 1) * self.config.blocks]
 
-    def _embed(self, body: Tensor) -> Tensor:
+    def _embed(self, body: Tensor, power: Tensor) -> Tensor:
         """Compressed real part, imaginary part and magnitude → (batch, channels, bands, frames)."""
         batch, frames = body.shape[0], body.shape[3]
         bands, width = self.config.bands, self.config.channels[0]
         # By logarithms: runtimes have fast ones, but raise to a power number by number.
-        power = (body.square().sum(dim=1, keepdim=True) + self.FLOOR).log()
+        power = (power + self.FLOOR).log()
         features = torch.cat(
             [
                 body * ((self.COMPRESSION - 1) / 2 * power).exp(),
@@ -264,8 +265,8 @@ class SpectralCore(nn.Module):
         # Nearly quadratic: music's high bands lie 60 dB under its low ones, and one linear layer
         # has to reach both. The small linear part keeps the gradient alive at the zero start. In
         # units of the frame's own level, so that silence stays silent.
-        size = (residual.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()
-        level = (body.square().sum(dim=1, keepdim=True).mean(dim=2, keepdim=True) + 1e-20).sqrt()
+        size = (bin_power(residual) + self.FLOOR).sqrt()
+        level = (bin_power(body).mean(dim=2, keepdim=True) + 1e-20).sqrt()
         return masked + residual * (size + 0.01) * level
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from enhancelib.backends import Backend, PathLike
 from enhancelib.checks import check_number, check_threads
 from enhancelib.errors import InputError, ModelError
-from enhancelib.frames import LARGEST, FrameEngine
+from enhancelib.frames import LARGEST, FrameEngine, blend
 from enhancelib.modelfiles import as_backend, open_stream
 from enhancelib.waves import Wave, check_wave
 from enhancelib.worker import FADE_SAMPLES, Direct, Timeline, Worker
@@ -32,30 +32,39 @@ _FEW_CHANNELS = 8  # a stream of more begins with a chunk that is longer than it
 _LONGEST = 1 << 24  # of a delay: some minutes
 
 
-def enhance_wave(wave: Wave, model: Backend | PathLike | None = None, *, sample_rate: int) -> Wave:
+def enhance_wave(
+    wave: Wave,
+    model: Backend | PathLike | None = None,
+    *,
+    sample_rate: int,
+    amount: float = 1.0,
+) -> Wave:
     """Enhance a whole wave.
 
     Args:
         wave: (channels, samples), float32 in [-1, 1]; each channel is enhanced on its own.
         model: a model file, an ``AudioUNet`` or an opened backend; ``None`` takes the default.
         sample_rate: of the wave in Hz; must be the model's.
+        amount: of the enhancement, 0 to 1: ``wave + amount * (enhanced - wave)``; 0 gives the wave
+            itself, bit for bit.
 
     Returns:
         Wave of the same shape, aligned with the input.
 
     Raises:
-        InputError: the wave is none, or its rate is not the model's.
+        InputError: the wave is none, its rate is not the model's, or the amount is impossible.
         ModelError: as :func:`enhancelib.modelfiles.open_model`, or the wave is longer than the clip
             file takes and its ``.stream`` sibling is not there.
     """
+    amount = check_number(amount, "amount", high=1)
     wave, backend = check_wave(wave), as_backend(model)
     _check_model_rate(sample_rate, backend)
     if backend.clip and wave.shape[1] <= (backend.clip_samples or math.inf):
-        return backend.run_clip(wave)
+        return blend(wave, backend.run_clip(wave), amount)
     if not backend.stream:
         backend = open_stream(backend.path)
     engine = FrameEngine(backend, wave.shape[0])
-    return np.concatenate([engine.push(wave), engine.finish()], axis=1)
+    return blend(wave, np.concatenate([engine.push(wave), engine.finish()], axis=1), amount)
 
 
 @dataclass(frozen=True)
@@ -96,7 +105,7 @@ class RealTimeAudioEnhancer:
         model_type: ``"pytorch"``, ``"onnx"``, ``"tflite"``, ``"torchscript"``; ``None`` goes by the
             suffix.
         sample_rate: of the chunks in Hz; refused if it is not the model's.
-        wet: share of the enhanced signal in the output, 0 to 1; may be set while running.
+        amount: of the enhancement, 0 to 1, as in :func:`enhance_wave`; may be set while running.
         bypass: whether to pass the input through, equally delayed; may be set while running.
         queue_delay_samples: extra delay in threaded mode: how far the worker may lag.
         queue_samples: most samples that may wait for the worker.
@@ -115,7 +124,7 @@ class RealTimeAudioEnhancer:
         model_type: str | None = None,
         *,
         sample_rate: int | None = None,
-        wet: float = 1.0,
+        amount: float = 1.0,
         bypass: bool = False,
         queue_delay_samples: int = 1024,
         queue_samples: int = 44100,
@@ -131,7 +140,7 @@ class RealTimeAudioEnhancer:
             raise ModelError(f"{self._backend.path}: takes whole clips only; open its .stream file")
         if sample_rate is not None:
             _check_model_rate(sample_rate, self._backend)
-        self.wet = wet
+        self.amount = amount
         self.bypass = bypass
         self._queue_delay = check_number(
             queue_delay_samples, "queue_delay_samples", low=FADE_SAMPLES, high=_LONGEST, whole=True
@@ -158,13 +167,13 @@ class RealTimeAudioEnhancer:
         return self._backend.metadata.latency_samples + self._threaded * self._queue_delay
 
     @property
-    def wet(self) -> float:
-        """Share of the enhanced signal in the output, 0 to 1; changes are faded."""
-        return self._wet
+    def amount(self) -> float:
+        """Of the enhancement, 0 to 1; changes are faded."""
+        return self._amount
 
-    @wet.setter
-    def wet(self, share: float) -> None:
-        self._wet = check_number(share, "wet", high=1)
+    @amount.setter
+    def amount(self, amount: float) -> None:
+        self._amount = check_number(amount, "amount", high=1)
 
     @property
     def counters(self) -> Counters:
@@ -277,7 +286,7 @@ class RealTimeAudioEnhancer:
         self.stop_processing()
 
     def _level(self) -> float:
-        return 0.0 if self.bypass else self._wet
+        return 0.0 if self.bypass else self._amount
 
     def _open(self, channels: int) -> _Stream:
         latency = self.latency_samples
@@ -384,7 +393,7 @@ class _Mixer:
         levels = self._level + np.clip(level - self._level, -step, step)
         self._presence, self._level = float(presence[-1]), float(levels[-1])
         share = (presence * levels).astype(np.float32)
-        return (1 - share) * dry + share * enhanced, bool(presence.min() == 1)
+        return blend(dry, enhanced, share), bool(presence.min() == 1)
 
 
 def _check_axes(wave: Wave) -> None:

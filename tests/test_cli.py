@@ -214,6 +214,27 @@ def test_enhance_keeps_the_rate_says_what_it_costs_and_takes_another(model, tmp_
     assert "sample_rate: 0" in refused(*wider[:-1], 0, "--overwrite")
 
 
+def test_amount_zero_keeps_every_sample_and_half_goes_half_way(song, model, tmp_path):
+    results = {}
+    for amount in (0, 0.5, 1):
+        out = tmp_path / f"{amount}.wav"
+        arguments = ["--input_path", song, "--output_path", out, "--model_path", model]
+        run("enhance", *arguments, "--amount", amount)
+        results[amount], _ = soundfile.read(out)
+    before, _ = soundfile.read(song)
+    np.testing.assert_array_equal(results[0], before)
+    assert np.abs(results[1] - before).max() > 0.001
+    step = 2.0**-23  # each is rounded to 24 bits
+    np.testing.assert_allclose(results[0.5], (before + results[1]) / 2, atol=1.1 * step)
+    out = ["--output_path", tmp_path / "no.wav", "--model_path", model]
+    assert "amount: 2.0" in refused("enhance", "--input_path", song, *out, "--amount", 2)
+    assert "amount: -1.0" in refused(
+        *("enhance", "--input_path", song.parent, "--output_path", tmp_path / "no"),
+        *("--model_path", model, "--amount", -1),
+    )
+    assert not list(tmp_path.glob("no*"))
+
+
 def test_enhance_runs_every_exported_format_alike(song, small_exports, tmp_path):
     folder, _ = small_exports
     waves = {}
@@ -265,6 +286,7 @@ def test_enhance_folder_keeps_names_skips_counts_and_resumes(model, tmp_path):
     assert "0 enhanced, 2 done earlier, 1 skipped" in again.stdout
     assert snapshot(tmp_path / "out") == made
     assert "overwrite" in refused(*arguments, "--model_path", model, "--limit")
+    assert "overwrite" in refused(*arguments, "--model_path", model, "--amount", 0.5)
     assert snapshot(tmp_path / "out") == made
 
 

@@ -64,7 +64,7 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
 }"""
 
 # Runs the audio thread's part offline: all blocks are there, but for a hole in the enhanced ones.
-PLAY_OFFLINE = """async ({ lossy, enhanced, hole, heard, rate }) => {
+PLAY_OFFLINE = """async ({ lossy, enhanced, hole, heard, amount, rate }) => {
   const samples = lossy.length;
   const context = new OfflineAudioContext(6, samples, rate);
   await context.audioWorklet.addModule("playback.mjs");
@@ -86,7 +86,7 @@ PLAY_OFFLINE = """async ({ lossy, enhanced, hole, heard, rate }) => {
     kind, epoch: 0, at: from, need: 1000, channels: [Float32Array.from(source.slice(from, to))],
   });
   node.port.postMessage({ port: port2 }, [port2]);
-  node.port.postMessage({ heard, playing: true });
+  node.port.postMessage({ heard, amount, playing: true });
   for (let at = 0; at < samples; at += 700) block("lossy", at, at + 700, lossy);
   block("enhanced", 0, hole[0], enhanced);
   block("enhanced", hole[1], samples, enhanced);
@@ -256,6 +256,29 @@ def test_sound_is_one_or_the_other_and_a_hole_is_crossfaded_and_counted(visit):
     heard = np.array(out["heard"])[start + 300 :]
     assert np.abs(heard - np.array(task["lossy"])[300 : 300 + len(heard)]).max() < 1e-6
     assert out["late"] == 0
+
+
+@pytest.mark.parametrize("amount", [0, 0.25])
+def test_amount_scales_what_the_model_adds(visit, amount):
+    rng = np.random.default_rng(0)
+    lossy, enhanced = rng.uniform(-0.5, 0.5, (2, 12_000)).astype(np.float32)
+    task = {"lossy": lossy.tolist(), "enhanced": enhanced.tolist(), "rate": 44100, "heard": 1}
+    out = visit().evaluate(PLAY_OFFLINE, task | {"hole": [12_000, 12_000], "amount": amount})
+    start = int(np.argmax(np.abs(out["lossy"]) > 0))
+    wanted = lossy + amount * (enhanced - lossy)
+    heard = np.array(out["heard"])[start + 300 :]
+    np.testing.assert_allclose(
+        heard, wanted[300 : 300 + len(heard)], atol=0 if not amount else 1e-6
+    )
+
+
+def test_the_amount_can_be_set_while_it_plays(visit):
+    page = visit()
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing")
+    page.get_by_label("Amount of the enhancement").fill("0.4")
+    listening(page, state="playing", amount="0.4")
+    assert page.locator(".el-amount output").inner_text() == "40 %"
 
 
 def listening(page, **wanted) -> dict:

@@ -118,6 +118,23 @@ def test_onnx_names_opset_checker_and_no_source_paths(small_exports):
     assert outputs == ["spectrum_out", *(f"state_out_{i}" for i in range(4))]
 
 
+@pytest.mark.parametrize("name", ["small.onnx", "small.stream.onnx"])
+def test_a_stream_computes_no_shape_that_is_known(small_exports, name):
+    """Each such operation costs a frame as much as one of arithmetic."""
+    import onnx
+
+    graph = onnx.load(small_exports[0] / name).graph
+    tables = {table.name for table in graph.initializer}
+    reshapes = [node for node in graph.node if node.op_type == "Reshape"]
+    assert reshapes
+    computed = [node.name for node in reshapes if node.input[1] not in tables]
+    if ".stream." in name:
+        assert computed == []
+    used = {value.name for value in graph.output}.union(*(node.input for node in graph.node))
+    assert all(used.intersection(node.output) for node in graph.node)
+    assert tables <= used
+
+
 def test_an_unknown_opset_is_refused(small_exports, tmp_path):
     import onnx
 

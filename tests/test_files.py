@@ -112,6 +112,20 @@ def test_other_rates_keep_what_the_model_does_not_touch(model, rate):
     np.testing.assert_allclose(half[:, : band.shape[1]], (wave - band / 2), atol=2e-4)
 
 
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_amount_scales_the_change_at_every_rate(model, tmp_path, rate):
+    wave, source = music(rate, rate=rate), tmp_path / "in.wav"
+    soundfile.write(source, wave.T, rate, "FLOAT")
+    out = {}
+    for amount in (0.0, 0.3, 1.0):
+        target = tmp_path / f"{amount}.wav"
+        enhance_file(source, target, model=model, amount=amount)
+        out[amount] = soundfile.read(target, dtype="float32")[0].T
+    assert out[0.0].tobytes() == wave.tobytes()
+    assert np.abs(out[1.0] - wave).max() > 0.001
+    np.testing.assert_allclose(out[0.3], wave + 0.3 * (out[1.0] - wave), atol=1e-6)
+
+
 @pytest.mark.parametrize(("rate", "wanted"), [(8000, 22050), (16000, 44100), (44100, 16000)])
 def test_a_rate_that_is_asked_for_makes_room_for_treble(model, tmp_path, rate, wanted):
     """The default keeps the rate and says what it costs; the model acts on all there is."""

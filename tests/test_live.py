@@ -18,8 +18,11 @@ import pytest
 import sound
 from conftest import ROOT, interruptible
 
+from enhancelib.audio import load
 from enhancelib.errors import ConfigError, InputError
+from enhancelib.limiter import TruePeakLimiter
 from enhancelib.live import LiveEnhancer, _as_channels
+from enhancelib.loudness import true_peak_db
 from enhancelib.modelfiles import default_model
 from enhancelib.weights import PRETRAINED
 
@@ -85,6 +88,26 @@ def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
     assert values["resident_mb"] < 150  # PortAudio brings ALSA's plugins, and they bring FFmpeg
 
 
+def test_what_is_played_never_passes_full_scale_and_the_delay_is_stated():
+    """Music 12 dB over full scale, in the blocks that a device would hand over."""
+    live = LiveEnhancer(PRETRAINED / "fullband-44k.stream.onnx", block_size=512, amount=0.5)
+    live._limiter = TruePeakLimiter(2, sample_rate=44100)
+    path = ROOT / "data/excerpts/render_freedoom1_D_E1M8.flac"
+    wave = 4 * load(path, sample_rate=44100, duration_s=2.0)[0]
+    blocks = [wave[:, at : at + 512] for at in range(0, wave.shape[1] - 511, 512)]
+    played = np.concatenate([live._process(block, 2) for block in blocks], axis=1)
+    assert true_peak_db(wave) > 6
+    assert np.abs(played).max() > 0.5
+    assert true_peak_db(played[:, : 44100 + 22050]) <= 0
+    quiet = LiveEnhancer(PRETRAINED / "fullband-44k.stream.onnx", block_size=512, amount=0.0)
+    quiet._limiter = TruePeakLimiter(2, sample_rate=44100)
+    heard = [block * np.float32(0.05) for block in blocks]
+    out = np.concatenate([quiet._process(block, 2) for block in heard], axis=1)
+    delay = quiet._delay_samples
+    assert delay == 1023 + 82
+    np.testing.assert_array_equal(out[:, delay:], np.concatenate(heard, axis=1)[:, :-delay])
+
+
 @needs_sound
 def test_terminal_shows_levels_switches_and_ends_at_ctrl_c(server):
     here, there = pty.openpty()
@@ -122,7 +145,7 @@ def test_the_library_call_needs_no_training_stack(server):
     program = """
         import sys, time
         import enhancelib as el
-        with el.LiveEnhancer(input_device="pulse", output_device="pulse", wet=0.5) as live:
+        with el.LiveEnhancer(input_device="pulse", output_device="pulse", amount=0.5) as live:
             live.enhancer.bypass = True
             while (status := live.status).seconds < 0.5:
                 time.sleep(0.1)
@@ -207,11 +230,15 @@ def test_no_portaudio():
     assert done.stdout.startswith("ConfigError sound devices: PortAudio is not installed; ")
 
 
+def test_an_impossible_amount_is_one_line():
+    assert "amount: 1.5" in refused(["--amount", "1.5"], os.environ)
+
+
 def test_impossible_settings_are_refused_before_any_device_is_opened():
     with pytest.raises(ConfigError, match="block_size: 0"):
         LiveEnhancer(block_size=0)
-    with pytest.raises(InputError, match="wet"):
-        LiveEnhancer(wet=2.0)
+    with pytest.raises(InputError, match="amount"):
+        LiveEnhancer(amount=2.0)
     with pytest.raises(InputError, match="queue_delay"):
         LiveEnhancer(queue_delay_samples=3)
 

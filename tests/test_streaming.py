@@ -234,7 +234,7 @@ def test_a_full_queue_drops_and_begins_anew(backends):
     assert enhancer.counters.waiting_samples <= 600
     backend.delay_s = 0.0
     out = np.concatenate([*out, enhancer.flush()])
-    np.testing.assert_allclose(out[127 + 1024 :], wave, atol=1e-6)  # identity, dry or wet
+    np.testing.assert_allclose(out[127 + 1024 :], wave, atol=1e-6)  # identity, dry or enhanced
 
 
 def test_a_failing_model_does_not_stop_the_sound(backends):
@@ -282,10 +282,23 @@ def test_bypass_has_the_same_delay_and_switches_without_a_click(backends, thread
     enhancer.stop_processing()
 
 
-def test_wet_mixes(backends, offline):
+@pytest.mark.parametrize("amount", [0.0, 0.25, 1.0])
+def test_amount_scales_the_change_alike_in_a_stream_and_offline(backends, offline, amount):
     wave = music(3000)
-    out = play(RealTimeAudioEnhancer(backends["onnx"], wet=0.25), wave, [300])
-    np.testing.assert_allclose(out[:, 127:], 0.75 * wave + 0.25 * offline(wave), atol=ROUNDING)
+    wanted = wave + amount * (offline(wave) - wave)
+    assert np.abs(offline(wave) - wave).max() > 0.01
+    out = play(RealTimeAudioEnhancer(backends["onnx"], amount=amount), wave, [300])[:, 127:]
+    at_once = enhance_wave(wave, backends["onnx"], sample_rate=RATE, amount=amount)
+    for result in (out, at_once):
+        np.testing.assert_allclose(result, wanted, atol=ROUNDING)
+        if amount == 0:
+            assert result.tobytes() == wave.tobytes()
+
+
+@pytest.mark.parametrize("amount", ["1", None, np.nan, -0.1, 1.5, True])
+def test_impossible_amounts_are_refused(backends, amount):
+    with pytest.raises(InputError, match="amount"):
+        enhance_wave(music(500), backends["onnx"], sample_rate=RATE, amount=amount)
 
 
 def test_reset_and_changed_channels(backends, offline):
@@ -329,8 +342,8 @@ def test_rates_and_arguments_are_checked(backends):
         RealTimeAudioEnhancer(backends["onnx"], sample_rate=44100)
     with pytest.raises(InputError, match="22050"):
         enhance_wave(music(100), backends["onnx"], sample_rate=48000)
-    with pytest.raises(InputError, match="wet"):
-        RealTimeAudioEnhancer(backends["onnx"], wet=1.5)
+    with pytest.raises(InputError, match="amount"):
+        RealTimeAudioEnhancer(backends["onnx"], amount=1.5)
     with pytest.raises(InputError, match="queue_delay"):
         RealTimeAudioEnhancer(backends["onnx"], queue_delay_samples=5)
 
@@ -338,7 +351,7 @@ def test_rates_and_arguments_are_checked(backends):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *[("wet", value) for value in ("1", None, np.nan, -0.1, True, [1])],
+        *[("amount", value) for value in ("1", None, np.nan, -0.1, True, [1])],
         *[("queue_delay_samples", value) for value in (None, 1024.5, np.inf, -5, "1024")],
         *[("queue_samples", value) for value in (0, -5, 10.5, np.nan)],
         *[("max_wait_s", value) for value in (-1, np.nan, np.inf, "1")],
@@ -457,7 +470,9 @@ CHUNKS = st.tuples(
     st.sampled_from(VALUES),
     st.booleans(),
 )
-CALLS = st.sampled_from(["flush", "reset", "start_processing", "stop_processing", "bypass", "wet"])
+CALLS = st.sampled_from(
+    ["flush", "reset", "start_processing", "stop_processing", "bypass", "amount"]
+)
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
@@ -469,8 +484,8 @@ def test_whatever_comes_the_answer_has_its_shape_or_names_the_chunk(
     """And afterwards the stream is whole again."""
     enhancer = RealTimeAudioEnhancer(backends[kind], max_wait_s=1)
     for action in actions:
-        if action in ("bypass", "wet"):
-            setattr(enhancer, action, 0.5 if action == "wet" else not enhancer.bypass)
+        if action in ("bypass", "amount"):
+            setattr(enhancer, action, 0.5 if action == "amount" else not enhancer.bypass)
         elif isinstance(action, str):
             result = getattr(enhancer, action)()
             assert result is None or (np.isfinite(result).all() and result.dtype == np.float32)
@@ -490,7 +505,7 @@ def test_whatever_comes_the_answer_has_its_shape_or_names_the_chunk(
             assert np.isfinite(result).all()
     enhancer.stop_processing()
     enhancer.reset()
-    enhancer.bypass, enhancer.wet = False, 1
+    enhancer.bypass, enhancer.amount = False, 1
     wave = music(400)
     wanted = offline(wave)
     np.testing.assert_allclose(play(enhancer, wave, [150])[:, 127:], wanted, atol=ROUNDING)

@@ -128,6 +128,7 @@ class Listening {
   constructor(root) {
     this.root = card(root, "listen", "Listen to the model in this browser");
     Object.assign(this, { state: "paused", heard: 1, epoch: 0, position: 0, samples: 0, from: 0 });
+    this.amount = 1;
     this.source = site.clips[0];
     this.build();
     this.worker = null;
@@ -167,6 +168,11 @@ class Listening {
       type: "range", min: 0, max: 1, step: "any", value: 0, "aria-label": "Position",
       oninput: () => this.seek(Number(this.seeker.value) * this.samples),
     });
+    this.slider = element("input", {
+      type: "range", min: 0, max: 1, step: 0.05, value: 1, "aria-label": "Amount of the enhancement",
+      oninput: () => this.setAmount(Number(this.slider.value)),
+    });
+    this.amountText = element("output", {}, "100 %");
     this.time = element("span", { class: "el-clock" }, "0:00");
     this.pictures = ["Lossy", "Enhanced"].map((name) =>
       new Spectrogram(`Running spectrogram, ${name.toLowerCase()}`));
@@ -180,6 +186,7 @@ class Listening {
       element("div", { class: "el-bar" }, this.play, this.time,
         element("div", { class: "el-sources", role: "group", "aria-label": "Source" }, ...this.buttons)),
       this.seeker,
+      element("label", { class: "el-amount" }, "Amount ", this.slider, this.amountText),
       ...this.pictures.map(({ canvas }, index) =>
         element("figure", {}, element("figcaption", {}, ["Lossy", "Enhanced"][index]), canvas)),
       this.status, this.counters, this.error);
@@ -290,7 +297,7 @@ class Listening {
     this.node.connect(new GainNode(context, { gain: HEADROOM })).connect(context.destination);
     this.pictures.forEach((picture, index) => picture.follow(context, this.node, index + 1));
     this.node.port.onmessage = ({ data }) => this.report(data);
-    this.node.port.postMessage({ heard: this.heard });
+    this.node.port.postMessage({ heard: this.heard, amount: this.amount });
     const { port1, port2 } = new MessageChannel();
     this.node.port.postMessage({ port: port1 }, [port1]);
     await this.worker.ask("attach", { port: port2 }, [port2]);
@@ -309,6 +316,13 @@ class Listening {
     this.heard = heard;
     this.node?.port.postMessage({ heard });
     this.show();
+  }
+
+  setAmount(amount) {
+    this.amount = amount;
+    this.amountText.textContent = `${Math.round(100 * amount)} %`;
+    this.node?.port.postMessage({ amount });
+    this.root.dataset.amount = amount;
   }
 
   hear({ loading, loaded, bytes, channels, of, speed, failure }) {

@@ -17,6 +17,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     this.lossy = [0, 1].map(() => new Float32Array(this.size));
     this.enhanced = [0, 1].map(() => new Float32Array(this.size));
     Object.assign(this, { playing: false, heard: 1, level: 1, volume: 0, order: null });
+    Object.assign(this, { amount: 1, blended: 1 });
     Object.assign(this, { late: 0, stalled: 0, quanta: 0, clock: 0 });
     this.begin({ epoch: 0, at: 0 });
     this.port.onmessage = ({ data }) => this.obey(data);
@@ -30,6 +31,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     if (order.epoch !== undefined) this.order = order;
     if (order.playing !== undefined) this.playing = order.playing;
     if (order.heard !== undefined) this.heard = order.heard;
+    if (order.amount !== undefined) this.amount = order.amount;
   }
 
   begin({ epoch, at }) {
@@ -97,12 +99,14 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
       this.volume = Math.min(1, Math.max(0, this.volume + (sounding ? step : -step)));
       this.presence = Math.min(1, this.presence + step, Math.max(0, (ready - i) / FADE));
       this.level += Math.min(step, Math.max(-step, this.heard - this.level));
+      this.blended += Math.min(step, Math.max(-step, this.amount - this.blended));
       whole &&= this.presence === 1;
       const share = this.presence * this.level;
       const at = (this.position + i) % this.size;
       for (let channel = 0; channel < 2; channel++) {
         const lossy = this.lossy[channel][at] * this.volume;
-        const enhanced = this.presence ? this.enhanced[channel][at] * this.volume : lossy;
+        const full = this.presence ? this.enhanced[channel][at] * this.volume : lossy;
+        const enhanced = (1 - this.blended) * lossy + this.blended * full;
         lossyOut[channel][i] = lossy;
         enhancedOut[channel][i] = enhanced;
         mix[channel][i] = (1 - share) * lossy + share * enhanced;
