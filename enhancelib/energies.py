@@ -23,10 +23,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from enhancelib.checkpoints import read_checkpoint, write_checkpoint
+from enhancelib.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
 from enhancelib.envelopes import Tables
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.fill import EnergyPredictor
+from enhancelib.fill import MARGIN_DB, EnergyPredictor
 from enhancelib.model import AudioUNet, ModelConfig
 
 LOST_DB = 10.0
@@ -39,7 +39,7 @@ NOISY_DB = (-12.0, -3.0)
 """Geometric against arithmetic mean of a band's bins, from not at all to altogether noise-like."""
 
 LOG_COLUMNS = ("step", "cpu_minutes", "hours_seen", "loss", "condition", "lost_s", "error_db")
-LOG_COLUMNS += ("bias_db",)
+LOG_COLUMNS += ("bias_db", "harm_db")
 
 _DB = 10 / np.log(10)  # per neper of power
 
@@ -59,6 +59,8 @@ class EnergyTraining(BaseModel):
         difference: weight of the differences between frames.
         noisiness: weight of the squared error of the noise-likeness.
         survivors: weight of bands that were not emptied; the others have one.
+        harm: weight of what is predicted too much in such bands, beyond the fill's margin: music
+            without treble is not to get any.
         average: share of the mean weights that a step keeps.
         precision: of the convolutions in training; ``bfloat16`` is twice as fast where the
             processor has it.
@@ -81,6 +83,7 @@ class EnergyTraining(BaseModel):
     difference: float = Field(0.3, ge=0)
     noisiness: float = Field(2.0, ge=0)
     survivors: float = Field(0.1, ge=0)
+    harm: float = Field(1.0, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     error_from_hz: float = Field(5500.0, ge=0)
@@ -130,7 +133,10 @@ def energy_loss(
     low, high = NOISY_DB
     wanted = ((_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
     noise = (weight * (noisiness - wanted).square()).sum() / total
-    return {"level": level, "difference": difference, "noisiness": noise}
+    survived = batch.trusted * ~lost
+    excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0)
+    harm = (survived * excess).sum() / survived.sum().clamp(min=1)
+    return {"level": level, "difference": difference, "noisiness": noise, "harm": harm}
 
 
 class Batch:
@@ -160,14 +166,22 @@ class EnergyTrainer:
         config: settings.
         train, validation: tables.
         folder: of the run; made if missing.
+        start_from: ``energies.safetensors`` of another run, whose weights this one begins with.
 
     Raises:
         ConfigError: the folder holds a run with other settings or tables, or no run; or the tables
             are too short or of another network.
+        ModelError: ``start_from`` is damaged or of another shape.
     """
 
     def __init__(
-        self, config: EnergyTraining, train: Tables, validation: Tables, folder: str | Path
+        self,
+        config: EnergyTraining,
+        train: Tables,
+        validation: Tables,
+        folder: str | Path,
+        *,
+        start_from: str | Path | None = None,
     ):
         self.config, self.train, self.validation = config, train, validation
         self.folder = Path(folder)
@@ -182,6 +196,8 @@ class EnergyTrainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.predictor = EnergyPredictor(model.fill, model.hop_length)
+        if start_from is not None:
+            _load(self.predictor, start_from)
         self.average = copy.deepcopy(self.predictor).eval()
         # A step takes two thirds of the time in this layout (bfloat16, AMX).
         self.predictor.to(memory_format=torch.channels_last)
@@ -194,6 +210,7 @@ class EnergyTrainer:
             "settings": config.identity(),
             "train": json.dumps(train.facts),
             "validation": json.dumps(validation.facts),
+            "start_sha256": "" if start_from is None else checkpoint_sha256(start_from),
         }
         self._resume()
 
@@ -232,7 +249,7 @@ class EnergyTrainer:
             energies, noisiness, _ = self.predictor(batch.features, states)
         terms = energy_loss((energies.float(), noisiness.float()), batch, config)
         loss = terms["level"] + config.difference * terms["difference"]
-        loss = loss + config.noisiness * terms["noisiness"]
+        loss = loss + config.noisiness * terms["noisiness"] + config.harm * terms["harm"]
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), config.gradient_clip)
@@ -343,7 +360,9 @@ def validation_errors(
 
     Returns:
         Condition → ``lost_s`` (seconds of audio times share of bands emptied), ``error_db`` (mean
-        absolute) and ``bias_db`` (mean of predicted minus true); nothing where nothing was lost.
+        absolute) and ``bias_db`` (mean of predicted minus true), nothing where nothing was lost;
+        and ``harm_db``, the mean of what is predicted too much, beyond the fill's margin, where
+        nothing was emptied.
     """
     rate, first = config.model.sample_rate, predictor.first
     lower_hz = np.arange(first, tables.bands) * (rate / 2 / tables.bands)
@@ -359,18 +378,22 @@ def validation_errors(
             energies, _, _ = predictor(batch.features, states)
             lost = emptied(batch.own, batch.target) & high & (batch.trusted > 0)
             difference = _DB * (energies - batch.target) * lost
-            figures = torch.stack([lost.float(), difference.abs(), difference]).sum(dim=(2, 3))
+            left = ~emptied(batch.own, batch.target) & high & (batch.trusted > 0)
+            excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0) * left
+            parts = lost.float(), difference.abs(), difference, left.float(), excess
+            figures = torch.stack(parts).sum(dim=(2, 3))
         for name, figure in zip(tables.items["condition"][chosen], figures.T, strict=True):
             for key in (name, "all"):
-                sums[key] = sums.get(key, np.zeros(3)) + figure.double().numpy()
+                sums[key] = sums.get(key, np.zeros(5)) + figure.double().numpy()
     second = rate / config.model.hop_length * max(1, int(high.sum()))
     return {
         name: {
             "lost_s": round(count / second, 2),
             "error_db": round(error / count, 3) if count else "",
             "bias_db": round(bias / count, 3) if count else "",
+            "harm_db": round(excess / left, 3) if left else "",
         }
-        for name, (count, error, bias) in sorted(sums.items())
+        for name, (count, error, bias, left, excess) in sorted(sums.items())
     }
 
 
@@ -384,12 +407,16 @@ def insert(path: str | Path, model: AudioUNet) -> AudioUNet:
     Raises:
         ModelError: the file is damaged or of another shape, or the network has no fill.
     """
-    _, weights = read_checkpoint(path)
     if model.core.fill is None:
         raise ModelError(f"{path}: the network has no fill to put it in; make one with fill={{}}")
+    _load(model.core.fill.predictor, path)
+    return model
+
+
+def _load(predictor: EnergyPredictor, path: str | Path) -> None:
+    _, weights = read_checkpoint(path)
     try:
-        model.core.fill.predictor.load_state_dict(weights)
+        predictor.load_state_dict(weights)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ModelError(f"{path}: does not fit this network's fill ({reason})") from None
-    return model

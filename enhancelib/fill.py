@@ -224,7 +224,7 @@ class Filler(nn.Module):
         for octave in range(config.octaves):
             low = self.lowest << octave
             inside = turn[:, :, low - self.lowest : 2 * low - self.lowest]
-            self._keep(f"turn_{octave}", inside.reshape(2, 2, low // 2, 2, 1))
+            self._keep(f"turn_{octave}", inside.reshape(2, 2, low // 2, 2))
 
     def _keep(self, name: str, table: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(table).float(), persistent=False)
@@ -288,7 +288,7 @@ class Filler(nn.Module):
     def _stretched(self, below: Tensor, octave: int) -> Tensor:
         """An octave at twice its frequencies, its phases turned; in bands of the same width."""
         batch, _, bands, _, frames = below.shape
-        turn = getattr(self, f"turn_{octave}")
+        turn = getattr(self, f"turn_{octave}").unsqueeze(4)
         both = below.reshape(batch, 1, 2, turn.shape[2], 1, frames) * turn
         return both.sum(dim=2).reshape(batch, 2, bands, self.band_bins, frames)
 

@@ -17,7 +17,7 @@ from enhancelib.checkpoints import read_checkpoint
 from enhancelib.energies import EnergyTrainer, EnergyTraining
 from enhancelib.envelopes import Tables, make_tables, table
 from enhancelib.errors import ConfigError, InputError, ModelError
-from enhancelib.fill import band_features, running_level
+from enhancelib.fill import MARGIN_DB, band_features, running_level
 from enhancelib.items import Items
 from enhancelib.model import AudioUNet, ModelConfig
 from enhancelib.restoration import TrainingConfig
@@ -153,6 +153,7 @@ def test_terms_of_known_errors():
         "level": 3.0,
         "difference": 0.0,
         "noisiness": 0.0,  # equal bins: altogether noise-like
+        "harm": 0.0,  # nothing was left whole
     }
     terms = energies.energy_loss(predicted(-40, 2.0, 0.5), batch_of(-70.0, -40.0), CONFIG)
     assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
@@ -174,6 +175,13 @@ def test_emptied_bands_count_more_than_survivors():
     level = torch.where(torch.arange(56)[:, None] < 28, level, batch.target)
     terms = energies.energy_loss((level, noisiness), batch, CONFIG)
     assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
+
+
+def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
+    whole = batch_of(-60.0, -60.0)
+    for guess_db, expected in {-65.0: 0.0, -57.5: 0.0, -50.0: 10.0 - MARGIN_DB}.items():
+        terms = energies.energy_loss(predicted(guess_db), whole, CONFIG)
+        assert float(terms["harm"]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_trusted_bands_end_where_the_item_says(tables):
@@ -198,6 +206,7 @@ def test_it_learns_and_its_weights_drop_into_the_network(tables, tmp_path):
     assert before["all"]["error_db"] > 20  # an untrained one leaves emptied bands empty
     assert float(rows["all"]["error_db"]) < 0.6 * before["all"]["error_db"]
     assert rows["lossless"]["error_db"] == ""  # where nothing was lost there is no error
+    assert float(rows["lossless"]["harm_db"]) >= before["lossless"]["harm_db"] == 0
     path = tmp_path / "run" / "energies.safetensors"
     model = energies.insert(path, AudioUNet(**NARROW.model_dump()))
     weights = read_checkpoint(path)[1]
@@ -207,6 +216,24 @@ def test_it_learns_and_its_weights_drop_into_the_network(tables, tmp_path):
         energies.insert(path, AudioUNet.from_preset("fullband-44k"))
     with pytest.raises(ModelError, match="does not fit"):
         energies.insert(path, AudioUNet(fill={"width": 24, "dilations": (1, 2)}))
+
+
+def test_a_run_may_begin_with_the_weights_of_another(tables, tmp_path):
+    first = trainer(tables, tmp_path / "first")
+    for _ in range(3):
+        first.train_step()
+    first.save()
+    weights = tmp_path / "first" / "energies.safetensors"
+    second = EnergyTrainer(CONFIG, tables, tables, tmp_path / "second", start_from=weights)
+    assert second.step == 0
+    for name, value in second.average.state_dict().items():
+        assert torch.equal(value, first.average.state_dict()[name]), name
+    second.save()
+    with pytest.raises(ConfigError, match="start_sha256"):
+        trainer(tables, tmp_path / "second")
+    wider = CONFIG.model_copy(update={"model": ModelConfig(fill={"width": 24})})
+    with pytest.raises(ModelError, match="does not fit"):
+        EnergyTrainer(wider, tables, tables, tmp_path / "third", start_from=weights)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

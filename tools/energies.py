@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--validation", type=Path, required=True, help="folder of items")
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     parser.add_argument("--settings", type=Path, help="JSON")
+    parser.add_argument("--start_from", type=Path, help="energies.safetensors to begin with")
     parser.add_argument("--steps", type=int, help="in all; may be raised when going on")
     parser.add_argument("--minutes", type=float, help="of processor time, then stop and save")
     parser.add_argument("--validate_minutes", type=float, default=3.0, help="between validations")
@@ -106,7 +107,7 @@ def main() -> None:
             make_tables(items, items.with_name(f"{items.name}-tables"), config.model)
             for items in (arguments.train, arguments.validation)
         ]
-        trainer = EnergyTrainer(config, *tables, arguments.run)
+        trainer = EnergyTrainer(config, *tables, arguments.run, start_from=arguments.start_from)
         trainer.run(validate_minutes=arguments.validate_minutes, minutes=arguments.minutes)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
