@@ -28,15 +28,22 @@ class FolderReport:
         done: files enhanced in this run.
         resumed: files that an earlier run with the same settings had written.
         skipped: files that could not be enhanced, with the reason.
+        amount: of the enhancement that was asked for.
     """
 
     done: tuple[Enhanced, ...]
     resumed: tuple[Path, ...]
     skipped: tuple[tuple[Path, str], ...]
+    amount: float = 1.0
 
     @property
     def unchanged(self) -> tuple[Path, ...]:
-        """The files of this run that came out as they were, since nothing was lost in them."""
+        """The files of this run that came out as they were, since nothing was lost in them.
+
+        None where nothing was asked for: then that says nothing about them.
+        """
+        if self.amount == 0:
+            return ()
         return tuple(file.path for file in self.done if file.filled_db == -math.inf)
 
     def summary(self) -> str:
@@ -140,7 +147,7 @@ def enhance_folder(
         reason = skipped[0][1]
         raise InputError(f"{source}: none of {len(files)} files could be enhanced ({reason})")
     resumed = tuple(task.target for task in tasks if task.done)
-    return FolderReport(tuple(done), resumed, tuple(skipped))
+    return FolderReport(tuple(done), resumed, tuple(skipped), amount)
 
 
 def _wanted_name(file: Path, format: str | None) -> str:

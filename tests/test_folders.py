@@ -400,6 +400,8 @@ def test_the_summary_says_how_much_was_filled_and_what_was_left_as_it_was(
     )
     assert [path.name for path in report.unchanged] == ["a.wav", "b.wav", "c.flac"]
     assert report.summary().endswith("1 skipped; 3 left as they were: nothing was lost in them")
+    none = enhance_folder(source, tmp_path / "none", model=model, n_jobs=1, amount=0)
+    assert none.summary() == "3 enhanced, 0 done earlier, 1 skipped"  # nothing was asked for
 
 
 def test_a_model_replaced_at_its_path_is_opened_anew(small_model, tmp_path):
