@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas
-from pretrain import DRAWS
 from results import DEVSET, RATES, RESULTS, TESTSET, VOICES, command, read_set
 
 import enhancelib as el
@@ -190,7 +189,6 @@ def model_card(
         parameters=model.num_parameters,
         rate=model.config.sample_rate,
         sha256=el.checkpoint_sha256(weights),
-        draws=DRAWS,
         steps=int(log["step"].max()),
         seed=config["seed"],
         commit=facts.get("commit", "unknown"),
