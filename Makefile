@@ -24,8 +24,7 @@ RUN := data/runs/$(PROFILE)
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.py))))
 EXECUTED := $(CHAPTERS:%=$(RUN)/notebooks/%.ipynb)
 # What a chapter's result may depend on: the library without its command line, and the audio.
-CODE := $(filter-out %/__main__.py %/cli.py %/train.py, \
-	$(shell find enhancelib -type f -not -name '*.pyc'))
+CODE := $(shell find enhancelib -path enhancelib/cli -prune -o -type f -not -name '*.pyc' -print)
 EXCERPTS := $(wildcard data/excerpts/*)
 
 # The directory that receives html/; the tests build their smoke book elsewhere.

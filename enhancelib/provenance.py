@@ -6,12 +6,15 @@ the book leads to a row, and a row to the code, the weights and the machine that
 
 from __future__ import annotations
 
+import ast
+import hashlib
 import json
 import os
 import platform
 import re
 import secrets
 import subprocess
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -102,6 +105,52 @@ def device() -> str:
         pass
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return f"{' '.join(name.split())}, {cores} cores"
+
+
+@lru_cache
+def code_digest(*modules: str) -> str:
+    """SHA-256 of what decides a result: the source of modules and of all that they import.
+
+    Only this package's modules count, however deep they lie. What a module loads by name at run
+    time is not seen, so name that too.
+
+    Args:
+        modules: dotted names, such as ``enhancelib.evaluate.matrix``.
+    """
+    digest = hashlib.sha256()
+    for name, path in sorted(_closure(modules).items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _closure(modules: Iterable[str]) -> dict[str, Path]:
+    """Name → file of modules of this package and of all that they import."""
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if name in found or path is None:
+            continue
+        found[name] = path
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Import):
+                waiting += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                waiting += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _source(name: str) -> Path | None:
+    """The file of a module of this package; None for anything else, such as a function.
+
+    The root's ``__init__`` only says where public names are, and is the same for all.
+    """
+    package, *parts = name.split(".")
+    if package != __package__ or not parts:
+        return None
+    base = Path(__file__).parent.joinpath(*parts)
+    return next((p for p in (base.with_suffix(".py"), base / "__init__.py") if p.is_file()), None)
 
 
 def write_results(table: pandas.DataFrame, path: str | os.PathLike) -> Path:

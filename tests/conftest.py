@@ -67,7 +67,7 @@ def small_model():
     """A small network with random weights throughout: no part of it is the identity."""
     import torch
 
-    from enhancelib.model import AudioUNet
+    from enhancelib.model.network import AudioUNet
 
     torch.manual_seed(0)
     model = AudioUNet(
@@ -93,8 +93,8 @@ def small_model():
 @pytest.fixture(scope="session")
 def small_exports(small_model, tmp_path_factory):
     """Folder with ``small`` as a checkpoint and in every exported format, and their results."""
-    from enhancelib.checkpoints import checkpoint_sha256
-    from enhancelib.export import export_model
+    from enhancelib.model.checkpoints import checkpoint_sha256
+    from enhancelib.optimize.export import export_model
 
     folder = tmp_path_factory.mktemp("exports")
     checkpoint = small_model.save(folder / "small.safetensors")
@@ -115,7 +115,7 @@ def filled_model():
 @pytest.fixture(scope="session")
 def filled_exports(filled_model, tmp_path_factory):
     """Folder with ``filled`` as a checkpoint and in every exported format, and their results."""
-    from enhancelib.export import export_model
+    from enhancelib.optimize.export import export_model
 
     folder = tmp_path_factory.mktemp("filled")
     filled_model.save(folder / "filled.safetensors")
@@ -128,7 +128,8 @@ def few_items(root, tmp_path_factory):
     import numpy as np
     import pandas
 
-    from enhancelib import audio, codecs
+    from enhancelib import audio
+    from enhancelib.degrade import codecs
 
     folder = tmp_path_factory.mktemp("data") / "items"
     folder.mkdir()
@@ -166,6 +167,6 @@ def music(root):
 @pytest.fixture(scope="module")
 def ranges(model, music):
     """What passes through the module's own `model`."""
-    from enhancelib import compression
+    from enhancelib.optimize import compression
 
     return compression.calibrate(model, music[:4])

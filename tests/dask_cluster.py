@@ -18,7 +18,8 @@ def dask_cluster(folder: Path, *, workers: int = 2) -> Iterator[tuple[str, list[
     modules.
     """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    here = Path(__file__).parent
+    paths = [str(here / "base"), str(here), os.environ.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     processes: list[subprocess.Popen] = []
 

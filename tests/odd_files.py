@@ -7,7 +7,7 @@ import av
 import numpy as np
 import soundfile
 
-from enhancelib.headers import ogg_pages
+from enhancelib.audio.containers.headers import ogg_pages
 
 
 def tone(frequency: float, seconds: float, rate: int = 44100, channels: int = 2) -> np.ndarray:

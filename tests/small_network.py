@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from enhancelib import audio
-from enhancelib.codecs import degrade
-from enhancelib.model import AudioUNet
+from enhancelib.degrade.codecs import degrade
+from enhancelib.model.network import AudioUNet
 
 RATE = 16000
 SMALL = {"base_channels": 8, "depth": 2, "sample_rate": RATE}

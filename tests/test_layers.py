@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -50,7 +52,7 @@ def test_import_enhancelib_loads_nothing_heavy():
     assert not loaded_by("import enhancelib") & (HEAVY | {"numpy", "scipy", "soundfile", "av"})
 
 
-@pytest.mark.parametrize("module", ["errors", "audio", "streaming", "live"])
+@pytest.mark.parametrize("module", ["errors", "audio", "enhance.streaming", "enhance.live"])
 def test_real_time_path_needs_no_training_stack(module):
     assert not loaded_by(f"import enhancelib.{module}") & (HEAVY - {"onnxruntime"})
 
@@ -61,3 +63,53 @@ def test_every_public_name_can_be_loaded():
     assert len(el.__all__) == len(set(el.__all__))
     for name in el.__all__:
         assert getattr(el, name).__doc__ or isinstance(getattr(el, name), dict), name
+
+
+def test_the_house_has_ten_rows_and_no_crowded_room(root):
+    config = tomllib.loads((root / "pyproject.toml").read_text())
+    (contract,) = config["tool"]["importlinter"]["contracts"]
+    assert len(contract["layers"]) <= 10
+    sizes = []
+    for folder in (root / "enhancelib", *(root / "enhancelib").rglob("*/")):
+        modules = list(folder.glob("*.py"))
+        assert len(modules) <= 10, folder
+        sizes += [len(module.read_text().splitlines()) for module in modules]
+    assert statistics.median(sizes) <= 200
+
+
+def test_tests_stand_in_the_rooms_of_what_they_test(root):
+    rooms = {
+        path.name for path in (root / "enhancelib").iterdir() if (path / "__init__.py").exists()
+    }
+    assert rooms - {"pretrained"} <= {path.name for path in (root / "tests").iterdir()}
+
+
+def test_the_digest_of_an_evaluation_follows_what_it_imports(root, tmp_path):
+    shutil.copytree(root / "enhancelib", tmp_path / "enhancelib")
+
+    def digest() -> str:
+        program = (
+            "from enhancelib.provenance import code_digest\n"
+            "print(code_digest('enhancelib.evaluate.matrix'))"
+        )
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    before = digest()
+    for name, counts in {
+        "audio/tags/__init__.py": False,
+        "show/plotting.py": False,
+        "train/run.py": False,
+        "degrade/lc3.py": True,
+        "evaluate/metrics/spectral.py": True,
+        "model/fill.py": True,
+    }.items():
+        with (tmp_path / "enhancelib" / name).open("a") as file:
+            file.write("\n# changed\n")
+        after = digest()
+        assert (after != before) == counts, name
+        before = after

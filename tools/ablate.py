@@ -26,14 +26,15 @@ from torch.utils.data import DataLoader, Subset
 from variants import AdversarialRestorer, frame_network, learned_front_end
 
 import enhancelib as el
-from enhancelib import audio, data
-from enhancelib.catalogue import list_pieces, take
+from enhancelib import audio
+from enhancelib.data import pairs as data
+from enhancelib.data.catalogue import list_pieces, take
 from enhancelib.errors import EnhanceError, InputError
-from enhancelib.footprint import macs_per_second
-from enhancelib.model import AudioUNet, ModelConfig, preset_config
+from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
+from enhancelib.optimize.footprint import macs_per_second
 from enhancelib.provenance import provenance
-from enhancelib.restoration import Restorer, TrainingConfig
-from enhancelib.training import LabelledPairs, open_pairs, quiet_lightning
+from enhancelib.train.run import LabelledPairs, open_pairs, quiet_lightning
+from enhancelib.train.task import Restorer, TrainingConfig
 
 TABLE = Path("data/results/ablations.csv")
 RUNS = ROOT / "ablations"

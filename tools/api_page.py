@@ -6,7 +6,7 @@ import inspect
 from pathlib import Path
 
 import enhancelib
-from enhancelib.metrics import METRICS
+from enhancelib.evaluate.metrics import METRICS
 
 HEAD = """\
 # Library reference
@@ -57,6 +57,8 @@ def entry(name: str) -> str:
     if name == "METRICS":
         return metrics_entry()
     thing = getattr(enhancelib, name)
+    if inspect.ismodule(thing):
+        return f".. automodule:: {thing.__name__}\n   :members:\n"
     if inspect.isclass(thing) and issubclass(thing, Exception):
         return f".. autoexception:: enhancelib.{name}\n   :members:\n"
     if inspect.isclass(thing):
@@ -72,7 +74,7 @@ def section(module: str, names: list[str] | None) -> str:
         about = ""
     else:
         directives = "\n".join(entry(name) for name in names)
-    title = module.replace("_", " ").capitalize()
+    title = module.rpartition(".")[2].replace("_", " ").capitalize()
     return f"## {title}\n\n```{{eval-rst}}\n{about}\n\n{directives}```\n"
 
 

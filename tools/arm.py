@@ -23,10 +23,10 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.modelfiles import open_model
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from enhancelib.weights import PRETRAINED
 
 ROOT = Path("data/runs/arm")
 RESULTS = Path("data/results")
@@ -62,8 +62,8 @@ PARTS = {
 PLAY = """
 import json, os, sys
 import numpy as np
-from enhancelib.frames import FrameEngine
-from enhancelib.modelfiles import open_model
+from enhancelib.enhance.frames import FrameEngine
+from enhancelib.enhance.modelfiles import open_model
 
 def mark():
     try:

@@ -21,7 +21,7 @@ from results import DEVELOPMENT, RESULTS, TESTSET, command, music, read_set
 import enhancelib as el
 from enhancelib import parallel
 from enhancelib.errors import EnhanceError
-from enhancelib.model import preset_config
+from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")

@@ -20,7 +20,7 @@ from results import DEVSET, HEARING, RESULTS, exported_files, read_set
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
-from enhancelib.export import quiet_exporters
+from enhancelib.optimize.export import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 SECONDS = 3.0

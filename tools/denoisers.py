@@ -21,7 +21,7 @@ from scipy.signal import correlate
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
-from enhancelib.model import preset_config
+from enhancelib.model.network import preset_config
 
 ENVIRONMENTS = Path("data/runs/denoisers")
 CONDITIONS = ("noise-white-10db", "noise-white-20db", "noise-white-30db", "noise-pink-20db")

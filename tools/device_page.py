@@ -15,9 +15,9 @@ from pathlib import Path
 import onnxruntime
 
 import enhancelib as el
-from enhancelib.modelfiles import open_stream
+from enhancelib.enhance.modelfiles import open_stream
+from enhancelib.model.weights import DEFAULT_PRESET, PRETRAINED
 from enhancelib.provenance import commit
-from enhancelib.weights import DEFAULT_PRESET, PRETRAINED
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ROOT / "jupyter_book" / "device"
@@ -71,7 +71,7 @@ def build(folder: Path, models: list[Path]) -> dict:
         shutil.rmtree(folder / name, ignore_errors=True)
     ignored = shutil.ignore_patterns("index.md", "README.md")
     shutil.copytree(SOURCES, folder, ignore=ignored, dirs_exist_ok=True)
-    shutil.copy(ROOT / "enhancelib" / "static" / "listening.css", folder)
+    shutil.copy(ROOT / "enhancelib/show/static/listening.css", folder)
     for name in ("LICENSE", "ThirdPartyNotices.txt"):
         shutil.copy(Path(onnxruntime.__file__).parent / name, folder / "vendor")
     offered = copy_models(models, folder)

@@ -27,8 +27,8 @@ import numpy as np
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
 from enhancelib.errors import EnhanceError
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import provenance
-from enhancelib.weights import PRETRAINED
 
 COMMAND = "make devices"
 SHARES = (Fraction(1), Fraction(1, 4), Fraction(1, 6))

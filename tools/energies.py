@@ -4,8 +4,9 @@
 
 Tables are kept beside the items (<items>-tables), the run in --run: last.pt to go on from,
 energies.safetensors with the averaged weights, log.csv with the error per condition. The file
---settings, JSON, overrides settings of enhancelib.energies.EnergyTraining. ``--hear 20`` measures
-20 items for validation as the network fills them with the run's weights so far, and nothing else.
+--settings, JSON, overrides settings of enhancelib.train.energies.EnergyTraining. ``--hear 20``
+measures 20 items for validation as the network fills them with the run's weights so far, and
+nothing else.
 """
 
 import argparse
@@ -17,13 +18,13 @@ import pandas
 import torch
 from pydantic import ValidationError
 
-from enhancelib.energies import EnergyTrainer, EnergyTraining, insert
-from enhancelib.envelopes import make_tables, read_items
+from enhancelib.audio.waves import resample
+from enhancelib.data.envelopes import make_tables, read_items
+from enhancelib.data.item_plans import RATE
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.item_plans import RATE
-from enhancelib.metrics import score
-from enhancelib.model import AudioUNet
-from enhancelib.waves import resample
+from enhancelib.evaluate.metrics import score
+from enhancelib.model.network import AudioUNet
+from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
 
 HEARD = ("visqol", "lsd", "in_band_si_sdr", "band_energy_error", "band_energy_bias")
 

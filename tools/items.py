@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from enhancelib.catalogue import SPLITS
+from enhancelib.data.catalogue import SPLITS
+from enhancelib.data.items import ItemSettings, prepare_items
 from enhancelib.errors import EnhanceError
-from enhancelib.items import ItemSettings, prepare_items
 from enhancelib.signals import stopped_by_signals
 
 

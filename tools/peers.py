@@ -23,12 +23,12 @@ import torch
 import wheels
 
 import enhancelib as el
-from enhancelib.benchmark import timed
+from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.export import OPSET, quiet_exporters
-from enhancelib.modelfiles import open_model
+from enhancelib.evaluate.benchmark import timed
+from enhancelib.model.weights import PRETRAINED
+from enhancelib.optimize.export import OPSET, quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from enhancelib.weights import PRETRAINED
 
 ROOT = Path("data/runs/peers")
 RESULTS = Path("data/results")

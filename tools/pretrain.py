@@ -2,10 +2,10 @@
 
     python tools/pretrain.py fullband-44k
 
-1. *Items* are mixed from the corpus and degraded (:mod:`enhancelib.items`).
-2. The fill learns the *energies* of bands from tables of them (:mod:`enhancelib.energies`).
+1. *Items* are mixed from the corpus and degraded (:mod:`enhancelib.data.items`).
+2. The fill learns the *energies* of bands from tables of them (:mod:`enhancelib.train.energies`).
 3. The *network* around it goes on from the published weights and learns on waveforms, from items
-   that no codec had changed before (:mod:`enhancelib.training`).
+   that no codec had changed before (:mod:`enhancelib.train.run`).
 
 Items, runs and logs are kept in data/pretraining. ``--publish`` copies the best weights and their
 logs into enhancelib/pretrained and exports them to ONNX and TensorFlow Lite, in float and in 8
@@ -21,16 +21,16 @@ from pathlib import Path
 import pandas
 import smaller
 
-from enhancelib.checkpoints import checkpoint_sha256
-from enhancelib.energies import EnergyTrainer, EnergyTraining, insert
-from enhancelib.envelopes import make_tables
+from enhancelib.data.envelopes import make_tables
+from enhancelib.data.items import ItemSettings, prepare_items
 from enhancelib.errors import EnhanceError
-from enhancelib.export import export_model
-from enhancelib.items import ItemSettings, prepare_items
-from enhancelib.model import AudioUNet, ModelConfig, preset_config
-from enhancelib.restoration import TrainingConfig
-from enhancelib.training import train_model
-from enhancelib.weights import PRETRAINED, find_weights
+from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
+from enhancelib.model.weights import PRETRAINED, find_weights
+from enhancelib.optimize.export import export_model
+from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
+from enhancelib.train.run import train_model
+from enhancelib.train.task import TrainingConfig
 
 ROOT = Path("data/pretraining")
 ITEMS = ROOT / "items"

@@ -22,14 +22,14 @@ import torch
 import wheels
 
 import enhancelib as el
-from enhancelib.backends import Backend, Metadata, describe, step_by_step
-from enhancelib.benchmark import timed
-from enhancelib.blocks import BandScale, CausalBlock, TemporalBlock
+from enhancelib.enhance.backends import Backend, Metadata, describe, step_by_step
+from enhancelib.enhance.frames import FrameEngine
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.export import StreamStep, check_music, partial_file
-from enhancelib.footprint import deviation_db
-from enhancelib.frames import FrameEngine
-from enhancelib.model import AudioUNet
+from enhancelib.evaluate.benchmark import timed
+from enhancelib.model.blocks import BandScale, CausalBlock, TemporalBlock
+from enhancelib.model.network import AudioUNet
+from enhancelib.optimize.export import StreamStep, check_music, partial_file
+from enhancelib.optimize.footprint import deviation_db
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 ROOT = Path("data/runs/executorch")

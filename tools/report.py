@@ -19,11 +19,11 @@ import pandas
 from results import DEVSET, RATES, RESULTS, TESTSET, VOICES, command, read_set
 
 import enhancelib as el
-from enhancelib.checkpoints import read_checkpoint
 from enhancelib.errors import EnhanceError, InputError
+from enhancelib.evaluate.verdicts import bootstrap_interval
+from enhancelib.model.checkpoints import read_checkpoint
+from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
-from enhancelib.verdicts import bootstrap_interval
-from enhancelib.weights import DEFAULT_PRESET
 
 BARS = Path("data/bars.csv")
 CARD = Path(__file__).with_name("model_card.md")

@@ -24,10 +24,11 @@ import numpy as np
 import pandas
 
 import enhancelib as el
-from enhancelib import lc3, parallel
+from enhancelib import parallel
+from enhancelib.degrade import lc3
+from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, ModelError
-from enhancelib.model import preset_config
-from enhancelib.modelfiles import SUFFIXES, open_model
+from enhancelib.model.network import preset_config
 from enhancelib.provenance import provenance
 
 RESULTS = Path("data/results")

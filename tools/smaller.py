@@ -11,7 +11,6 @@ enhancelib/pretrained, with ranges from the excerpts in this repository: it can 
 """
 
 import argparse
-import hashlib
 import re
 import shutil
 import subprocess
@@ -24,12 +23,12 @@ import numpy as np
 import pandas
 
 import enhancelib as el
-from enhancelib import compression
-from enhancelib.checkpoints import checkpoint_sha256
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.model import AudioUNet
-from enhancelib.provenance import RESULT_COLUMNS
-from enhancelib.weights import PRETRAINED
+from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.network import AudioUNet
+from enhancelib.model.weights import PRETRAINED
+from enhancelib.optimize import compression
+from enhancelib.provenance import RESULT_COLUMNS, code_digest
 
 ROOT = Path("data/runs/smaller")
 RESULTS = Path("data/results")
@@ -52,11 +51,6 @@ ALL_SHARES = tuple(f"0.{tenth}" for tenth in range(1, 10))
 PRUNED = re.compile(
     r"(weights|channels)-(magnitude|random)-(half|0\.\d+)(-tuned|-trained)?\.safetensors"
 )
-MAKERS = (
-    *("model", "fourier", "export", "backends", "modelfiles", "calibration", "quantisation*"),
-    *("pruning", "retraining", "restoration", "losses", "augmentation"),
-)
-"""Modules of the package that decide what a made file holds."""
 TIMES = {"cpu_rtf": "1", "latency_ms": "ms", "peak_mb": "MB"}
 
 
@@ -72,10 +66,8 @@ def calibration_music(sample_rate: int, *, every: int = 1) -> list[np.ndarray]:
 
 
 def makers_digest() -> str:
-    """Of the code of :data:`MAKERS`: with it, a file that older code made is not taken for ours."""
-    package = Path(el.__file__).parent
-    paths = sorted(path for name in MAKERS for path in package.glob(f"{name}.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    """Of the code that makes files: with it, what older code made is not taken for ours."""
+    return code_digest("enhancelib.optimize.compression", "enhancelib.optimize.export")
 
 
 def publish(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:

@@ -24,8 +24,8 @@ import numpy as np
 import pandas
 import soundfile
 
-from enhancelib.data import read_manifest
-from enhancelib.pairing import DEFAULT_CONDITIONS
+from enhancelib.data.pairing import DEFAULT_CONDITIONS
+from enhancelib.data.pairs import read_manifest
 from enhancelib.provenance import RESULT_COLUMNS, provenance, write_results
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ print(json.dumps({"seconds": time.monotonic() - started, **peak}))
 
 
 def prepare(**arguments) -> dict[str, float]:
-    """Run `enhancelib.data.prepare` in a process of its own: seconds and peak memory in MiB."""
+    """Run `enhancelib.prepare` in a process of its own: seconds and peak memory in MiB."""
     run = subprocess.run(
         [sys.executable, "-c", PREPARE, json.dumps(arguments, default=str)],
         stdout=subprocess.PIPE,
@@ -159,7 +159,7 @@ def excerpt_corpus(folder: Path) -> Path:
 
 def making_items(folder: Path, count: int) -> Iterator[dict]:
     """How many seconds of items are made in a second; they stay for :func:`loading`."""
-    from enhancelib.items import ItemSettings, prepare_items
+    from enhancelib.data.items import ItemSettings, prepare_items
 
     settings = ItemSettings(count=count, seconds=3.0)
     corpus = excerpt_corpus(folder)
@@ -174,11 +174,11 @@ def loading(folder: Path) -> Iterator[dict]:
     """Pairs per second of each loader alone, and of the training step that eats them."""
     import torch
 
-    from enhancelib.augmentation import Augmentation, augment
-    from enhancelib.data import PairDataset
-    from enhancelib.items import Items
-    from enhancelib.losses import CombinedLoss
-    from enhancelib.model import AudioUNet
+    from enhancelib.data.items import Items
+    from enhancelib.data.pairs import PairDataset
+    from enhancelib.model.losses import CombinedLoss
+    from enhancelib.model.network import AudioUNet
+    from enhancelib.train.augmentation import Augmentation, augment
 
     batch = 12
     datasets = {

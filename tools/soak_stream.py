@@ -27,7 +27,7 @@ import soundfile
 from scipy.signal import correlate
 
 import enhancelib as el
-from enhancelib.modelfiles import default_model, open_model
+from enhancelib.enhance.modelfiles import default_model, open_model
 from enhancelib.provenance import RESULT_COLUMNS, provenance, write_results
 
 ROOT = Path(__file__).resolve().parent.parent

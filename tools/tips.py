@@ -20,7 +20,7 @@ from smaller import makers_digest
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.model import preset_config
+from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 
 MADE = Path("data/runs/tips")
@@ -98,8 +98,8 @@ def run_batch(weights: Path, batch: int, threads: int) -> dict:
 
 def run_stream(path: Path, channels: int, frames: int) -> dict:
     """ONNX Runtime, so many streams and so many frames of each in one call."""
-    from enhancelib.frames import FrameEngine
-    from enhancelib.modelfiles import open_stream
+    from enhancelib.enhance.frames import FrameEngine
+    from enhancelib.enhance.modelfiles import open_stream
 
     backend = open_stream(path)
     hop = backend.metadata.hop_length
@@ -118,7 +118,7 @@ def run_step(weights: Path, batch: int) -> dict:
     """One training step of ``batch`` crops of a second."""
     import torch
 
-    from enhancelib.losses import CombinedLoss
+    from enhancelib.model.losses import CombinedLoss
 
     torch.set_num_threads(1)
     model = el.AudioUNet.load(weights).train()

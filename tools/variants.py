@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.blocks import gate_of
-from enhancelib.fourier import RealFourier
-from enhancelib.model import AudioUNet, ModelConfig, SpectralCore
-from enhancelib.restoration import Restorer, TrainingConfig
-from enhancelib.spectra import Spectra
+from enhancelib.model.blocks import gate_of
+from enhancelib.model.fourier import RealFourier
+from enhancelib.model.network import AudioUNet, ModelConfig, SpectralCore
+from enhancelib.model.spectra import Spectra
+from enhancelib.train.task import Restorer, TrainingConfig
 
 
 class LearnedTransform(nn.Module):

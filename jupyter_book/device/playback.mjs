@@ -2,7 +2,7 @@
 //
 // The Worker fills the ring ahead of time, the lossy signal further than the enhanced one. Where the
 // enhanced one is not there in time the lossy one passes through, cross-faded, and is counted; no
-// gain moves by more than 1 / FADE per sample (_Mixer in enhancelib/streaming.py).
+// gain moves by more than 1 / FADE per sample (_Mixer in enhancelib/enhance/streaming.py).
 
 const FADE = 256;
 const RING_S = 12; // longer than the Worker runs ahead

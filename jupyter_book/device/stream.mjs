@@ -1,4 +1,4 @@
-// Frames through the model, as enhancelib/frames.py and backends.py do it: windowed, transformed,
+// Frames through the model, as frames.py and backends.py in enhancelib/enhance do it: windowed, transformed,
 // enhanced, added up. The network's memory goes in and comes out as tensors.
 
 export class Fourier {

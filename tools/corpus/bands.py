@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from enhancelib import audio
-from enhancelib.bandwidth import spectral_cliff
+from enhancelib.audio.bandwidth import spectral_cliff
 from enhancelib.errors import InputError
 from tools.corpus import sequencer
 from tools.corpus.midi import PROGRESSIONS

@@ -22,7 +22,7 @@ from typing import ClassVar
 import soundfile
 
 from enhancelib import audio
-from enhancelib.bandwidth import spectral_cliff
+from enhancelib.audio.bandwidth import spectral_cliff
 from enhancelib.errors import InputError
 from tools.corpus import sequencer
 from tools.corpus.recipe import RATE, Recipe, sound_facts

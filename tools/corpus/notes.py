@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from enhancelib.audio import Wave, resample
+from enhancelib.audio.writing import Wave, resample
 from enhancelib.errors import InputError
 from tools.corpus import sequencer
 from tools.corpus.midi import PROGRESSIONS

@@ -21,7 +21,7 @@ import mido
 import numpy as np
 
 from enhancelib import audio, parallel
-from enhancelib.bandwidth import long_term_spectrum
+from enhancelib.audio.bandwidth import long_term_spectrum
 from enhancelib.errors import InputError
 from tools.corpus import lmms, midi, sequencer
 from tools.corpus.recipe import RATE, Recipe

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 
 from enhancelib import audio
-from enhancelib.bandwidth import bandwidth_hz
+from enhancelib.audio.bandwidth import bandwidth_hz
 
 RATE = 44100
 """Of every piece, in Hz."""

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.signal import fftconvolve
 
 from enhancelib import audio
-from enhancelib.bandwidth import spectral_cliff
+from enhancelib.audio.bandwidth import spectral_cliff
 from enhancelib.errors import InputError
 from tools.corpus import notes, sequencer
 from tools.corpus.recipe import RATE, Recipe

@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from enhancelib import audio
-from enhancelib.bandwidth import bandwidth_hz, spectral_cliff
+from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from tools.corpus.pieces import EXCERPTS, RATE, TESTSET, Piece, Shelf
 

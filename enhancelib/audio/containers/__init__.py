@@ -1,0 +1,1 @@
+"""What file formats carry beside the audio: headers, chunks, loudspeaker layouts."""

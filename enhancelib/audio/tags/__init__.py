@@ -1,0 +1,85 @@
+"""Carry title, artist, cover, chapters … from one audio file to another, also between formats."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+import mutagen
+from mutagen import flac
+
+from enhancelib.audio.containers.chunks import copy_chunks
+from enhancelib.audio.tags.maps import Tags
+from enhancelib.audio.tags.read import read_tags
+from enhancelib.audio.tags.write import write_tags
+
+__all__ = ["Tags", "copy_tags", "read_tags", "write_tags"]
+
+PathLike = str | os.PathLike
+
+
+def copy_tags(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) -> list[str]:
+    """Copy what ``source`` says beside its sound into ``target``, which must be complete.
+
+    Text, pictures and chapters go into whatever ``target`` has for them; the chunks of a WAV or
+    AIFF and the cue sheet of a FLAC into the same format only.
+
+    Args:
+        source: Any file.
+        target: A file that :func:`enhancelib.audio.writing.writer` made.
+        rate_ratio: Sample rate of ``target`` over ``source``'s.
+
+    Returns:
+        The names of what could not be kept.
+
+    Raises:
+        OSError: The disk is full, or a file has gone.
+    """
+    lost = _attempt("all tags", lambda: _copy_text(source, target))
+    lost += _attempt("cue sheet", lambda: _copy_cuesheet(source, target, rate_ratio))
+    lost += _attempt("chunks", lambda: copy_chunks(source, target, rate_ratio=rate_ratio))
+    return list(dict.fromkeys(lost))
+
+
+def _attempt(what: str, copy: Callable[[], list[str]]) -> list[str]:
+    """Return what ``copy`` could not keep: all of it where it does not understand the file."""
+    try:
+        return copy()
+    except mutagen.MutagenError as error:
+        if getattr(error.__context__, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise error.__context__ from None
+        return [what]
+    except (ValueError, KeyError, IndexError, EOFError):
+        return [what]
+
+
+def _copy_text(source: PathLike, target: PathLike) -> list[str]:
+    tags = read_tags(source)
+    if not (tags.text or tags.pictures or tags.chapters):
+        return tags.lost
+    return tags.lost + write_tags(target, tags)
+
+
+def _copy_cuesheet(source: PathLike, target: PathLike, rate_ratio: float) -> list[str]:
+    """Copy the tracks of a CD that a FLAC is the image of; they are counted in samples."""
+    sheet = getattr(_flac(source), "cuesheet", None)
+    if sheet is None:
+        return []
+    file = _flac(target)
+    if file is None or rate_ratio != 1:
+        return ["cue sheet"]
+    file.cuesheet = sheet
+    file.metadata_blocks.append(sheet)
+    file.save()
+    return []
+
+
+def _flac(path: PathLike) -> flac.FLAC | None:
+    with open(path, "rb") as f:
+        if f.read(4) not in (b"fLaC", b"ID3\x03", b"ID3\x04"):
+            return None
+    try:
+        return flac.FLAC(path)
+    except mutagen.MutagenError:
+        return None

@@ -1,0 +1,5 @@
+"""The commands."""
+
+from enhancelib.cli.commands import app
+
+__all__ = ["app"]

@@ -1,0 +1,1 @@
+"""Measure and judge: metrics, matrices of conditions, statistics, speed."""

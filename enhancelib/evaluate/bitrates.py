@@ -1,0 +1,175 @@
+"""What enhancement is worth in bits: the untreated bit rate of equal quality, and the mean saving.
+
+Both take the tidy table of :func:`enhancelib.evaluate.matrix.evaluate` and the bit rate of each of
+its conditions, all of one codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from enhancelib.errors import InputError
+from enhancelib.evaluate.verdicts import CONFIDENCE, UNTREATED
+
+if TYPE_CHECKING:
+    import pandas
+
+RESAMPLES = 400
+FEWEST_RATES = 4
+"""Points of a curve, as Bjøntegaard's measure wants at least."""
+
+
+def equal_rates(
+    results: pandas.DataFrame, kbps: Mapping[str, float], *, metric: str = "visqol", seed: int = 0
+) -> pandas.DataFrame:
+    """Per condition and system: which bit rate untreated audio of the same mean quality has.
+
+    The untreated curve is made monotonic and read linearly over the logarithm of the bit rate.
+    Intervals are percentile bootstraps over pieces, at 95 %.
+
+    Args:
+        results: Columns piece, condition, system, metric and value at least.
+        kbps: Conditions of one codec → kbit/s.
+        metric: Of quality, higher is better.
+        seed: Of the bootstrap.
+
+    Returns:
+        Columns condition, kbps, system, ``untreated`` and ``value`` (mean qualities) and
+        ``equals_kbps``, each with its interval in ``…_low`` and ``…_high``. NaN where the system is
+        better than untreated audio at any of these rates, or worse than at all of them.
+
+    Raises:
+        InputError: A condition or the metric is missing.
+    """
+    import pandas
+
+    quality = _quality(results, kbps, metric)
+    rates = np.array(sorted(kbps.values()))
+    untreated = _of(quality, UNTREATED)
+    draws = _draws(len(quality), seed)
+    rows = []
+    for system in quality.columns.unique("system").drop(UNTREATED):
+        enhanced = _of(quality, system)
+        spread = [_equal(rates, untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws]
+        columns = {
+            UNTREATED: (untreated.mean(0), untreated[draws].mean(1)),
+            "value": (enhanced.mean(0), enhanced[draws].mean(1)),
+            "equals_kbps": (_equal(rates, untreated.mean(0), enhanced.mean(0)), np.array(spread)),
+        }
+        table = pandas.DataFrame({"condition": quality.columns.unique("condition"), "kbps": rates})
+        table["system"] = system
+        for name, (value, resampled) in columns.items():
+            table[name] = value
+            table[f"{name}_low"], table[f"{name}_high"] = _interval(resampled)
+        equal = table.columns.str.startswith("equals_kbps")
+        table.loc[:, equal] = table.loc[:, equal].replace([0.0, np.inf], np.nan)
+        rows.append(table)
+    return pandas.concat(rows, ignore_index=True)
+
+
+def _equal(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> np.ndarray:
+    """Untreated bit rate of each enhanced quality; 0 or inf beyond the curve."""
+    curve = np.maximum.accumulate(untreated)
+    return np.exp(np.interp(enhanced, curve, np.log(rates), left=-np.inf, right=np.inf))
+
+
+def bitrate_saving(
+    results: pandas.DataFrame,
+    kbps: Mapping[str, float],
+    *,
+    metric: str = "visqol",
+    seed: int = 0,
+) -> pandas.DataFrame:
+    """How many bits a system saves at equal quality, in percent, by Bjøntegaard's measure.
+
+    The mean horizontal distance of two rate curves (Bjøntegaard, VCEG-M33, 2001), interpolated
+    piecewise cubic; the interval is a percentile bootstrap over pieces.
+
+    Args:
+        results: As in :func:`equal_rates`.
+        kbps: Conditions of one codec → kbit/s; at least four.
+        metric: Of quality, higher is better.
+        seed: Of the bootstrap.
+
+    Returns:
+        Columns system, metric, ``saving_percent`` (positive where fewer bits do), ``low`` and
+        ``high``; NaN where the curves have no quality in common.
+
+    Raises:
+        InputError: A condition or the metric is missing, or there are fewer than four rates.
+    """
+    import pandas
+
+    if len(kbps) < FEWEST_RATES:
+        raise InputError(f"{len(kbps)} bit rates make no curve; measure {FEWEST_RATES} or more")
+    quality = _quality(results, kbps, metric)
+    rates = np.array(sorted(kbps.values()))
+    untreated = _of(quality, UNTREATED)
+    rows = []
+    for system in quality.columns.unique("system").drop(UNTREATED):
+        enhanced = _of(quality, system)
+        means = (
+            (untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in _draws(len(quality), seed)
+        )
+        spread = np.array([_saving(rates, *pair) for pair in means])
+        known = spread[~np.isnan(spread)]
+        low, high = _interval(known) if len(known) else (np.nan, np.nan)
+        rows.append(
+            {
+                "system": system,
+                "metric": metric,
+                "saving_percent": _saving(rates, untreated.mean(0), enhanced.mean(0)),
+                "low": float(low),
+                "high": float(high),
+            }
+        )
+    return pandas.DataFrame(rows)
+
+
+def _quality(results: pandas.DataFrame, kbps: Mapping[str, float], metric: str) -> pandas.DataFrame:
+    """Pieces x (condition, system), the conditions by rising bit rate; pieces without gaps only."""
+    wanted = results[(results["metric"] == metric) & results["condition"].isin(kbps)]
+    missing = set(kbps) - set(wanted["condition"])
+    if missing:
+        raise InputError(f"no {metric} of {', '.join(sorted(missing))} in the results; measure it")
+    table = wanted.pivot_table(index="piece", columns=["condition", "system"], values="value")
+    names = sorted(kbps, key=lambda name: kbps[name])
+    return table.reindex(columns=names, level="condition").dropna()
+
+
+def _of(quality: pandas.DataFrame, system: str) -> np.ndarray:
+    """Pieces x rates."""
+    return quality.xs(system, axis=1, level="system").to_numpy()
+
+
+def _draws(pieces: int, seed: int) -> np.ndarray:
+    """Indices of pieces drawn with replacement, (resamples, pieces)."""
+    return np.random.default_rng(seed).integers(pieces, size=(RESAMPLES, pieces))
+
+
+def _interval(resampled: np.ndarray) -> np.ndarray:
+    """Low and high end over the first axis; infinite values count as what they are."""
+    tail = 100 * (1 - CONFIDENCE) / 2
+    return np.percentile(resampled, [tail, 100 - tail], axis=0, method="closest_observation")
+
+
+def _saving(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> float:
+    import warnings
+
+    import bjontegaard
+
+    untreated, enhanced = (_rising(curve) for curve in (untreated, enhanced))
+    if untreated[-1] <= enhanced[0] or enhanced[-1] <= untreated[0]:
+        return float("nan")
+    with warnings.catch_warnings():
+        # A large gain leaves less in common; what is left is what is asked for.
+        warnings.filterwarnings("ignore", ".*overlap.*")
+        return -float(bjontegaard.bd_rate(rates, untreated, rates, enhanced, method="pchip"))
+
+
+def _rising(curve: np.ndarray) -> np.ndarray:
+    """The curve made strictly monotonic, as an inverse needs it."""
+    return np.maximum.accumulate(curve) + 1e-9 * np.arange(len(curve))

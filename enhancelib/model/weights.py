@@ -1,0 +1,40 @@
+"""Where weights are found: those that come with this package, those of a run of the book."""
+
+import os
+from pathlib import Path
+
+from enhancelib.errors import ModelError
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+"""The published weights, and the files exported from them."""
+DEFAULT_PRESET = "fullband-44k"
+
+
+def find_weights(
+    which: str | os.PathLike,
+    *,
+    preset: str = DEFAULT_PRESET,
+    run_dir: str | os.PathLike = "data/runs/default",
+) -> Path:
+    """Return the checkpoint to work on.
+
+    Args:
+        which: ``"published"``, the one that comes with this package; ``"run"``, the one that the
+            training chapter left in ``run_dir``; or the path of another.
+        preset: Whose.
+        run_dir: Folder of a run of the book.
+
+    Raises:
+        ModelError: There is none.
+    """
+    if which == "published":
+        path = PRETRAINED / f"{preset}.safetensors"
+        remedy = "none are published for this preset; take those of a run"
+    elif which == "run":
+        path = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
+        remedy = "run chapter 02_training with this run_dir first"
+    else:
+        path, remedy = Path(which), "name a checkpoint, or one of published and run"
+    if not path.is_file():
+        raise ModelError(f"{path}: no such weights; {remedy}")
+    return path

@@ -1,0 +1,423 @@
+"""Write a network to ONNX, TensorFlow Lite and TorchScript, and check every file before it appears.
+
+Each format gives two files: ``<preset>.<suffix>`` takes a whole clip, ``input`` → ``output``
+(1, 1, samples); ``<preset>.stream.<suffix>`` takes the next frames (any number at a time; in
+TensorFlow Lite one) with explicit state, ``spectrum``, ``state_0`` … → ``spectrum_out``,
+``state_out_0`` …. All carry the metadata of
+:class:`enhancelib.enhance.backends.Metadata`. A file is run in its own runtime on real music and
+compared with PyTorch; one that deviates is not written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from enhancelib.audio.writing import PathLike, Wave, find_audio, fit_length, load
+from enhancelib.enhance.backends import METADATA_NAME, Metadata, describe, quiet_runtime
+from enhancelib.enhance.frames import FrameEngine
+from enhancelib.enhance.modelfiles import SUFFIXES, open_model
+from enhancelib.errors import ConfigError, ModelError
+from enhancelib.leftovers import hidden_files, remove_abandoned
+from enhancelib.model.network import AudioUNet
+
+if TYPE_CHECKING:
+    from onnx import GraphProto
+
+FORMATS = ("onnx", "tflite", "torchscript")
+KINDS = ("clip", "stream")
+OPSET = 20
+"""ONNX operator set; ONNX Runtime knows it since 1.17, on phones and in browsers too."""
+
+CLIP_SECONDS = 3.0
+"""Length of the clip that a whole-clip TFLite file takes: its shapes are fixed."""
+
+MAX_ERROR_DB = -80.0
+"""Largest error of a float32 file, in dB below the signal; 16-bit audio ends at -98 dB."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """One exported file.
+
+    Attributes:
+        path: where it is.
+        format: ``"onnx"``, ``"tflite"`` or ``"torchscript"``.
+        kind: ``"clip"`` or ``"stream"``.
+        bytes: size of the file.
+        error_db: power of the difference from PyTorch, in dB below the output's; lower is better.
+        checked_on: what was played through both.
+    """
+
+    path: Path
+    format: str
+    kind: str
+    bytes: int
+    error_db: float
+    checked_on: str
+
+
+class StreamStep(nn.Module):
+    """:meth:`~enhancelib.model.network.AudioUNet.step` as a module with named outputs."""
+
+    def __init__(self, model: AudioUNet):
+        super().__init__()
+        self.model = model
+
+    def forward(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`enhancelib.model.network.AudioUNet.step`."""
+        return self.model.step(spectrum, *states)
+
+
+def export_model(
+    model: AudioUNet,
+    output_dir: PathLike,
+    *,
+    preset: str,
+    formats: Sequence[str] = FORMATS,
+    kinds: Sequence[str] = KINDS,
+    checkpoint_sha256: str = "",
+    licence: str = "MIT",
+    music: Sequence[Wave] | None = None,
+    max_error_db: float = MAX_ERROR_DB,
+    overwrite: bool = False,
+) -> list[ExportResult]:
+    """Write clip and stream file of every format, each checked in its own runtime.
+
+    Args:
+        model: the network; is put in evaluation mode.
+        output_dir: folder to write to; made if missing.
+        preset: first part of the file names, and the name in the metadata.
+        formats: which of :data:`FORMATS`.
+        kinds: which of :data:`KINDS`.
+        checkpoint_sha256: of the checkpoint that the model was read from.
+        licence: of the weights.
+        music: waves at the model's rate to compare on; ``None`` takes :func:`check_music`.
+        max_error_db: largest deviation from PyTorch, in dB below the signal.
+        overwrite: whether existing files may be replaced.
+
+    Raises:
+        ConfigError: an unknown format or kind.
+        ModelError: a file exists already, or what converts to a format is not installed: then
+            nothing is written; or a file deviates from PyTorch; that one is not written.
+    """
+    for names, known in ((formats, FORMATS), (kinds, KINDS)):
+        if unknown := [name for name in names if name not in known]:
+            raise ConfigError(f"export: {unknown[0]!r} is none of {', '.join(known)}")
+    folder = Path(output_dir)
+    targets = [
+        (name, kind, folder / f"{preset}{'.stream' * (kind == 'stream')}{SUFFIXES[name][0]}")
+        for name in formats
+        for kind in kinds
+    ]
+    for _, _, path in targets:
+        if path.exists() and not overwrite:
+            raise ModelError(f"{path}: exists already; pass overwrite to replace it")
+    _check_converters(formats)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.eval()
+    metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
+    results = []
+    for name, kind, path in targets:
+        with partial_file(path) as partial:
+            _WRITERS[name](model, kind, partial)
+            results.append(
+                seal(partial, path, model, metadata, music=music, max_error_db=max_error_db)
+            )
+    return results
+
+
+def _check_converters(formats: Sequence[str]) -> None:
+    """Refuse a format whose converter cannot be imported, before anything is written."""
+    for name in formats:
+        try:
+            with quiet_exporters(), quiet_runtime():
+                importlib.import_module(_CONVERTERS[name])
+        except ModuleNotFoundError as error:
+            raise ModelError(
+                f"{name}: cannot be written without {error.name}; in the repository, "
+                f"`pip install --no-deps -r requirements.lock`, or leave {name} out"
+            ) from None
+
+
+@contextlib.contextmanager
+def partial_file(path: Path) -> Iterator[Path]:
+    """A hidden name beside ``path`` to write to; gone at the end unless it was renamed.
+
+    No two exports share one, and what a killed export left is removed.
+    """
+    remove_abandoned(path.parent)
+    with hidden_files(path.parent) as base:
+        yield Path(f"{base}.{path.name}")
+
+
+def seal(
+    partial: Path,
+    path: Path,
+    model: AudioUNet,
+    metadata: Metadata,
+    *,
+    music: Sequence[Wave] | None = None,
+    max_error_db: float = MAX_ERROR_DB,
+) -> ExportResult:
+    """Put the metadata into a freshly written file, check it and give it its name.
+
+    Args:
+        partial: the file, in any format, clip or stream, with the suffix of ``path``.
+        path: its final name.
+        model: the network it was made from.
+        metadata: what the file is to say of itself.
+        music: waves to compare on; ``None`` takes :func:`check_music`.
+        max_error_db: largest deviation from PyTorch, in dB below the signal.
+
+    Raises:
+        ModelError: the file deviates more, gives NaN, or cannot be opened.
+    """
+    _STAMPS[path.suffix](partial, metadata, model)
+    checked_on = "given music"
+    if music is None:
+        music, checked_on = check_music(metadata.sample_rate)
+    error_db = compare(partial, model, music)
+    if not error_db <= max_error_db:
+        raise ModelError(
+            f"{path}: not written; its output deviates from PyTorch by {error_db:.1f} dB of the "
+            f"signal, more than {max_error_db:.1f} dB"
+        )
+    backend = open_model(partial)
+    partial.replace(path)
+    return ExportResult(
+        path=path,
+        format=backend.model_type,
+        kind="clip" if backend.clip else "stream",
+        bytes=path.stat().st_size,
+        error_db=error_db,
+        checked_on=checked_on,
+    )
+
+
+def compare(path: PathLike, model: AudioUNet, music: Sequence[Wave]) -> float:
+    """Run a file in its own runtime and the network in PyTorch; silence must stay finite.
+
+    Returns:
+        Power of the difference in dB below that of PyTorch's output, over all of the music.
+    """
+    backend = open_model(path)
+    error = signal = 0.0
+    for wave in [*music, np.zeros_like(music[0])]:
+        mono = wave[:1, : backend.clip_samples]
+        with torch.inference_mode():
+            wanted = model(torch.from_numpy(mono)[None])[0].numpy()
+        if backend.clip:
+            got = backend.run_clip(mono)
+        else:
+            engine = FrameEngine(backend, 1)
+            got = np.concatenate([engine.push(mono), engine.finish()], axis=1)
+        error += float(np.sum(np.square(got - wanted, dtype=np.float64)))
+        signal += float(np.sum(np.square(wanted, dtype=np.float64)))
+    return 10 * float(np.log10(max(error, 1e-30) / signal))
+
+
+def check_music(sample_rate: int, *, folder: PathLike = "data/excerpts") -> tuple[list[Wave], str]:
+    """Return mono clips of :data:`CLIP_SECONDS` to compare on, and what they are.
+
+    They are excerpts of real music from ``folder``; where it is not there (outside the repository)
+    a chord with noise stands in.
+    """
+    samples = round(CLIP_SECONDS * sample_rate)
+    if not Path(folder).is_dir():
+        time = np.arange(samples) / sample_rate
+        chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (110, 277.2, 659.3, 3136))
+        noise = np.random.default_rng(0).standard_normal(samples)
+        return [(0.1 * chord + 0.02 * noise).astype(np.float32)[None]], "synthetic chord"
+    files = find_audio(folder)
+    files = files[:: max(1, len(files) // 3)][:3]
+    waves = [load(file, sample_rate=sample_rate, duration_s=CLIP_SECONDS)[0] for file in files]
+    clips = [fit_length(wave.mean(axis=0, keepdims=True), samples) for wave in waves]
+    return clips, f"{len(clips)} excerpts"
+
+
+def _example(
+    model: AudioUNet, kind: str, *, channels: int, frames: int = 1
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The module to export and inputs to trace it with."""
+    generator = torch.Generator().manual_seed(0)
+    if kind == "clip":
+        samples = round(CLIP_SECONDS * model.config.sample_rate)
+        return model, (0.1 * torch.randn(channels, 1, samples, generator=generator),)
+    spectrum = torch.randn(channels, frames, model.config.bins, 2, generator=generator)
+    return StreamStep(model).eval(), (spectrum, *model.initial_state(channels))
+
+
+def _names(kind: str, states: int) -> tuple[list[str], list[str]]:
+    """Names of the inputs and of the outputs, in order."""
+    if kind == "clip":
+        return ["input"], ["output"]
+    return (
+        ["spectrum", *(f"state_{i}" for i in range(states))],
+        ["spectrum_out", *(f"state_out_{i}" for i in range(states))],
+    )
+
+
+def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
+    """Export through ``torch.export``; a clip's length, or channels and frames, stay free."""
+    module, inputs = _example(model, kind, channels=1 if kind == "clip" else 2, frames=3)
+    names_in, names_out = _names(kind, len(inputs) - 1)
+    free = torch.export.Dim.DYNAMIC
+    states = tuple({0: free} for _ in inputs[1:])
+    shapes = ({2: free},) if kind == "clip" else ({0: free, 1: free}, states)
+    with quiet_exporters():
+        program = torch.onnx.export(
+            module,
+            inputs,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=names_in,
+            output_names=names_out,
+            opset_version=OPSET,
+            verbose=False,
+        )
+    program.save(path, external_data=False)
+
+
+def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
+    """Convert with litert-torch; shapes are fixed: one channel, a frame or :data:`CLIP_SECONDS`."""
+    module, inputs = _example(model, kind, channels=1)
+    with quiet_exporters(), quiet_runtime():
+        import litert_torch
+        from litert_torch import progress
+
+        progress.config.show_progress = False
+        litert_torch.convert(module, inputs).export(str(path))
+
+
+def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
+    """Trace and freeze; length, channels and frames stay free."""
+    module, inputs = _example(model, kind, channels=2, frames=3)
+    with quiet_exporters(), torch.inference_mode():
+        traced = torch.jit.trace(module, inputs, check_trace=False)
+        torch.jit.save(torch.jit.freeze(traced), str(path))
+
+
+def _stamp_onnx(path: Path, metadata: Metadata, model: AudioUNet) -> None:
+    """Add metadata, drop the exporter's notes (source paths), fix shapes, run ``onnx.checker``."""
+    import onnx
+
+    graph_file = onnx.load(path)
+    for node in graph_file.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph_file.graph.input, *graph_file.graph.output, *graph_file.graph.value_info):
+        del value.metadata_props[:]
+    del graph_file.graph.metadata_props[:]
+    _fix_reshapes(graph_file.graph)
+    onnx.helper.set_model_props(graph_file, metadata.as_strings())
+    onnx.checker.check_model(graph_file, full_check=True)
+    onnx.save(graph_file, path)
+
+
+def _fix_reshapes(graph: GraphProto) -> None:
+    """Say in constants what shape each reshaping gives; the exporter computes it at every call.
+
+    A free length that stays in its place is 0 in ONNX, and one that moves is -1. What computed the
+    shapes goes.
+    """
+    from onnx import numpy_helper
+
+    shapes = {
+        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input, *graph.output)
+    }
+    known = {table.name for table in graph.initializer}
+    for node in graph.node:
+        ends = (*node.input[:1], *node.output)
+        if node.op_type != "Reshape" or node.input[1] in known or not shapes.keys() >= set(ends):
+            continue
+        before, after = (shapes[name] for name in ends)
+        wanted = [
+            size if isinstance(size, int) else 0 if before[i : i + 1] == [size] else -1
+            for i, size in enumerate(after)
+        ]
+        if wanted.count(-1) < 2:
+            name = f"shape_of_{node.output[0]}"
+            graph.initializer.append(numpy_helper.from_array(np.array(wanted, np.int64), name))
+            node.input[1] = name
+            del node.attribute[:]  # `allowzero`, which takes a 0 at its word
+    used = {value.name for value in graph.output}
+    for node in reversed(list(graph.node)):
+        if used.intersection(node.output):
+            used.update(node.input)
+        else:
+            graph.node.remove(node)
+    for entries in (graph.initializer, graph.value_info):
+        for entry in [entry for entry in entries if entry.name not in used]:
+            entries.remove(entry)
+
+
+def _stamp_tflite(path: Path, metadata: Metadata, model: AudioUNet) -> None:
+    """Add a metadata buffer and give inputs and outputs their shared names."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
+    signature, tensors = content.signatureDefs[0], content.subgraphs[0].tensors
+    kind = "clip" if len(signature.inputs) == 1 else "stream"
+    names = _names(kind, len(signature.inputs) - 1)
+    for entries, new in zip((signature.inputs, signature.outputs), names, strict=True):
+        for entry in entries:
+            name = new[int(entry.name.decode().rpartition("_")[2])]
+            entry.name = tensors[entry.tensorIndex].name = name
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(json.dumps(metadata.as_strings()).encode(), np.uint8)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = METADATA_NAME, len(content.buffers)
+    content.buffers.append(buffer)
+    content.metadata = [*(content.metadata or []), entry]
+    builder = flatbuffers.Builder(path.stat().st_size)
+    builder.Finish(content.Pack(builder), b"TFL3")
+    path.write_bytes(bytes(builder.Output()))
+
+
+def _stamp_torchscript(path: Path, metadata: Metadata, model: AudioUNet) -> None:
+    """Add the metadata, and the shapes of the states, which the archive does not tell."""
+    shapes = [list(state.shape) for state in model.initial_state()]
+    facts = metadata.as_strings() | {"state_shapes": json.dumps(shapes)}
+    with quiet_exporters():
+        module = torch.jit.load(str(path))
+        torch.jit.save(module, str(path), _extra_files={METADATA_NAME: json.dumps(facts)})
+
+
+@contextlib.contextmanager
+def quiet_exporters() -> Iterator[None]:
+    """Silence what the exporters say of themselves; warnings by their exact beginning only."""
+    # torchvision, torchao's GPU kernels and triton, none of them used here, are not installed.
+    names = ("torch.onnx._internal.exporter._registration", "torchao", "torch.utils._pytree")
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # TorchScript's successor is announced.
+        for function in ("trace", "trace_method", "freeze", "save", "load"):
+            warnings.filterwarnings("ignore", rf"`torch\.jit\.{function}` is deprecated")
+        # Between PyTorch's own parts: torch.export copies trees by an older call.
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
+        try:
+            yield
+        finally:
+            for logger, level in levels.items():
+                logger.setLevel(level)
+
+
+_CONVERTERS = {"onnx": "onnxscript", "tflite": "litert_torch", "torchscript": "torch"}
+_WRITERS = {"onnx": _write_onnx, "tflite": _write_tflite, "torchscript": _write_torchscript}
+_STAMPS = {".onnx": _stamp_onnx, ".tflite": _stamp_tflite, ".pt": _stamp_torchscript}

@@ -1,0 +1,169 @@
+"""Listen and compare: an A/B player and two blind tests, for JupyterLab and for static pages.
+
+They need no kernel in a published page; see :mod:`enhancelib.show.comparison` for how they get
+there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from enhancelib.errors import InputError
+from enhancelib.show.comparison import Comparison, check_sources
+
+
+def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
+    """The low anchor of ITU-R BS.1534-3: low-passed at 3.5 kHz, 50 dB down from 4.5 kHz; no delay.
+
+    Args:
+        wave: float (channels, samples).
+        sample_rate: In Hz, at least 9000.
+
+    Raises:
+        InputError: The sample rate is too low for the filter.
+    """
+    from scipy.signal import fftconvolve, firwin, kaiserord
+
+    if sample_rate < 9000:
+        raise InputError(
+            f"a 3.5 kHz anchor needs a sample rate of 9000 Hz or more, not {sample_rate}"
+        )
+    taps, beta = kaiserord(60, 500 / (sample_rate / 2))
+    response = firwin(taps | 1, 3750, window=("kaiser", beta), fs=sample_rate)
+    return fftconvolve(wave, response[None], mode="same", axes=1).astype(np.float32)
+
+
+class Player(Comparison):
+    """A/B player: any number of sources, one playhead, instant switching, loop, loudness match.
+
+    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops.
+
+    Args:
+        sources: Name to wave, each float (1 or 2 channels, samples), all of one shape.
+        sample_rate: In Hz.
+        title: Heading of the player.
+        loudness_match: Bring all sources to the loudness of the first (gains stated in dB).
+        audio_dir: Write audio as files here, see the module; the environment variable where None.
+
+    Raises:
+        InputError: No source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
+
+    Attributes:
+        gains_db: Name to the gain at which the source is heard.
+    """
+
+    _kind = "player"
+    _pictures = True
+
+    def __init__(
+        self,
+        sources: Mapping[str, np.ndarray],
+        *,
+        sample_rate: int,
+        title: str = "",
+        loudness_match: bool = True,
+        audio_dir: str | Path | None = None,
+    ) -> None:
+        super().__init__(
+            sources,
+            sample_rate=sample_rate,
+            title=title,
+            loudness_match=loudness_match,
+            audio_dir=audio_dir,
+        )
+
+
+class MUSHRA(Comparison):
+    """Blind rating in the manner of ITU-R BS.1534-3 (MUSHRA): systems against an open reference.
+
+    Among the systems, in an order drawn by the browser, are the reference itself and a low anchor
+    (the reference low-passed at 3.5 kHz). The ratings, 0 to 100, can be downloaded as CSV
+    (:func:`enhancelib.mushra_result` reads them); in a running notebook they also arrive in
+    :attr:`answers`.
+
+    Args:
+        systems: Name to wave, each float (1 or 2 channels, samples).
+        reference: The same shape.
+        sample_rate: In Hz, at least 9000.
+        title: Heading of the test: the piece, for one test rates one piece.
+        loudness_match: Bring all to the loudness of the reference.
+        audio_dir: As for :class:`Player`.
+
+    Raises:
+        InputError: As for :class:`Player`, or a system named "reference" or "low anchor".
+    """
+
+    _kind = "mushra"
+
+    def __init__(
+        self,
+        systems: Mapping[str, np.ndarray],
+        reference: np.ndarray,
+        *,
+        sample_rate: int,
+        title: str = "Listening test",
+        loudness_match: bool = True,
+        audio_dir: str | Path | None = None,
+    ) -> None:
+        if reserved := {"reference", "low anchor"} & set(systems):
+            raise InputError(f"the test adds {reserved.pop()!r} itself: name the system otherwise")
+        waves = check_sources({"reference": reference, **systems}, sample_rate)
+        super().__init__(
+            {**waves, "low anchor": low_anchor(waves["reference"], sample_rate=sample_rate)},
+            sample_rate=sample_rate,
+            title=title,
+            loudness_match=loudness_match,
+            audio_dir=audio_dir,
+        )
+
+
+class ABX(Comparison):
+    """Blind ABX test: in each trial X is A or B, drawn by the browser.
+
+    No waveform is shown, and no score before the last trial. The answers can be downloaded as CSV
+    (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
+    :attr:`answers`.
+
+    Args:
+        a: float (1 or 2 channels, samples).
+        b: The same shape.
+        sample_rate: In Hz.
+        trials: Number of trials, fixed in advance.
+        names: What A and B are.
+        title: Heading of the test.
+        loudness_match: Bring B to the loudness of A.
+        audio_dir: As for :class:`Player`.
+
+    Raises:
+        InputError: As for :class:`Player`, or fewer than one trial.
+    """
+
+    _kind = "abx"
+
+    def __init__(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        *,
+        sample_rate: int,
+        trials: int = 10,
+        names: tuple[str, str] = ("A", "B"),
+        title: str = "ABX",
+        loudness_match: bool = True,
+        audio_dir: str | Path | None = None,
+    ) -> None:
+        if trials < 1:
+            raise InputError(f"an ABX test needs at least one trial, got {trials}")
+        if names[0] == names[1]:
+            raise InputError(f"A and B need different names, both are {names[0]!r}")
+        super().__init__(
+            {names[0]: a, names[1]: b},
+            sample_rate=sample_rate,
+            title=title,
+            loudness_match=loudness_match,
+            audio_dir=audio_dir,
+            trials=trials,
+        )

@@ -1,0 +1,422 @@
+"""Teach the fill's predictor the energies of bands, from tables: the first stage of training.
+
+What is learnt drops into the network: the weights are those of
+:class:`enhancelib.model.fill.EnergyPredictor`, see :func:`insert`. The loss is the pinball loss of
+log energies (Koenker & Bassett, "Regression quantiles", Econometrica 46, 1978), which says what
+quantile of the possible energies to aim at, and that of their differences between frames, since the
+likeliest energy of every frame alone is too smooth in time.
+
+A run writes ``last.pt`` (to go on from), ``energies.safetensors`` (averaged weights) and
+``log.csv`` (error per validation and condition) into its folder. Every step draws from a seed of
+its own, so a run that was killed and resumed equals one that was not.
+"""
+
+import copy
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from enhancelib.data.envelopes import Tables
+from enhancelib.errors import ConfigError, ModelError
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
+from enhancelib.model.fill import MARGIN_DB, EnergyPredictor
+from enhancelib.model.network import AudioUNet, ModelConfig
+
+LOST_DB = 10.0
+"""A band was emptied where it lies so far under the original's."""
+
+HEARD_DB = -80.0
+"""Bands of the original further under the running level are left out of the errors."""
+
+NOISY_DB = (-12.0, -3.0)
+"""Geometric against arithmetic mean of a band's bins, from not at all to altogether noise-like."""
+
+LOG_COLUMNS = ("step", "cpu_minutes", "hours_seen", "loss", "condition", "lost_s", "error_db")
+LOG_COLUMNS += ("bias_db", "harm_db")
+
+_DB = 10 / np.log(10)  # per neper of power
+
+
+class EnergyTraining(BaseModel):
+    """Settings of the first stage.
+
+    Attributes:
+        model: the network that the predictor is for; it must have a fill.
+        batch_size, seconds: items per step and the length taken of each.
+        steps: after which the rate has fallen to zero.
+        warmup: steps over which the rate rises.
+        decay: share of the steps, at the end, over which it falls; before, it is constant.
+        learning_rate, weight_decay: of AdamW (Loshchilov & Hutter, arXiv:1711.05101).
+        gradient_clip: largest norm of the gradient.
+        quantile: that the predicted energy aims at; over 0.5 is rather too strong than too weak.
+        difference: weight of the differences between frames.
+        noisiness: weight of the squared error of the noise-likeness.
+        survivors: weight of bands that were not emptied; the others have one.
+        harm: weight of what is predicted too much in such bands, beyond the fill's margin: music
+            without treble is not to get any.
+        average: share of the mean weights that a step keeps.
+        precision: of the convolutions in training; ``bfloat16`` is twice as fast where the
+            processor has it.
+        error_from_hz: validation shows the error of lost bands from here up.
+        seed: of weights and draws.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig = ModelConfig(fill={})
+    batch_size: int = Field(32, ge=1)
+    seconds: float = Field(5.0, gt=0)
+    steps: int = Field(100_000, ge=1)
+    warmup: int = Field(200, ge=1)
+    decay: float = Field(0.2, ge=0, le=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(1e-2, ge=0)
+    gradient_clip: float = Field(1.0, gt=0)
+    quantile: float = Field(0.5, gt=0, lt=1)
+    difference: float = Field(0.3, ge=0)
+    noisiness: float = Field(2.0, ge=0)
+    survivors: float = Field(0.1, ge=0)
+    harm: float = Field(1.0, ge=0)
+    average: float = Field(0.998, ge=0, lt=1)
+    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    error_from_hz: float = Field(5500.0, ge=0)
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        falling = max(1, round(self.decay * self.steps))
+        return self.learning_rate * min(
+            1.0, (step + 1) / self.warmup, max(0, self.steps - step) / falling
+        )
+
+    def identity(self) -> str:
+        """What may not change while a run goes on: all but the number of steps."""
+        return self.model_dump_json(exclude={"steps"})
+
+
+def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
+    """Twice the pinball loss, element by element: at quantile 0.5 the absolute error."""
+    short = target - predicted
+    return 2 * torch.maximum(quantile * short, (quantile - 1) * short)
+
+
+def emptied(own: Tensor, target: Tensor) -> Tensor:
+    """Whether each band was emptied and can be heard, from log energies in units of the level."""
+    return (own < target - LOST_DB / _DB) & (target > HEARD_DB / _DB)
+
+
+def energy_loss(
+    predicted: tuple[Tensor, Tensor], batch: "Batch", config: EnergyTraining
+) -> dict[str, Tensor]:
+    """The terms of the loss before weighting, in dB but for the noise-likeness.
+
+    Args:
+        predicted: log energies and noise-likeness, (batch, bands, frames).
+        batch: what was to be predicted.
+        config: settings.
+    """
+    energies, noisiness = predicted
+    lost = emptied(batch.own, batch.target)
+    weight = batch.trusted * (lost + config.survivors * ~lost)
+    total = weight.sum().clamp(min=1)
+    level = _DB * (weight * pinball(energies, batch.target, config.quantile)).sum() / total
+    steps = energies.diff(dim=2) - batch.target.diff(dim=2)
+    between = weight[:, :, 1:]
+    difference = _DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
+    low, high = NOISY_DB
+    wanted = ((_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
+    noise = (weight * (noisiness - wanted).square()).sum() / total
+    survived = batch.trusted * ~lost
+    excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0)
+    harm = (survived * excess).sum() / survived.sum().clamp(min=1)
+    return {"level": level, "difference": difference, "noisiness": noise, "harm": harm}
+
+
+class Batch:
+    """Features and targets of some items, of the bands that can be filled.
+
+    Attributes:
+        features: (batch, 2 * bands, frames).
+        own, target: log energies of the lossy and the lossless signal, (batch, bands, frames).
+        flatness: log of the geometric over the arithmetic mean of the lossless one's bins.
+        trusted: whether each band of an item can be believed, (batch, bands, 1), 0 or 1.
+    """
+
+    def __init__(self, values: np.ndarray, trusted: np.ndarray, first: int):
+        bands = values.shape[1] // 4
+        tensor = torch.from_numpy(values)
+        self.features = tensor[:, : 2 * bands]
+        self.own = tensor[:, first:bands]
+        self.target = tensor[:, 2 * bands + first : 3 * bands]
+        self.flatness = tensor[:, 3 * bands + first :] - self.target
+        self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32))
+
+
+class EnergyTrainer:
+    """One run of the first stage; made anew, it goes on where the folder's run was left.
+
+    Args:
+        config: settings.
+        train, validation: tables.
+        folder: of the run; made if missing.
+        start_from: ``energies.safetensors`` of another run, whose weights this one begins with.
+
+    Raises:
+        ConfigError: the folder holds a run with other settings or tables, or no run; or the tables
+            are too short or of another network.
+        ModelError: ``start_from`` is damaged or of another shape.
+    """
+
+    def __init__(
+        self,
+        config: EnergyTraining,
+        train: Tables,
+        validation: Tables,
+        folder: str | Path,
+        *,
+        start_from: str | Path | None = None,
+    ):
+        self.config, self.train, self.validation = config, train, validation
+        self.folder = Path(folder)
+        model = config.model
+        if model.fill is None:
+            raise ConfigError("model: has no fill; give it one")
+        if model.hop_length // model.fill.band_bins != train.bands:
+            raise ConfigError(f"the tables have {train.bands} bands, this network another number")
+        self.frames = round(config.seconds * model.sample_rate / model.hop_length)
+        if train.values.shape[1] < self.frames:
+            raise ConfigError(f"seconds: {config.seconds} is longer than the items are")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.predictor = EnergyPredictor(model.fill, model.hop_length)
+        if start_from is not None:
+            _load(self.predictor, start_from)
+        self.average = copy.deepcopy(self.predictor).eval()
+        # A step takes two thirds of the time in this layout (bfloat16, AMX).
+        self.predictor.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.AdamW(
+            self.predictor.parameters(), lr=0.0, weight_decay=config.weight_decay
+        )
+        self.step, self.cpu_s, self.losses = 0, 0.0, []
+        self._trusted = train.trusted_bands(model.sample_rate)
+        self.facts = {
+            "settings": config.identity(),
+            "train": json.dumps(train.facts),
+            "validation": json.dumps(validation.facts),
+            "start_sha256": "" if start_from is None else checkpoint_sha256(start_from),
+        }
+        self._resume()
+
+    def run(self, *, validate_minutes: float = 3.0, minutes: float | None = None) -> None:
+        """Train to the last step, or for so many minutes of processor time.
+
+        Args:
+            validate_minutes: processor time between validations; each also saves.
+            minutes: of this call; ``None``: until the last step.
+        """
+        began = last = time.process_time()
+        validated = self.step if self.step and (self.folder / "log.csv").exists() else -1
+        while self.step < self.config.steps:
+            self.losses.append(self.train_step())
+            now = time.process_time()
+            if now - last >= 60 * validate_minutes:
+                self.cpu_s += now - last
+                self.validate()
+                validated, last = self.step, time.process_time()
+            if minutes is not None and time.process_time() - began >= 60 * minutes:
+                break
+        if validated != self.step:
+            self.cpu_s += time.process_time() - last
+            self.validate()
+
+    def train_step(self) -> float:
+        """One step; returns the loss."""
+        config = self.config
+        batch = self._draw()
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.rate(self.step)
+        self.predictor.train()
+        half = config.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            states = self.predictor.initial_state(len(batch.features))
+            energies, noisiness, _ = self.predictor(batch.features, states)
+        terms = energy_loss((energies.float(), noisiness.float()), batch, config)
+        loss = terms["level"] + config.difference * terms["difference"]
+        loss = loss + config.noisiness * terms["noisiness"] + config.harm * terms["harm"]
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), config.gradient_clip)
+        self.optimizer.step()
+        self.step += 1
+        self._update_average()
+        if not torch.isfinite(loss):
+            raise ConfigError(
+                f"{self.folder}: the loss of step {self.step} is no number; lower learning_rate "
+                f"({config.learning_rate}) and name another folder"
+            )
+        return loss.item()
+
+    def validate(self) -> list[dict]:
+        """Measure the averaged weights, write the log and save; returns the log's new rows."""
+        errors = validation_errors(self.average, self.validation, self.config)
+        minutes, seen_s = self.cpu_s / 60, self.step * self.config.batch_size * self.config.seconds
+        shared = {
+            "step": self.step,
+            "cpu_minutes": round(minutes, 2),
+            "hours_seen": round(seen_s / 3600, 2),
+            "loss": round(float(np.mean(self.losses)), 4) if self.losses else "",
+        }
+        rows = [shared | {"condition": name} | figures for name, figures in errors.items()]
+        self.losses = []
+        self.save()
+        path = self.folder / "log.csv"
+        fresh = not path.exists()
+        with path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, LOG_COLUMNS)
+            if fresh:
+                writer.writeheader()
+            writer.writerows(rows)
+        return rows
+
+    def save(self) -> None:
+        """Write the state to go on from, and the averaged weights."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "facts": self.facts,
+            "step": self.step,
+            "cpu_s": self.cpu_s,
+            "predictor": self.predictor.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        partial = self.folder / ".partial-last.pt"
+        torch.save(state, partial)
+        partial.replace(self.folder / "last.pt")
+        facts = {"fill": self.config.model.fill.model_dump_json(), "step": str(self.step)}
+        facts |= {"bins": str(self.config.model.hop_length)} | self.facts
+        weights = self.folder / "energies.safetensors"
+        write_checkpoint(weights, facts, self.average.state_dict(), overwrite=True)
+
+    def _resume(self) -> None:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            if (self.folder / "log.csv").exists():
+                raise ConfigError(f"{self.folder}: holds a log but no last.pt; name another folder")
+            return
+        try:
+            state = torch.load(path, weights_only=True)
+            facts = state["facts"]
+        except Exception as error:  # torch raises its own kinds for a damaged file
+            reason = str(error).splitlines()[0]
+            raise ConfigError(
+                f"{path}: cannot be gone on from ({reason}); name another folder"
+            ) from None
+        changed = [name for name, value in self.facts.items() if facts.get(name) != value]
+        if changed:
+            raise ConfigError(
+                f"{path}: is of a run with other {', '.join(changed)}; name another folder"
+            )
+        self.step, self.cpu_s = state["step"], state["cpu_s"]
+        self.predictor.load_state_dict(state["predictor"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _draw(self) -> Batch:
+        """Items and places of a step, from a seed of its own."""
+        random = np.random.default_rng([self.config.seed, self.step])
+        items = random.integers(len(self.train.values), size=self.config.batch_size)
+        room = self.train.values.shape[1] - self.frames
+        starts = random.integers(room + 1, size=self.config.batch_size)
+        values = [self.train.read(*place, self.frames) for place in zip(items, starts, strict=True)]
+        return Batch(np.stack(values), self._trusted[items], self.predictor.first)
+
+    def _update_average(self) -> None:
+        """Mean of the weights over the last steps (Polyak & Juditsky, 1992), fewer at the start."""
+        keep = min(self.config.average, self.step / (self.step + 10))
+        new = self.predictor.state_dict()
+        for name, kept in self.average.state_dict().items():
+            if kept.is_floating_point():
+                kept.lerp_(new[name], 1 - keep)
+            else:
+                kept.copy_(new[name])
+
+
+def validation_errors(
+    predictor: EnergyPredictor, tables: Tables, config: EnergyTraining
+) -> dict[str, dict]:
+    """Error of the emptied bands per condition, and of ``all`` together.
+
+    Args:
+        predictor: in evaluation mode.
+        tables: to measure on, whole items.
+        config: settings.
+
+    Returns:
+        Condition → ``lost_s`` (seconds of audio times share of bands emptied), ``error_db`` (mean
+        absolute) and ``bias_db`` (mean of predicted minus true), nothing where nothing was lost;
+        and ``harm_db``, the mean of what is predicted too much, beyond the fill's margin, where
+        nothing was emptied.
+    """
+    rate, first = config.model.sample_rate, predictor.first
+    lower_hz = np.arange(first, tables.bands) * (rate / 2 / tables.bands)
+    high = torch.from_numpy(lower_hz >= config.error_from_hz)[None, :, None]
+    trusted = tables.trusted_bands(rate)
+    sums: dict[str, np.ndarray] = {}
+    for start in range(0, len(tables.values), 16):
+        chosen = slice(start, start + 16)
+        values = tables.values[chosen].astype(np.float32).swapaxes(1, 2).copy()
+        batch = Batch(values, trusted[chosen], first)
+        with torch.inference_mode():
+            states = predictor.initial_state(len(values))
+            energies, _, _ = predictor(batch.features, states)
+            lost = emptied(batch.own, batch.target) & high & (batch.trusted > 0)
+            difference = _DB * (energies - batch.target) * lost
+            left = ~emptied(batch.own, batch.target) & high & (batch.trusted > 0)
+            excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0) * left
+            parts = lost.float(), difference.abs(), difference, left.float(), excess
+            figures = torch.stack(parts).sum(dim=(2, 3))
+        for name, figure in zip(tables.items["condition"][chosen], figures.T, strict=True):
+            for key in (name, "all"):
+                sums[key] = sums.get(key, np.zeros(5)) + figure.double().numpy()
+    second = rate / config.model.hop_length * max(1, int(high.sum()))
+    return {
+        name: {
+            "lost_s": round(count / second, 2),
+            "error_db": round(error / count, 3) if count else "",
+            "bias_db": round(bias / count, 3) if count else "",
+            "harm_db": round(excess / left, 3) if left else "",
+        }
+        for name, (count, error, bias, left, excess) in sorted(sums.items())
+    }
+
+
+def insert(path: str | Path, model: AudioUNet) -> AudioUNet:
+    """Put the weights of a run into the fill of a network, which is changed and returned.
+
+    Args:
+        path: ``energies.safetensors``.
+        model: a network with a fill of the same shape.
+
+    Raises:
+        ModelError: the file is damaged or of another shape, or the network has no fill.
+    """
+    if model.core.fill is None:
+        raise ModelError(f"{path}: the network has no fill to put it in; make one with fill={{}}")
+    _load(model.core.fill.predictor, path)
+    return model
+
+
+def _load(predictor: EnergyPredictor, path: str | Path) -> None:
+    _, weights = read_checkpoint(path)
+    try:
+        predictor.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: does not fit this network's fill ({reason})") from None

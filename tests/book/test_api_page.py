@@ -1,0 +1,30 @@
+"""The library reference: the names of conditions are on it, and no sentence is torn apart."""
+
+import ast
+import importlib.util
+
+from conftest import ROOT
+from sphinx.ext.napoleon import Config, GoogleDocstring
+
+_spec = importlib.util.spec_from_file_location("api_page", ROOT / "tools" / "api_page.py")
+api_page = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(api_page)
+
+
+def test_the_names_of_conditions_are_on_the_page():
+    page = api_page.section("degrade.codecs", ["degrade"])
+    for name in ("msbc", "sbc-53-adaptive-10pct", "mp3-24@22050hz", "clip-6db", "old-recording"):
+        assert f"``{name}``" in page
+
+
+def torn(path):
+    """Functions of a module whose "Returns" napoleon splits at a colon into type and text."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            docstring = GoogleDocstring(ast.get_docstring(node) or "", Config())
+            if any(line.startswith(":rtype:") for line in docstring.lines()):
+                yield f"{path.name}: {node.name}"
+
+
+def test_what_a_function_returns_is_told_in_whole_sentences():
+    assert [name for path in ROOT.glob("enhancelib/**/*.py") for name in torn(path)] == []

@@ -1,0 +1,144 @@
+"""Splits: no leak, no empty split without need, the layouts of known data sets."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enhancelib.data.catalogue import SPLITS, assign_splits, list_pieces, take
+from enhancelib.errors import InputError
+
+
+def touch(folder, *names):
+    """A tenth of a second of audio under every name, each different."""
+    for index, name in enumerate(names):
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, np.full(4410, index / 1000), 44100)
+
+
+def split_of(folder):
+    return {piece.name: piece.split for piece in list_pieces(folder)}
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from("abc"), max_size=40))
+def test_every_stratum_of_three_is_in_every_split(strata):
+    splits = assign_splits(strata)
+    assert splits.keys() == strata.keys()
+    assert set(splits.values()) <= set(SPLITS)
+    for stratum in set(strata.values()):
+        members = [group for group in strata if strata[group] == stratum]
+        if len(members) >= 3:
+            assert {splits[group] for group in members} == set(SPLITS)
+    if len(strata) >= 3:
+        assert set(splits.values()) == set(SPLITS)
+    assert assign_splits(dict(reversed(strata.items()))) == splits
+
+
+@pytest.mark.parametrize(
+    ("count", "train", "validation", "test"),
+    [(1, 1, 0, 0), (2, 1, 1, 0), (3, 1, 1, 1), (10, 6, 2, 2), (100, 70, 15, 15)],
+)
+def test_shares(count, train, validation, test):
+    splits = list(assign_splits({f"piece {index}": "" for index in range(count)}).values())
+    assert [splits.count(split) for split in SPLITS] == [train, validation, test]
+
+
+def test_the_order_is_that_of_sha256():
+    groups = [f"song {index}" for index in range(10)]
+    splits = assign_splits(dict.fromkeys(groups, ""))
+    order = sorted(groups, key=lambda group: hashlib.sha256(group.encode()).hexdigest())
+    assert [splits[group] for group in order] == (["validation"] * 2 + ["test"] * 2 + ["train"] * 6)
+
+
+@given(st.dictionaries(st.text(max_size=3), st.sampled_from(SPLITS), max_size=20))
+def test_given_splits_stay_when_validation_is_among_them(fixed):
+    fixed = fixed | {"given": "validation"}
+    assert assign_splits(dict.fromkeys(fixed, ""), fixed) == fixed
+
+
+def test_musdb_layout_takes_mixtures_and_makes_a_validation_split(tmp_path):
+    tracks = [f"train/Artist {index} - Song" for index in range(10)]
+    tracks += [f"test/Other {index} - Song" for index in range(4)]
+    for track in tracks:
+        touch(tmp_path / track, "mixture.wav", "vocals.wav", "drums.wav", "bass.wav", "other.wav")
+    splits = split_of(tmp_path)
+    assert set(splits) == {f"{track}/mixture.wav" for track in tracks}
+    assert {splits[name] for name in splits if name.startswith("test/")} == {"test"}
+    kinds = [splits[name] for name in splits if name.startswith("train/")]
+    assert (kinds.count("train"), kinds.count("validation")) == (8, 2)
+
+
+def test_albums_stay_together(tmp_path):
+    touch(tmp_path, *(f"album {a}/track {t}.flac" for a in range(6) for t in range(5)))
+    splits = split_of(tmp_path)
+    for album in range(6):
+        assert len({splits[f"album {album}/track {track}.flac"] for track in range(5)}) == 1
+    assert set(splits.values()) == set(SPLITS)
+
+
+def test_a_catalogue_gives_licence_source_group_and_split(tmp_path):
+    touch(tmp_path, "a.wav", "b.wav", "c.wav", "d.wav", "new.wav")
+    (tmp_path / "index.csv").write_text(
+        "path,source,licence,group,split\n"
+        "a.wav,kit,CC0-1.0,g1,test\nb.wav,kit,CC-BY-3.0,g1,test\n"
+        "c.wav,band,CC0-1.0,,train\nd.wav,band,CC0-1.0,,validation\n"
+    )
+    pieces = {piece.name: piece for piece in list_pieces(tmp_path)}
+    assert pieces["b.wav"].licence == "CC-BY-3.0"
+    assert (pieces["a.wav"].source, pieces["a.wav"].group) == ("kit", "g1")
+    assert [pieces[f"{name}.wav"].split for name in "abcd"] == [
+        "test", "test", "train", "validation",
+    ]  # fmt: skip
+    assert pieces["new.wav"].licence == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.wav,x,g,dev\n", "a.wav has the split 'dev'"),
+        ("a.wav,x,g,train\nb.wav,x,g,test\n", "a group belongs to one split"),
+    ],
+)
+def test_a_catalogue_that_leaks_or_errs_is_refused(tmp_path, rows, message):
+    touch(tmp_path, "a.wav", "b.wav")
+    (tmp_path / "index.csv").write_text("path,licence,group,split\n" + rows)
+    with pytest.raises(InputError, match=message):
+        list_pieces(tmp_path)
+
+
+def test_one_file_is_a_training_piece(tmp_path):
+    touch(tmp_path, "song.wav", "other.wav")
+    assert [(p.name, p.split) for p in list_pieces(tmp_path / "song.wav")] == [
+        ("song.wav", "train")
+    ]
+
+
+def test_folder_names_are_safe_and_distinct(tmp_path):
+    touch(tmp_path, "a/b.wav", "a_b.wav", "a b.wav", "b.flac", "b.wav", "ü" * 80 + ".wav")
+    folders = [piece.folder for piece in list_pieces(tmp_path)]
+    assert len(set(folders)) == 6
+    assert all(name.isascii() and " " not in name and len(name) < 80 for name in folders)
+
+
+def test_taking_some_files_covers_splits_and_sources(tmp_path):
+    names = [f"{source}{index}.wav" for source in "xyz" for index in range(8)]
+    touch(tmp_path, *names)
+    rows = "".join(f"{name},{name[0]},CC0-1.0\n" for name in names)
+    (tmp_path / "index.csv").write_text("path,source,licence\n" + rows)
+    pieces = list_pieces(tmp_path)
+    everywhere = {piece.name: piece.split for piece in pieces}
+    for count in (3, 6, 12):
+        some = take(pieces, count)
+        assert len(some) == count
+        assert {piece.split for piece in some} == set(SPLITS)
+        assert all(piece.split == everywhere[piece.name] for piece in some)
+        assert len({piece.source for piece in some}) >= min(3, count // 2)
+    assert {piece.name for piece in take(pieces, 3)} <= {piece.name for piece in take(pieces, 6)}
+    assert take(pieces, 1000) == take(pieces, None) == pieces
+    with pytest.raises(InputError, match="max_files is 0"):
+        take(pieces, 0)

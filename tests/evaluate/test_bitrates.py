@@ -1,0 +1,86 @@
+"""Bit rates of equal quality, on curves whose answer is known."""
+
+import numpy as np
+import pandas
+import pytest
+
+from enhancelib.errors import InputError
+from enhancelib.evaluate.bitrates import bitrate_saving, equal_rates
+
+KBPS = {"sbc-10": 64.0, "sbc-20": 128.0, "sbc-35": 256.0, "sbc-53": 512.0, "sbc-60": 1024.0}
+
+
+def results(gain, pieces=6, metric="visqol"):
+    """Untreated quality is log2 of the rate plus a piece's own offset; a system adds ``gain``."""
+    offsets = np.linspace(-0.3, 0.3, pieces)
+    return pandas.DataFrame(
+        [
+            {
+                "piece": f"{index}",
+                "condition": name,
+                "system": system,
+                "metric": metric,
+                "value": np.log2(rate) + offset + (gain(index) if system == "ours" else 0.0),
+            }
+            for index, offset in enumerate(offsets)
+            for name, rate in KBPS.items()
+            for system in ("untreated", "ours")
+        ]
+    )
+
+
+@pytest.mark.parametrize(("gain", "saving"), [(1.0, 50.0), (0.0, 0.0), (-1.0, -100.0)])
+def test_one_octave_of_quality_is_half_the_bits(gain, saving):
+    (row,) = bitrate_saving(results(lambda _: gain), KBPS).itertuples()
+    assert row.saving_percent == pytest.approx(saving, abs=0.1)
+    assert row.low == pytest.approx(saving, abs=0.1)  # every piece gains alike
+    assert row.high == pytest.approx(saving, abs=0.1)
+
+
+def test_pieces_that_differ_widen_the_interval():
+    (row,) = bitrate_saving(results(lambda index: 0.5 + 0.2 * (index % 2)), KBPS).itertuples()
+    assert row.low < row.saving_percent < row.high
+    assert row.saving_percent == pytest.approx(100 * (1 - 2**-0.6), abs=0.2)
+    assert row.low > 100 * (1 - 2**-0.5) - 0.2
+    assert row.high < 100 * (1 - 2**-0.7) + 0.2
+
+
+def test_equal_rates_reads_the_untreated_curve():
+    table = equal_rates(results(lambda _: 1.0), KBPS).set_index("condition")
+    assert table.loc["sbc-10", "equals_kbps"] == pytest.approx(128)
+    assert table.loc["sbc-35", "equals_kbps"] == pytest.approx(512)
+    assert np.isnan(table.loc["sbc-60", "equals_kbps"])  # better than any untreated one
+    assert list(table["kbps"]) == sorted(KBPS.values())
+
+
+def test_equal_rates_have_intervals_over_pieces():
+    even = equal_rates(results(lambda _: 1.0), KBPS).set_index("condition").loc["sbc-20"]
+    assert even["equals_kbps_low"] == pytest.approx(256)
+    assert even["equals_kbps_high"] == pytest.approx(256)
+    assert even["untreated_low"] < even["untreated"] < even["untreated_high"]
+    uneven = equal_rates(results(lambda index: 0.5 + (index % 2)), KBPS).set_index("condition")
+    row = uneven.loc["sbc-20"]
+    assert row["equals_kbps_low"] < row["equals_kbps"] < row["equals_kbps_high"]
+    assert row["equals_kbps"] == pytest.approx(256)
+    assert row["equals_kbps_low"] > 128 * 2**0.5 - 1
+    # Where some of the draws beat every untreated rate, the interval is open above.
+    assert np.isnan(uneven.loc["sbc-53", "equals_kbps_high"])
+    assert uneven.loc["sbc-53", "equals_kbps_low"] > 512
+
+
+def test_swapping_systems_turns_the_sign():
+    swapped = results(lambda _: 1.0)
+    names = {"untreated": "ours", "ours": "untreated"}
+    swapped["system"] = swapped["system"].map(names)
+    assert bitrate_saving(swapped, KBPS)["saving_percent"].iloc[0] == pytest.approx(-100, abs=0.1)
+
+
+def test_curves_without_common_quality_have_no_saving():
+    assert np.isnan(bitrate_saving(results(lambda _: 9.0), KBPS)["saving_percent"].iloc[0])
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(InputError, match=r"no visqol of sbc-2 in the results"):
+        bitrate_saving(results(lambda _: 1.0), KBPS | {"sbc-2": 32.0})
+    with pytest.raises(InputError, match="3 bit rates make no curve"):
+        bitrate_saving(results(lambda _: 1.0), dict(list(KBPS.items())[:3]))

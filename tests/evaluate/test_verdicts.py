@@ -1,0 +1,252 @@
+"""Conclusions drawn from tables whose answer is known."""
+
+import numpy as np
+import pandas
+import pytest
+import scipy.stats
+
+from enhancelib.errors import InputError
+from enhancelib.evaluate import verdicts
+
+PIECES = [f"piece {index}" for index in range(8)]
+
+
+def table(values, *, condition="mp3-64", metric="lsd"):
+    """A results table from {system: one value per piece}."""
+    return pandas.DataFrame(
+        [
+            {
+                "piece": piece,
+                "condition": condition,
+                "system": system,
+                "metric": metric,
+                "value": float(value),
+            }
+            for system, column in values.items()
+            for piece, value in zip(PIECES, np.broadcast_to(column, len(PIECES)), strict=True)
+        ]
+    )
+
+
+def only(rows):
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+SPREAD = np.arange(1, 9) / 10
+
+
+# --- pairs ---------------------------------------------------------------------------------------
+
+
+def test_pairs_are_made_by_piece_whatever_the_order_of_rows():
+    rows = table({"untreated": SPREAD, "ours": SPREAD - 0.05}).sample(frac=1, random_state=1)
+    deltas = verdicts.paired_deltas(rows)
+    assert len(deltas) == 8
+    assert deltas["delta"].to_numpy() == pytest.approx(-0.05)
+    assert deltas["gain"].to_numpy() == pytest.approx(0.05)  # a lower distance is better
+
+
+def test_gain_follows_which_way_is_better():
+    rows = table({"untreated": 20, "ours": 22}, metric="snr")
+    assert verdicts.paired_deltas(rows)["gain"].tolist() == [2] * 8
+
+
+@pytest.mark.parametrize(("after", "verdict"), [(3.0, "better"), (-3.0, "better"), (9.0, "worse")])
+def test_of_a_bias_the_smaller_one_is_better(after, verdict):
+    """From 6 dB too weak to 3 too weak or 3 too strong; 9 too strong is worse."""
+    rows = table({"untreated": -6 - SPREAD, "ours": after}, metric="band_energy_bias")
+    deltas = verdicts.paired_deltas(rows)
+    assert deltas["gain"].to_numpy() == pytest.approx(6 + SPREAD - abs(after))
+    assert deltas["delta"].to_numpy() == pytest.approx(6 + SPREAD + after)
+    assert only(verdicts.summarise(rows))["verdict"] == verdict
+
+
+def test_unpaired_or_double_rows_are_refused():
+    rows = table({"untreated": 1, "ours": 2})
+    with pytest.raises(InputError, match="twice"):
+        verdicts.paired_deltas(pandas.concat([rows, rows]))
+    with pytest.raises(InputError, match="no 'untreated' rows"):
+        verdicts.paired_deltas(rows[rows["system"] == "ours"])
+
+
+# --- uncertainty ---------------------------------------------------------------------------------
+
+
+def test_bootstrap_interval_agrees_with_scipy():
+    values = np.random.default_rng(0).gamma(2, size=12)
+    low, high = verdicts.bootstrap_interval(values)
+    theirs = scipy.stats.bootstrap(
+        (values,), np.mean, n_resamples=20000, method="percentile", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=0.03)
+    assert (low, high) == verdicts.bootstrap_interval(values)
+    assert np.isnan(verdicts.bootstrap_interval(values[:1])).all()
+
+
+def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(300):
+        low, high = verdicts.bootstrap_interval(rng.normal(1, 1, 20))
+        covered += low < 1 < high
+    assert 0.88 < covered / 300 < 0.99
+
+
+def test_summary_of_a_steady_gain_and_its_worst_piece():
+    enhanced = SPREAD - 0.2
+    enhanced[3] = SPREAD[3] + 0.1
+    row = only(verdicts.summarise(table({"untreated": SPREAD, "ours": enhanced})))
+    deltas = enhanced - SPREAD
+    assert row["pieces"] == 8
+    assert row["untreated"] == pytest.approx(SPREAD.mean())
+    assert row["value"] == pytest.approx(enhanced.mean())
+    assert row["delta"] == pytest.approx(deltas.mean())
+    assert row["low"] < row["delta"] < row["high"] < 0
+    assert row["p"] == pytest.approx(scipy.stats.wilcoxon(deltas).pvalue)
+    assert (row["worst_piece"], row["worst_delta"]) == ("piece 3", pytest.approx(0.1))
+    assert row["verdict"] == "better"
+
+
+@pytest.mark.parametrize(
+    ("metric", "shift", "verdict"),
+    [("lsd", 0.3, "worse"), ("snr", 0.3, "better"), ("snr", -0.3, "worse"), ("snr", 0, "open")],
+)
+def test_verdict_knows_the_better_side(metric, shift, verdict):
+    jitter = np.resize([0.1, -0.1], 8)
+    rows = table({"untreated": SPREAD, "ours": SPREAD + shift + jitter}, metric=metric)
+    assert only(verdicts.summarise(rows))["verdict"] == verdict
+
+
+def test_nothing_changed_is_no_difference():
+    row = only(verdicts.summarise(table({"untreated": SPREAD, "ours": SPREAD})))
+    assert (row["p"], row["delta"], row["low"], row["high"]) == (1, 0, 0, 0)
+    assert row["verdict"] == "open"
+
+
+def test_few_pieces_get_no_verdict():
+    rows = table({"untreated": SPREAD, "ours": SPREAD - 1})
+    few = rows[rows["piece"].isin(PIECES[:5])]
+    assert only(verdicts.summarise(few))["verdict"] == "few"
+    one = only(verdicts.summarise(rows[rows["piece"] == "piece 0"]))
+    assert np.isnan(one["low"])
+
+
+# --- the headline tables -------------------------------------------------------------------------
+
+
+def test_good_is_asked_where_there_is_room_and_harm_where_there_is_none():
+    both = pandas.concat(
+        [
+            table({"untreated": 2, "ours": 1}),
+            table({"untreated": 0, "ours": 0.3}, condition="lossless"),
+        ]
+    )
+    assert set(verdicts.does_good(both)["condition"]) == {"mp3-64"}
+    assert set(verdicts.does_no_harm(both)["condition"]) == {"lossless"}
+    assert set(verdicts.does_good(both, transparent=["mp3-64"])["condition"]) == {"lossless"}
+    assert set(verdicts.does_no_harm(both, transparent=["mp3-64"])["condition"]) == {"mp3-64"}
+
+
+def test_of_a_codec_that_takes_nothing_harm_is_asked():
+    rows = table({"untreated": 4.73, "ours": 4.73}, condition="aptx-hd", metric="visqol")
+    assert not only(verdicts.does_no_harm(rows))["harmed"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "base", "change", "harmed"),
+    [
+        ("lsd", 0.1, 0.03, True),
+        ("lsd", 0.1, 0.01, False),
+        ("lsd", 0.1, -0.5, False),
+        ("visqol", 4.7, -0.03, True),
+        ("visqol", 4.7, 0.03, False),
+        ("in_band_si_sdr", 40, -0.2, True),
+        ("in_band_si_sdr", 40, -0.05, False),
+    ],
+)
+def test_one_harmed_piece_is_enough(metric, base, change, harmed):
+    enhanced = np.full(8, float(base))
+    enhanced[5] += change
+    rows = table({"untreated": base, "ours": enhanced}, condition="sbc-53", metric=metric)
+    row = only(verdicts.does_no_harm(rows))
+    assert row["harmed"] == harmed
+    if harmed:
+        assert row["worst_piece"] == "piece 5"
+
+
+def claims(values, *, metric, condition="mp3-64"):
+    return only(verdicts.seed_claims(table(values, metric=metric, condition=condition)))
+
+
+def test_claims_are_judged_per_condition_and_say_what_they_are_worth():
+    row = claims({"untreated": 0.9, "ours": 0.4}, metric="lsd")
+    assert (row["met"], row["why"]) == (True, "met by the enhancement")
+    row = claims({"untreated": 0.9, "ours": 0.6}, metric="lsd")
+    assert (row["met"], row["why"]) == (False, "not reached")
+    row = claims({"untreated": 0.01, "ours": 0.02}, metric="chroma_distance")
+    assert (row["met"], row["why"]) == (True, "met before enhancement")
+    row = claims({"untreated": 0.01, "ours": 0.06}, metric="chroma_distance")
+    assert (row["met"], row["why"]) == (False, "met before enhancement, lost by it")
+    row = claims({"untreated": 4.7, "ours": 4.5}, metric="visqol")
+    assert not row["met"]
+
+
+def test_claims_on_snr_and_mse_are_gains():
+    row = claims({"untreated": 20, "ours": 26}, metric="snr")
+    assert (row["figure"], row["met"]) == (6, True)
+    row = claims({"untreated": 20, "ours": 23}, metric="snr")
+    assert (row["figure"], row["met"], row["why"]) == (3, False, "not reached")
+    row = claims({"untreated": SPREAD, "ours": 0.4 * SPREAD}, metric="mse")
+    assert (row["figure"], row["met"]) == (pytest.approx(0.6), True)
+    row = claims({"untreated": 0, "ours": 0}, metric="mse", condition="lossless")
+    assert (row["figure"], row["met"]) == (0, False)
+    assert row["why"] == "nothing is lost, so nothing can be gained"
+
+
+def test_what_not_even_the_original_can_gain_is_out_of_reach():
+    values = {"untreated": 20, "ours": 21, "oracle mask": 23}
+    row = claims(values, metric="snr")
+    assert row["limit"] == 3
+    assert row["why"].startswith("out of reach")
+    values["oracle mask"] = 26
+    assert claims(values, metric="snr")["why"] == "not reached"
+
+
+def test_every_claim_names_a_metric_of_ours():
+    assert {claim.metric for claim in verdicts.SEED_CLAIMS} <= set(verdicts.METRICS)
+
+
+def costs(*rows):
+    columns = ["system", "condition", "metric", "value", "unit"]
+    table = pandas.DataFrame(rows, columns=columns).assign(load=0.5)
+    return verdicts.cost_claims(table, preset="p").set_index("claim")
+
+
+def test_claims_of_cost_are_met_missed_or_have_no_figure():
+    table = costs(
+        ("p.onnx", "clip, 1 thread", "latency_ms", 8.0, "ms"),
+        ("p.onnx", "clip, 2 threads", "latency_ms", 800.0, "ms"),
+        ("other.onnx", "clip, 1 thread", "latency_ms", 900.0, "ms"),
+        ("p.onnx", "clip, 1 thread", "file_mb", 7.0, "MB"),
+        ("p.stream.onnx", "stream, 1 thread", "energy_j_per_s", 0.5, "J/s"),
+        ("p.channels-magnitude-0.5.safetensors", float("nan"), "size", 3.9, "MB"),
+    )
+    assert len(table) == len(verdicts.SEED_COSTS)
+    fast = table.loc["10 ms for 3 s on a CPU, one thread"]
+    assert (fast["figure"], fast["load"], fast["met"]) == (8.0, 0.5, True)
+    assert not table.loc["ONNX about 6 MB", "met"]
+    assert table.loc["Half pruned about 4 MB", "met"]
+    power = table.loc["Low power (no figure was promised)"]
+    assert (power["figure"], power["why"]) == (0.5, "no figure was promised")
+    assert pandas.isna(power["met"])
+    gpu = table.loc["2 ms for 3 s on a GPU"]
+    assert pandas.isna(gpu["met"])
+    assert gpu["why"] == "there was no GPU"
+
+
+def test_every_claim_of_cost_names_a_measure_of_ours():
+    from enhancelib.evaluate import benchmark
+    from enhancelib.optimize import footprint
+
+    assert {claim.metric for claim in verdicts.SEED_COSTS} <= {*benchmark.UNITS, *footprint.UNITS}

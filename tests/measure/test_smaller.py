@@ -1,0 +1,133 @@
+"""The tools around smaller files: what is published, what names mean, what is skipped."""
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import pandas
+import pytest
+from small_network import RATE, error_db, network, run
+
+from enhancelib.enhance.modelfiles import open_model, stream_path
+from enhancelib.enhance.streaming import enhance_wave
+from enhancelib.errors import ConfigError
+from enhancelib.model.network import AudioUNet
+from enhancelib.model.weights import PRETRAINED
+from enhancelib.optimize import compression
+
+
+def tool(root, name):
+    spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def smaller(root):
+    return tool(root, "smaller")
+
+
+@pytest.fixture(scope="module")
+def published(smaller, tmp_path_factory):
+    """A folder as enhancelib/pretrained, after publishing."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    model = network(base_channels=32)  # wide: most of its work is in channels
+    model.save(folder / "small.safetensors", metadata={"preset": "small"})
+    return folder, smaller.publish("small", folder, every=14)
+
+
+def test_the_files_to_carry_are_published(published, music):
+    folder, paths = published
+    names = ["small.int8.onnx", "small.int8.stream.onnx", "small.int8.stream.tflite"]
+    assert sorted(path.name for path in paths) == names
+    assert sorted(path.name for path in folder.iterdir()) == [*names, "small.safetensors"]
+    checkpoint = open_model(folder / "small.safetensors")
+    model = AudioUNet.load(folder / "small.safetensors")
+    for path in paths:
+        assert open_model(path).metadata == checkpoint.metadata
+        outputs = [enhance_wave(wave, path, sample_rate=RATE) for wave in music]
+        wanted = [run(model, wave) for wave in music]
+        assert -60 < error_db(np.concatenate(outputs, 1), np.concatenate(wanted, 1)) < -25
+
+
+@pytest.fixture(scope="module")
+def maker(smaller, published, tmp_path_factory):
+    root = tmp_path_factory.mktemp("smaller")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(smaller, "ROOT", root)
+        return smaller.Maker("small", published[0] / "small.safetensors", steps=1)
+
+
+def test_names_make_what_they_say(maker, smaller):
+    model = maker.model
+    half = AudioUNet.load(maker.make("small.channels-magnitude-half.safetensors"))
+    work = compression.macs_per_second(half) / compression.macs_per_second(model)
+    assert 0.3 < work <= 0.5
+    zeros = AudioUNet.load(maker.make("small.weights-random-0.7.safetensors"))
+    same = compression.prune(model, 0.7, method="random")
+    for name, value in same.state_dict().items():
+        assert np.array_equal(value, zeros.state_dict()[name])
+    first = maker.make("small.channels-random-0.3.safetensors")
+    before = first.stat().st_mtime_ns
+    assert maker.make(first.name).stat().st_mtime_ns == before  # made once
+    with pytest.raises(ConfigError, match=r"small\.int4\.onnx: no such variant; one of small"):
+        maker.make("small.int4.onnx")
+    # Five formats, seven ways to 8 bits, all shares of both kinds, half of the work in three ways.
+    assert len(set(smaller.names("small", every_share=True))) == 5 + 7 + 72 + 3
+
+
+def test_summary_compares_with_the_checkpoint(smaller):
+    shared = {"condition": "mp3-64", "piece": "a"}
+    table = {
+        "untreated": {"visqol": 2.0, "in_band_si_sdr": 20.0},
+        "x.safetensors": {"visqol": 3.0, "in_band_si_sdr": 20.0, "size": 4.0, "cpu_rtf": 0.02},
+        "x.int8.onnx": {"visqol": 2.99, "in_band_si_sdr": 19.99, "size": 1.0, "cpu_rtf": 0.01},
+        "x.onnx": {"visqol": 3.0, "in_band_si_sdr": 20.0, "size": 4.0, "cpu_rtf": 0.01},
+    }
+    rows = [
+        {**shared, "system": system, "metric": metric, "value": value}
+        for system, values in table.items()
+        for metric, value in values.items()
+    ]
+    rows += [
+        {**shared, "system": system, "metric": metric, "value": 1.0}
+        for system in table
+        for metric in ("macs", "latency_ms", "peak_mb", "error")
+    ]
+    result = smaller.summary(pandas.DataFrame(rows), "x.safetensors")
+    assert result["careful"].all()
+    assert result["front"].to_dict() == {
+        "x.safetensors": False,
+        "x.int8.onnx": True,
+        "x.onnx": True,
+    }
+    assert compression.sweet_spot(result) == "x.int8.onnx"
+
+
+@pytest.mark.parametrize("preset", sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
+def test_the_file_to_carry_by_the_rule_is_in_the_package(smaller, root, preset):
+    measured = pandas.read_csv(root / "data" / "results" / f"{preset}-smaller.csv")
+    result = smaller.summary(measured, f"{preset}.safetensors")
+    best = compression.sweet_spot(result)
+    assert result["careful"][best]
+    assert result["size"][best] < 1
+    carried = PRETRAINED / best
+    assert carried.stat().st_size == round(1e6 * result["size"][best])
+    assert stream_path(carried).is_file()
+
+
+def test_without_an_emulator_arm_is_skipped_with_a_reason(root, tmp_path):
+    done = subprocess.run(
+        [sys.executable, root / "tools" / "arm.py", "--output", tmp_path],
+        cwd=root,
+        env={"PATH": str(tmp_path), "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("skipped: qemu-user")
+    assert "apt-get install qemu-user" in done.stdout
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,256 @@
+"""The network: identity at the start, causal, one set of layers for clip and stream."""
+
+import resource
+
+import numpy as np
+import pytest
+import torch
+
+from enhancelib.errors import ConfigError, ModelError
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
+from enhancelib.model.network import PRESETS, AudioUNet, preset_config
+
+
+@pytest.fixture(scope="module", params=list(PRESETS))
+def model(request) -> AudioUNet:
+    """A preset whose head is not zero and whose norms have seen data, so it changes the audio."""
+    torch.manual_seed(0)
+    model = AudioUNet.from_preset(request.param)
+    for layer in (model.core.head, model.core.gate_context):
+        for parameter in layer.parameters():
+            torch.nn.init.normal_(parameter, std=0.02)
+    for _ in range(20):
+        model(0.1 * torch.randn(4, 1, 10_000))
+    return model.eval()
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_an_untrained_network_is_the_identity(preset):
+    wave = noise(2, 1, 30_001)
+    with torch.no_grad():
+        out = AudioUNet.from_preset(preset).eval()(wave)
+    torch.testing.assert_close(out, wave, atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("samples", [1, 2, 255, 256, 511, 512, 513, 1023, 1024, 1025, 5000])
+def test_any_length_comes_back(model, samples):
+    with torch.no_grad():
+        assert model(noise(1, 1, samples)).shape == (1, 1, samples)
+
+
+def test_the_transform_is_a_windowed_fft(model):
+    """Against numpy's FFT of frames cut by hand."""
+    wave, hop = noise(1, 1, 4000), model.config.hop_length
+    length = model.config.frame_length
+    padded = np.pad(wave[0, 0].numpy(), (hop, 3 * hop))
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length))
+    spectrum = model.analyse(wave)[0].numpy()
+    for frame in (0, 1, spectrum.shape[2] - 1):
+        expected = np.fft.rfft(window * padded[frame * hop : frame * hop + length])
+        np.testing.assert_allclose(spectrum[0, :, frame], expected.real, atol=2e-5)
+        np.testing.assert_allclose(spectrum[1, :, frame], expected.imag, atol=2e-5)
+
+
+def test_frame_by_frame_equals_the_clip(model):
+    spectrum = model.analyse(noise(2, 1, 20_000))
+    states = model.initial_state(2)
+    with torch.no_grad():
+        clip, _ = model.core(spectrum, states)
+        frames, wanted = (each.permute(0, 3, 2, 1) for each in (spectrum, clip))
+        tolerance = 1e-4 * float(clip.abs().max())
+        for frame in range(frames.shape[1]):
+            out, *states = model.step(frames[:, frame : frame + 1], *states)
+            torch.testing.assert_close(out[:, 0], wanted[:, frame], atol=tolerance, rtol=0)
+        first, *states = model.step(frames[:, :5], *model.initial_state(2))
+        rest, *_ = model.step(frames[:, 5:], *states)
+        torch.testing.assert_close(torch.cat([first, rest], 1), wanted, atol=tolerance, rtol=0)
+    assert float((clip - spectrum).abs().max()) > 0.1  # the comparison is of something
+
+
+def test_the_future_does_not_reach_back(model):
+    """A change at sample n alters nothing more than one frame, the latency, before it."""
+    wave = noise(1, 1, 30_000)
+    changed, at = wave.clone(), 20_000
+    changed[..., at:] = 0.5 * noise(1, 1, 10_000).flip(2)
+    with torch.no_grad():
+        difference = (model(wave) - model(changed)).abs()[0, 0]
+    first = int(torch.nonzero(difference > 1e-6)[0])
+    assert at - model.latency_samples <= first <= at
+
+
+def test_silence_stays_silent(model):
+    with torch.no_grad():
+        assert float(model(torch.zeros(1, 1, 10_000)).abs().max()) < 1e-6
+
+
+def test_channels_do_not_mix(model):
+    wave = noise(2, 1, 9000)
+    with torch.no_grad():
+        both = model(wave)
+        torch.testing.assert_close(both[:1], model(wave[:1]), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_size_of_the_presets(preset, tmp_path):
+    model = AudioUNet.from_preset(preset)
+    assert 500_000 <= model.num_parameters <= 2_000_000
+    assert model.save(tmp_path / "model.safetensors").stat().st_size < 10_000_000
+    assert model.latency_samples / model.config.sample_rate < 0.025
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_checkpoints_come_back_equal(model, tmp_path, suffix):
+    path = model.save(tmp_path / f"model{suffix}", metadata={"note": "kept"})
+    again = AudioUNet.load(path)
+    assert again.config == model.config
+    assert not again.training
+    assert read_checkpoint(path)[0]["note"] == "kept"
+    wave = noise(1, 1, 3000)
+    with torch.no_grad():
+        assert torch.equal(again(wave), model(wave))
+    with pytest.raises(ModelError, match="exists already"):
+        model.save(path)
+    assert len(checkpoint_sha256(path)) == 64
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(model, tmp_path, suffix):
+    """A limit on the size of files stands in for a full disk: writing fails half-way."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(ModelError, match=rf"model\{suffix}: cannot be written") as caught:
+            model.save(tmp_path / f"model{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_of_another_suffix_leaves_no_folder(model, tmp_path):
+    with pytest.raises(ModelError, match=r"are saved as \.safetensors or \.pth"):
+        model.save(tmp_path / "new" / "model.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
+    """Whatever the correction: shut is the transform and its inverse, no more."""
+    wave, bias = noise(1, 1, 20_000), model.core.gate.bias
+    before = bias.detach().clone()
+    ungated = AudioUNet(**model.config.model_dump() | {"gated": False}).eval()
+    missing, extra = ungated.load_state_dict(model.state_dict(), strict=False)
+    assert not missing
+    assert {name.split(".")[1] for name in extra} == {"gate", "gate_context"}
+    with torch.no_grad():
+        corrected = ungated(wave)
+        assert float((corrected - wave).abs().max()) > 1e-3
+        for logit, expected in ((-40.0, wave), (40.0, corrected)):
+            bias.fill_(logit)
+            out, logits = model.with_gate(wave)
+            torch.testing.assert_close(out, expected, atol=2e-6, rtol=0)
+            assert logits.shape == (1, model.config.bands, model.analyse(wave).shape[3])
+            assert (model.openness(wave[:, 0].numpy()) == float(logit > 0)).all()
+        bias.copy_(before)
+
+
+def test_a_network_without_a_gate_has_no_openness():
+    with pytest.raises(ConfigError, match="no gate"):
+        AudioUNet(base_channels=8, depth=2, gated=False).openness(np.zeros((1, 2048)))
+
+
+def test_the_gate_works_band_by_band(model):
+    """With one band open, only its bins change."""
+    wave, bias = noise(1, 1, 20_000), model.core.gate.bias
+    before, width = bias.detach().clone(), model.config.hop_length // model.config.bands
+    with torch.no_grad():
+        bias.fill_(-40.0)
+        bias[3] = 40.0
+        spectrum = model.analyse(wave)
+        changed, _ = model.core(spectrum, model.initial_state(1))
+        bias.copy_(before)
+    bins = (changed - spectrum).abs().amax(dim=(0, 1, 3)) > 1e-6
+    assert bins[3 * width : 4 * width].all()
+    assert int(bins.sum()) == width
+
+
+def test_every_parameter_learns():
+    model = AudioUNet(base_channels=8, depth=2)
+    torch.nn.init.normal_(model.core.head.weight, std=0.1)
+    model(noise(2, 1, 8000)).square().mean().backward()
+    assert all(float(p.grad.abs().sum()) > 0 for p in model.parameters())
+
+
+def test_custom_model_of_the_seed():
+    model = AudioUNet(base_channels=64, depth=5, dropout=0.2)
+    assert len(model.config.channels) == 5
+    assert model(noise(1, 1, 2048)).shape == (1, 1, 2048)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"dept": 3}, "dept"),
+        ({"depth": 40}, "depth"),
+        ({"dropout": 1.5}, "dropout"),
+        ({"bands": 24}, "bands"),
+        ({"dilations": (1, 0)}, "dilations"),
+        ({"hop_length": 256}, "hop_length"),
+        ({"sample_rate": 5}, "sample_rate"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        AudioUNet(**settings)
+
+
+def test_unknown_preset_names_the_known():
+    with pytest.raises(ConfigError, match="fullband-44k"):
+        preset_config("hifi")
+
+
+def write_foreign(path):
+    torch.save({"metadata": {"config": "{}"}, "state_dict": {"weight": torch.zeros(3)}}, path)
+
+
+def write_pickle(path):
+    import pickle
+
+    path.write_bytes(pickle.dumps({"run": print}))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: None,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a model" * 100),
+        write_foreign,
+        write_pickle,
+    ],
+)
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_foreign_files_are_refused_in_one_line(tmp_path, write, suffix):
+    path = tmp_path / f"model{suffix}"
+    write(path)
+    with pytest.raises(ModelError) as caught:
+        AudioUNet.load(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_checkpoint_is_told_by_its_name(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("no model")
+    with pytest.raises(ModelError, match=r"name a \.safetensors or \.pth file"):
+        AudioUNet.load(path)
+
+
+def test_truncated_checkpoint_is_refused(tmp_path):
+    path = AudioUNet(base_channels=4, depth=2).save(tmp_path / "model.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ModelError, match="cannot be read"):
+        AudioUNet.load(path)

@@ -1,0 +1,377 @@
+"""First stage of training: tables equal the graph's features, the loss, exact resumption."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas
+import pytest
+import torch
+from conftest import ROOT
+
+from enhancelib import audio
+from enhancelib.data.envelopes import Tables, make_tables, table
+from enhancelib.data.items import Items
+from enhancelib.errors import ConfigError, InputError, ModelError
+from enhancelib.model.checkpoints import read_checkpoint
+from enhancelib.model.fill import MARGIN_DB, band_features, running_level
+from enhancelib.model.network import AudioUNet, ModelConfig
+from enhancelib.train import energies
+from enhancelib.train.energies import EnergyTrainer, EnergyTraining
+from enhancelib.train.run import open_pairs, train_model
+from enhancelib.train.task import TrainingConfig
+
+RATE = 44100
+SECONDS = 2.0
+NARROW = ModelConfig(fill={"width": 16, "dilations": (1, 2)})
+CONFIG = EnergyTraining(
+    model=NARROW, batch_size=4, seconds=1.0, steps=400, warmup=5, precision="float32"
+)
+CONDITIONS = ["lossless", "mp3-64", "aac-64", "mp3-48"]
+
+
+@pytest.fixture(scope="module")
+def items(few_items):
+    return few_items
+
+
+@pytest.fixture(scope="module")
+def tables(items) -> Tables:
+    return make_tables(items, items.with_name("tables"), NARROW, progress=False)
+
+
+def trainer(tables, folder, **changes) -> EnergyTrainer:
+    return EnergyTrainer(CONFIG.model_copy(update=changes), tables, tables, folder)
+
+
+def test_a_table_holds_what_the_graph_sees(items, tables):
+    """Against the network's own transform and features."""
+    samples, scales = (np.load(items / name) for name in ("samples.npy", "scales.npy"))
+    model = AudioUNet.from_preset("fullband-44k")
+    waves = torch.from_numpy(samples[1] * scales[1]).float()[:, None]
+    body = model.analyse(waves)[:, :, :512] / model.core.scale
+    power = body.square().sum(dim=1)
+    level, _ = running_level(power[:1].mean(dim=1, keepdim=True), torch.zeros(1, 2, 127))
+    expected = band_features(power, level, 8)
+    own, lossless = torch.from_numpy(tables.read(1, 0, tables.values.shape[1])).chunk(2)
+    frames = expected.shape[2]
+    assert tables.values.shape[1] >= frames
+    for got, wanted in ((own, expected[0]), (lossless, expected[1])):
+        torch.testing.assert_close(got[:, :frames], wanted, atol=0.02, rtol=0)  # of float16
+    assert float(own[40:64].mean()) < float(lossless[40:64].mean()) - 2  # and MP3 emptied some
+
+
+def test_tables_hold_44_kilobytes_of_a_second(tables):
+    per_second = tables.values[0].nbytes / SECONDS
+    assert 43_000 < per_second < 46_000
+
+
+@pytest.mark.parametrize("gain", [0.1, 0.01])
+def test_a_table_does_not_know_the_level(items, gain):
+    pair = np.load(items / "samples.npy")[1] / np.float32(32768)
+    loud, quiet = table(pair, NARROW), table(gain * pair, NARROW)
+    np.testing.assert_allclose(quiet, loud, atol=0.05)  # rounding, next to the floor
+
+
+def test_tables_are_made_once_and_not_for_others(items, tables):
+    before = (items.with_name("tables") / "tables.npy").stat().st_mtime_ns
+    again = make_tables(items, items.with_name("tables"), NARROW, progress=False)
+    assert (items.with_name("tables") / "tables.npy").stat().st_mtime_ns == before
+    assert np.array_equal(again.values, tables.values)
+    other = ModelConfig(fill={"band_bins": 16})
+    with pytest.raises(InputError, match="tables: holds tables of other items or settings"):
+        make_tables(items, items.with_name("tables"), other, progress=False)
+
+
+def lose_column(folder):
+    rows = pandas.read_csv(folder / "items.csv").drop(columns="trusted_hz")
+    rows.to_csv(folder / "items.csv", index=False)
+
+
+def shuffle_rows(folder):
+    pandas.read_csv(folder / "items.csv").iloc[::-1].to_csv(folder / "items.csv", index=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "scales.npy").unlink(), "no folder of items"),
+        (lambda folder: (folder / "samples.npy").write_bytes(b"no"), "no folder of items"),
+        (lose_column, r"items\.csv: lacks the column trusted_hz"),
+        (shuffle_rows, "index must count from 0"),
+        (lambda folder: np.save(folder / "scales.npy", np.ones(3)), "8 rows, 8 items and 3 scales"),
+        (
+            lambda folder: np.save(folder / "samples.npy", np.zeros((8, 2, 9))),
+            r"not int16 \(items, 2, samples\)",
+        ),
+    ],
+)
+def test_what_is_no_folder_of_items_is_refused_in_one_line(items, tmp_path, spoil, message):
+    folder = tmp_path / "items"
+    shutil.copytree(items, folder)
+    spoil(folder)
+    with pytest.raises(InputError, match=message) as caught:
+        make_tables(folder, tmp_path / "tables", NARROW, progress=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "tables").exists()
+
+
+# --- the loss ------------------------------------------------------------------------------------
+
+
+def test_pinball_of_known_errors():
+    predicted, target = torch.tensor([0.0, 0.0]), torch.tensor([2.0, -1.0])
+    torch.testing.assert_close(energies.pinball(predicted, target, 0.5), torch.tensor([2.0, 1.0]))
+    torch.testing.assert_close(energies.pinball(predicted, target, 0.75), torch.tensor([3.0, 0.5]))
+
+
+@pytest.mark.parametrize("quantile", [0.35, 0.5, 0.8])
+def test_the_least_pinball_loss_is_at_the_quantile(quantile):
+    target = torch.linspace(0, 1, 1001)
+    guesses = torch.linspace(0, 1, 101)
+    losses = torch.stack([energies.pinball(g, target, quantile).mean() for g in guesses])
+    assert float(guesses[losses.argmin()]) == pytest.approx(quantile, abs=0.011)
+
+
+def batch_of(own_db, target_db, trusted=True):
+    """A batch of 64 bands, all alike, over four frames."""
+    values = np.empty((1, 256, 4), np.float32)
+    values[:, :128], values[:, 128:] = own_db / 4.342945, target_db / 4.342945
+    return energies.Batch(values, np.full((1, 64), trusted), 8)
+
+
+def predicted(level_db, slope_db=0.0, noisiness=1.0):
+    frames = torch.tensor([0.0, 1.0, 0.0, 1.0]) * slope_db
+    return ((level_db + frames) / 4.342945).expand(1, 56, 4), torch.full((1, 56, 4), noisiness)
+
+
+def test_terms_of_known_errors():
+    terms = energies.energy_loss(predicted(-37.0), batch_of(-70.0, -40.0), CONFIG)
+    assert {name: round(float(value), 3) for name, value in terms.items()} == {
+        "level": 3.0,
+        "difference": 0.0,
+        "noisiness": 0.0,  # equal bins: altogether noise-like
+        "harm": 0.0,  # nothing was left whole
+    }
+    terms = energies.energy_loss(predicted(-40, 2.0, 0.5), batch_of(-70.0, -40.0), CONFIG)
+    assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
+    assert float(terms["difference"]) == pytest.approx(2.0, abs=1e-3)
+    assert float(terms["noisiness"]) == pytest.approx(0.25, abs=1e-3)
+
+
+def test_what_is_not_to_be_believed_costs_nothing():
+    batch = batch_of(-70.0, -40.0, trusted=False)
+    terms = energies.energy_loss(predicted(0.0, 5.0, 0.0), batch, CONFIG)
+    assert all(float(value) == 0 for value in terms.values())
+
+
+def test_emptied_bands_count_more_than_survivors():
+    """Half of the bands lost and 4 dB off, half kept and right."""
+    batch = batch_of(-70.0, -40.0)
+    batch.own[:, 28:] = batch.target[:, 28:]
+    level, noisiness = predicted(-44.0)
+    level = torch.where(torch.arange(56)[:, None] < 28, level, batch.target)
+    terms = energies.energy_loss((level, noisiness), batch, CONFIG)
+    assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
+
+
+def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
+    whole = batch_of(-60.0, -60.0)
+    for guess_db, expected in {-65.0: 0.0, -57.5: 0.0, -50.0: 10.0 - MARGIN_DB}.items():
+        terms = energies.energy_loss(predicted(guess_db), whole, CONFIG)
+        assert float(terms["harm"]) == pytest.approx(expected, abs=1e-3)
+
+
+def test_trusted_bands_end_where_the_item_says(tables):
+    trusted = tables.trusted_bands(RATE)
+    counts = dict(zip(tables.items["condition"], trusted.sum(axis=1), strict=True))
+    assert counts["mp3-64"] == 64
+    assert counts["mp3-48"] == 15800 * 64 // 22050
+    assert trusted[3, : counts["mp3-48"]].all()
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def test_it_learns_and_its_weights_drop_into_the_network(tables, tmp_path):
+    run = trainer(tables, tmp_path / "run")
+    before = energies.validation_errors(run.average, tables, CONFIG)
+    run.run(minutes=0.3)
+    with (tmp_path / "run" / "log.csv").open(newline="") as file:
+        rows = {row["condition"]: row for row in csv.DictReader(file)}
+    assert list(next(iter(rows.values()))) == list(energies.LOG_COLUMNS)
+    assert set(rows) == {*CONDITIONS, "all"}
+    assert before["all"]["error_db"] > 20  # an untrained one leaves emptied bands empty
+    assert float(rows["all"]["error_db"]) < 0.6 * before["all"]["error_db"]
+    assert rows["lossless"]["error_db"] == ""  # where nothing was lost there is no error
+    assert float(rows["lossless"]["harm_db"]) >= before["lossless"]["harm_db"] == 0
+    path = tmp_path / "run" / "energies.safetensors"
+    model = energies.insert(path, AudioUNet(**NARROW.model_dump()))
+    weights = read_checkpoint(path)[1]
+    for name, value in model.core.fill.predictor.state_dict().items():
+        assert torch.equal(value, weights[name])
+    with pytest.raises(ModelError, match="has no fill"):
+        energies.insert(path, AudioUNet.from_preset("fullband-44k"))
+    with pytest.raises(ModelError, match="does not fit"):
+        energies.insert(path, AudioUNet(fill={"width": 24, "dilations": (1, 2)}))
+
+
+def test_a_run_may_begin_with_the_weights_of_another(tables, tmp_path):
+    first = trainer(tables, tmp_path / "first")
+    for _ in range(3):
+        first.train_step()
+    first.save()
+    weights = tmp_path / "first" / "energies.safetensors"
+    second = EnergyTrainer(CONFIG, tables, tables, tmp_path / "second", start_from=weights)
+    assert second.step == 0
+    for name, value in second.average.state_dict().items():
+        assert torch.equal(value, first.average.state_dict()[name]), name
+    second.save()
+    with pytest.raises(ConfigError, match="start_sha256"):
+        trainer(tables, tmp_path / "second")
+    wider = CONFIG.model_copy(update={"model": ModelConfig(fill={"width": 24})})
+    with pytest.raises(ModelError, match="does not fit"):
+        EnergyTrainer(wider, tables, tables, tmp_path / "third", start_from=weights)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_that_was_stopped_equals_one_that_was_not(tables, tmp_path, precision):
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = trainer(tables, tmp_path / "whole", precision=precision)
+        for _ in range(6):
+            whole.train_step()
+        for _ in range(2):
+            part = trainer(tables, tmp_path / "parts", precision=precision)
+            for _ in range(3):
+                part.train_step()
+            part.validate()
+    finally:
+        torch.set_num_threads(threads)
+    assert part.step == 6
+    for mine, other in ((whole.predictor, part.predictor), (whole.average, part.average)):
+        for name, value in mine.state_dict().items():
+            assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_another_seed_is_another_run(tables, tmp_path):
+    one, other = trainer(tables, tmp_path / "a"), trainer(tables, tmp_path / "b", seed=1)
+    assert one.train_step() != other.train_step()
+
+
+def test_a_folder_of_another_run_is_refused(tables, tmp_path):
+    run = trainer(tables, tmp_path / "run")
+    run.train_step()
+    run.save()
+    with pytest.raises(ConfigError, match=r"last\.pt: is of a run with other settings"):
+        trainer(tables, tmp_path / "run", quantile=0.6)
+    assert trainer(tables, tmp_path / "run", steps=500).step == 1  # it may be made longer
+    (tmp_path / "run" / "last.pt").write_bytes(b"broken")
+    with pytest.raises(ConfigError, match="cannot be gone on from") as caught:
+        trainer(tables, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+def test_items_shorter_than_a_step_are_refused(tables, tmp_path):
+    with pytest.raises(ConfigError, match=r"seconds: 5.0 is longer than the items are"):
+        trainer(tables, tmp_path, seconds=5.0)
+
+
+def test_the_rate_rises_stays_and_falls():
+    config = EnergyTraining(steps=1000, warmup=10, decay=0.5, learning_rate=1.0)
+    rates = [config.rate(step) for step in (0, 9, 250, 500, 750, 1000)]
+    assert rates == pytest.approx([0.1, 1, 1, 1, 0.5, 0])
+
+
+def test_it_learns_from_the_command_line(items, tmp_path):
+    settings = tmp_path / "settings.json"
+    settings.write_text(CONFIG.model_dump_json(exclude={"steps"}))
+    for name in ("train", "validation"):
+        shutil.copytree(items, tmp_path / name)
+    command = [sys.executable, str(ROOT / "tools/energies.py"), "--run", str(tmp_path / "run")]
+    command += ["--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation")]
+    done = subprocess.run([*command, "--settings", str(settings), "--steps", "3"], cwd=ROOT)
+    assert done.returncode == 0
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {
+        *("last.pt", "energies.safetensors", "log.csv")
+    }
+    done = subprocess.run(
+        [*command, "--settings", str(settings), "--hear", "2", "--only", "mp3-64|aac-64"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    heard = [line.split()[0] for line in done.stdout.splitlines()]
+    assert heard[-1] == "mean"
+    assert {"aac-64", "mp3-64"} >= set(heard[2:-1]) > set()
+    settings.write_text('{"quantil": 0.5}')
+    done = subprocess.run(
+        [*command, "--settings", str(settings)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("settings.json: quantil: Extra inputs are not permitted")
+
+
+def filled_start(folder) -> tuple[Path, AudioUNet]:
+    """Weights of a narrow network whose fill predicts something else than its input."""
+    torch.manual_seed(0)
+    model = AudioUNet(base_channels=10, depth=2, fill=NARROW.fill.model_dump())
+    torch.nn.init.normal_(model.core.fill.predictor.head.weight, std=0.05)
+    return model.save(folder / "start.safetensors"), model
+
+
+def test_the_network_learns_from_originals_and_leaves_the_fill_as_it_was(items, tmp_path):
+    root = tmp_path / "items"
+    for split in ("train", "validation"):
+        shutil.copytree(items, root / split)
+        rows = pandas.read_csv(root / split / "items.csv")
+        rows.loc[rows["condition"] == "mp3-48", "energies_only"] = 1
+        rows.to_csv(root / split / "items.csv", index=False)
+    used = [row["condition"] for row in open_pairs(root, "train").rows]
+    assert sorted(set(used)) == ["aac-64", "lossless", "mp3-64"]
+
+    start, before = filled_start(tmp_path)
+    config = TrainingConfig(dropout=0.0, batch_size=3, epochs=1, loss={"compressed_complex": 1.0})
+    result = train_model(root, tmp_path / "run", config, start_from=start, progress=False)
+    log = pandas.read_csv(result.log)
+    assert set(log["condition"]) == {"all", "lossless", "mp3", "aac"}
+    after = AudioUNet.load(result.weights).state_dict()
+    same = {name: torch.equal(value, after[name]) for name, value in before.state_dict().items()}
+    assert all(equal for name, equal in same.items() if ".fill." in name)
+    assert not same["core.encoder.0.pointwise.weight"]
+
+
+def test_a_frozen_fill_fills_the_same_and_lets_gradients_pass(items, tmp_path):
+    _, model = filled_start(tmp_path)
+    lossy, _ = Items(items)[3]
+    expected = model.eval()(lossy[None])
+    model.core.fill.freeze()
+    model.train()
+    assert not model.core.fill.predictor.training
+    model.core.eval()
+    actual = model(lossy[None])
+    assert torch.allclose(actual, expected, atol=1e-6)
+    actual.square().sum().backward()
+    assert model.core.fill.predictor.head.weight.grad is None
+    assert model.core.head.weight.grad.abs().max() > 0
+
+
+def test_items_come_at_the_rate_of_the_network(items):
+    lossy, lossless = Items(items, sample_rate=22050)[1]
+    assert lossy.shape == lossless.shape == (1, round(SECONDS * 22050))
+    full = Items(items)[1][1]
+    low = audio.resample(full.numpy(), from_rate=RATE, to_rate=22050)
+    assert np.allclose(lossless.numpy(), low, atol=1e-6)
+
+
+def test_items_that_are_all_no_originals_teach_the_network_nothing(items, tmp_path):
+    folder = tmp_path / "items"
+    shutil.copytree(items, folder)
+    rows = pandas.read_csv(folder / "items.csv").assign(energies_only=1)
+    rows.to_csv(folder / "items.csv", index=False)
+    with pytest.raises(InputError, match="no original among the items"):
+        Items(folder, originals_only=True)
