@@ -1,6 +1,5 @@
 # The environment, the book's sources and JupyterLab in one container:
 #   docker build -t enhancelib . && docker run -p 8888:8888 enhancelib
-# `make container` replays these steps where there is no engine.
 FROM python:3.11-slim-bookworm
 # PyTorch's wheels without CUDA; empty takes pip's own, which bring gigabytes of it.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu

@@ -36,7 +36,7 @@ LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}'
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
 .PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
-	smaller peers executorch arm tips devices soak container lint test lock clean
+	smaller peers executorch arm tips devices soak lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -63,23 +63,23 @@ $(ENVIRONMENT):
 	"$(BIN)/python" -m pip install -c requirements.lock $(TORCH) $(TORCH_INDEX:%=--extra-index-url %)
 	PYTHONPATH= "$(BIN)/python" -m pip install -qq --no-deps --no-build-isolation --editable .
 	@# librosa compiles on first use; done once here, since parallel first runs damage its cache.
-	"$(BIN)/python" tools/warm_up.py
+	"$(BIN)/python" -m tools.dev.warm_up
 	@touch $@
 
 browser:
-	@"$(BIN)/python" tools/browser.py
+	@"$(BIN)/python" -m tools.dev.browser
 
 sound: $(ENVIRONMENT)
-	@"$(BIN)/python" tools/sound.py
+	@"$(BIN)/python" -m tools.dev.sound
 
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
-	"$(BIN)/python" tools/pair.py
+	"$(BIN)/python" -m tools.dev.pair
 
 # A chapter runs again when it, the code, the profile or a chapter whose files it reads has changed.
-$(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tools/run_chapter.py \
+$(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tools/dev/run_chapter.py \
 		$(CODE) $(ENVIRONMENT)
 	@echo "== $* ($(PROFILE)) =="
-	ENHANCELIB_AUDIO_DIR=$(RUN)/listen "$(BIN)/python" tools/run_chapter.py $< $@ --profile $(PROFILE)
+	ENHANCELIB_AUDIO_DIR=$(RUN)/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@ --profile $(PROFILE)
 
 $(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
 $(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
@@ -100,15 +100,15 @@ data/runs/full/.from-nothing:
 
 chapters: $(EXECUTED)
 
-$(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/run_chapter.py $(CODE) $(ENVIRONMENT) \
+$(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py $(CODE) $(ENVIRONMENT) \
 		$(wildcard data/results/* data/devset/* data/testset/*)
 	@echo "== $* =="
-	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" tools/run_chapter.py $< $@
+	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
 
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/device_page.py
+$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/dev/api_page.py tools/dev/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
@@ -116,7 +116,7 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/
 	cp $(EXECUTED) $(RUN)/book/notebooks
 	for page in $(LIVE:jupyter_book/%.md=%); do \
 	  rm $(RUN)/book/$$page.md && cp data/runs/pages/$$page.ipynb $(RUN)/book/$$page.ipynb || exit 1; done
-	"$(BIN)/python" tools/api_page.py > $(RUN)/book/reference/api.md
+	"$(BIN)/python" -m tools.dev.api_page > $(RUN)/book/reference/api.md
 	jupyter-book build $(RUN)/book --all -W --keep-going --quiet
 	mv $(RUN)/book/_build/html $(SITE)/html
 	@# What the players load: the files that these notebooks name, and no older ones.
@@ -125,7 +125,7 @@ $(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/api_page.py tools/
 	  | xargs -I {} cp {} $(SITE)/html/listen
 	grep -oh 'listen/[0-9a-z.-]*' $(COMPUTED) | sort -u | sed 's#^#data/runs/pages/#' \
 	  | xargs -I {} cp {} $(SITE)/html/listen
-	"$(BIN)/python" tools/device_page.py $(SITE)/html/device
+	"$(BIN)/python" -m tools.dev.device_page $(SITE)/html/device
 	@touch $@
 
 linkcheck: $(BUILT)  ## Ask every external address of the book whether it still answers (needs a network)
@@ -139,66 +139,63 @@ serve:  ## Serve the built book on http://localhost:$PORT
 format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the notebooks
 	ruff format .
 	ruff check --fix .
-	"$(BIN)/python" tools/pair.py
+	"$(BIN)/python" -m tools.dev.pair
 
 # RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (3.2 GB).
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
-	"$(BIN)/python" tools/pretrain.py $(PRESET)
-	"$(BIN)/python" tools/pretrain.py $(PRESET) --publish
+	"$(BIN)/python" -m tools.research.pretrain $(PRESET)
+	"$(BIN)/python" -m tools.publish.weights $(PRESET)
 
 # Untreated, the weights, and every file exported from them. PROFILE=smoke only shows that it works.
 results: $(ENVIRONMENT)  ## Measure the published weights of PRESET on the test set, into data/results
 ifeq ($(PROFILE),smoke)
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort smoke --output $(RUN)/results
+	"$(BIN)/python" -m tools.measure results --preset $(PRESET) --effort smoke --output $(RUN)/results
 else
-	"$(BIN)/python" tools/results.py --preset $(PRESET) --effort $(PROFILE) $(PIECES:%=--pieces %)
-	"$(BIN)/python" tools/chain.py --preset $(PRESET) $(PIECES:%=--pieces %)
-	"$(BIN)/python" tools/denoisers.py --preset $(PRESET) $(PIECES:%=--pieces %)
+	"$(BIN)/python" -m tools.measure results --preset $(PRESET) --effort $(PROFILE) $(PIECES:%=--pieces %)
+	"$(BIN)/python" -m tools.measure chain --preset $(PRESET) $(PIECES:%=--pieces %)
+	"$(BIN)/python" -m tools.measure peers.denoisers --preset $(PRESET) $(PIECES:%=--pieces %)
 ifeq ($(PIECES),)
-	"$(BIN)/python" tools/cost.py --preset $(PRESET)
-	"$(BIN)/python" tools/report.py --preset $(PRESET)
+	"$(BIN)/python" -m tools.measure cost --preset $(PRESET)
+	"$(BIN)/python" -m tools.publish.report --preset $(PRESET)
 endif
 endif
 
 tips: $(ENVIRONMENT)  ## Measure each performance tip, into data/results (minutes, on a quiet machine)
-	"$(BIN)/python" tools/tips.py --preset $(PRESET)
-
-container: $(ENVIRONMENT)  ## Replay the steps of Dockerfile and .binder without an engine
-	"$(BIN)/python" tools/container.py
+	"$(BIN)/python" -m tools.measure tips --preset $(PRESET)
 
 devices: $(ENVIRONMENT) browser  ## Measure the device page on this machine and on parts of a core
-	"$(BIN)/python" tools/devices.py
+	"$(BIN)/python" -m tools.measure devices
 
 smaller: $(ENVIRONMENT)  ## Quantise, prune and measure PRESET in every way, into data/results
-	"$(BIN)/python" tools/smaller.py --preset $(PRESET)
+	"$(BIN)/python" -m tools.measure smaller --preset $(PRESET)
 
 peers: $(ENVIRONMENT)  ## Speed of PRESET beside packaged real-time enhancers, into data/results
-	"$(BIN)/python" tools/peers.py --preset $(PRESET)
+	"$(BIN)/python" -m tools.measure peers.speed --preset $(PRESET)
 
 executorch: $(ENVIRONMENT)  ## Export PRESET to ExecuTorch and measure it, into data/results
-	"$(BIN)/python" tools/pte.py --preset $(PRESET)
+	"$(BIN)/python" -m tools.measure peers.pte --preset $(PRESET)
 
 arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instructions, into data/results
-	"$(BIN)/python" tools/arm.py --preset $(PRESET)
+	"$(BIN)/python" -m tools.measure peers.arm --preset $(PRESET)
 
 soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
-	"$(BIN)/python" tools/soak.py
-	"$(BIN)/python" tools/soak_stream.py
+	"$(BIN)/python" -m tools.measure soak
+	"$(BIN)/python" -m tools.measure soak_stream
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
 	ruff format --check .
 	ruff check .
 	lint-imports
-	"$(BIN)/python" tools/pair.py --check
+	"$(BIN)/python" -m tools.dev.pair --check
 
 test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
-	"$(BIN)/python" tools/lock.py
+	"$(BIN)/python" -m tools.dev.lock
 
 clean:  ## Remove what was made, except the environment
 	rm -rf data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache

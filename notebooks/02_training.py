@@ -272,7 +272,7 @@ both.style.format(precision=2)
 #
 # The same recipe cut short, from scratch, and what becomes of it when one thing is changed. Every
 # row had the same processor time, far less than the published weights, so that a costlier step
-# means fewer of them; one seed each. Measured on the validation clips (`tools/ablate.py` makes the
+# means fewer of them; one seed each. Measured on the validation clips (`tools/research/ablate.py` makes the
 # table, `data/results/ablations.csv` holds more columns). Over the *weak* conditions a low LSD and a
 # high ViSQOL are wanted; of the rest, no more than was there: the last column is the worst loss of
 # in-band SI-SDR on a clip where nothing was to be gained.

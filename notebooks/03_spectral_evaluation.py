@@ -244,7 +244,7 @@ table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 
 # %%
 peers_file = Path(results_dir) / f"{preset}-denoisers.csv"
-table = pd.DataFrame({"not measured yet": ["python tools/denoisers.py"]})
+table = pd.DataFrame({"not measured yet": ["python -m tools.measure peers.denoisers"]})
 if peers_file.exists():
     peers = el.paired_deltas(pd.read_csv(peers_file))
     speaks = peers["piece"].str.startswith(("speech_", "voice_"))
@@ -449,7 +449,7 @@ Markdown("\n".join(verdicts))
 # ## Where in the chain?
 #
 # A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
-# before the second codec, in the headphones, behind it, or at both ends. `tools/chain.py` measured
+# before the second codec, in the headphones, behind it, or at both ends. `tools/measure/chain.py` measured
 # all four at the ear, over strong links, weak ones, and one that loses packets; `+lossless` is the
 # stream on the phone, before Bluetooth. ViSQOL, means over every other piece of music, so that the
 # levels differ from those above:

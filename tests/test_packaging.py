@@ -4,10 +4,8 @@ import ast
 import json
 import os
 import re
-import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -106,23 +104,6 @@ def test_everything_imported_is_a_direct_dependency(root, direct, folder):
     ours = {path.stem for path in (*files, *(root / "tools").rglob("*.py"))}
     for name in names - set(sys.stdlib_module_names) - ours - APART:
         assert canonicalize_name(PACKAGE_OF.get(name, name)) in declared, f"{folder}: {name}"
-
-
-def test_dockerfile_can_be_replayed(root):
-    """Its steps in a scratch folder, with this environment in place of a new one."""
-    if not list(Path(sys.prefix).glob(".made-from-lock-*")):
-        pytest.skip("this environment was not made by make, which would make another here")
-    done = subprocess.run(
-        [sys.executable, "tools/container.py"],
-        cwd=root,
-        env=os.environ | {"ENHANCELIB_VENV": sys.prefix},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "RUN make environment" in done.stdout
-    assert "JupyterLab answers" in done.stdout
 
 
 def test_codespace_uses_the_environment_of_the_image(root):

@@ -140,7 +140,7 @@ class Items:
         self.root = Path(folder)
         self.table = self.root / _TABLE
         if not self.table.is_file():
-            raise InputError(f"{self.root}: no finished items; run tools/items.py (again)")
+            raise InputError(f"{self.root}: no finished items; run tools/research/items.py (again)")
         with open(self.table, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         self.rows = [row for row in rows if not (originals_only and int(row["energies_only"]))]

@@ -66,7 +66,7 @@ def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/api_page.py"}
+SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/dev/api_page.py"}
 """Pages whose source is neither a chapter nor a page of jupyter_book."""
 
 
@@ -127,7 +127,7 @@ DEVICE_PAGE = """
 def dress_device_page(
     app: Sphinx, page: str, template: str, context: dict, *unused: object
 ) -> None:
-    """Make an app of the device page; tools/device_page.py brings its files."""
+    """Make an app of the device page; tools/dev/device_page.py brings its files."""
     if page == "device/index":
         context["metatags"] += DEVICE_PAGE
 

@@ -1,14 +1,11 @@
 """The library reference: the names of conditions are on it, and no sentence is torn apart."""
 
 import ast
-import importlib.util
 
 from conftest import ROOT
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
-_spec = importlib.util.spec_from_file_location("api_page", ROOT / "tools" / "api_page.py")
-api_page = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(api_page)
+from tools.dev import api_page
 
 
 def test_the_names_of_conditions_are_on_the_page():

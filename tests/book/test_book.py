@@ -59,7 +59,11 @@ def address(html) -> str:
 def chromium():
     """One browser for all pages."""
     found = subprocess.run(
-        [sys.executable, "tools/browser.py"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "tools.dev.browser"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, found.stderr
     path = found.stdout.splitlines()[-1]

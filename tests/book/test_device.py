@@ -9,8 +9,6 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-import device_page
-import devices
 import numpy as np
 import pytest
 import soundfile
@@ -23,6 +21,8 @@ from enhancelib.enhance.modelfiles import open_stream
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS
+from tools.dev import device_page
+from tools.measure import devices
 
 PUBLISHED = sorted(PRETRAINED.glob("*.stream.onnx"))
 SMALL = ("small.stream.onnx", "filled.stream.onnx")
@@ -483,7 +483,7 @@ def test_measuring_devices_without_a_control_group_says_what_to_do(tmp_path):
     with pytest.raises(EnhanceError, match="run as root"), devices.Group(tmp_path / "none"):
         pass
     done = subprocess.run(
-        [sys.executable, "tools/devices.py", "--share", "a half"],
+        [sys.executable, "-m", "tools.measure", "devices", "--share", "a half"],
         cwd=ROOT,
         capture_output=True,
         text=True,

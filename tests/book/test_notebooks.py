@@ -56,7 +56,7 @@ def test_there_are_five_chapters_and_a_listening_test_in_the_book():
 
 
 def test_every_notebook_is_its_sources_pair_without_outputs():
-    done = run_python("tools/pair.py", "--check")
+    done = run_python("-m", "tools.dev.pair", "--check")
     assert done.returncode == 0, done.stderr
     for source in SOURCES:
         cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
@@ -140,7 +140,7 @@ def tiny(tmp_path):
     (tmp_path / "tiny.py").write_text(TINY)
 
     def run(*arguments):
-        return run_python("tools/run_chapter.py", tmp_path / "tiny.py", output, *arguments)
+        return run_python("-m", "tools.dev.run_chapter", tmp_path / "tiny.py", output, *arguments)
 
     output = tmp_path / "out.ipynb"
     return run, output

@@ -17,10 +17,11 @@ from enhancelib.audio.bandwidth import bandwidth_hz
 from enhancelib.degrade import codecs
 from enhancelib.errors import InputError
 from tools.corpus import __main__ as command
-from tools.corpus import bands, build, midi, recipes, recordings
-from tools.corpus.bands import BandRecipe, WordsRecipe
-from tools.corpus.midi import MidiRecipe
+from tools.corpus import build, recipes
 from tools.corpus.recipe import KINDS
+from tools.corpus.sources import bands, midi, recordings
+from tools.corpus.sources.bands import BandRecipe, WordsRecipe
+from tools.corpus.sources.midi import MidiRecipe
 
 RATE = 44100
 EXCERPTS = Path(__file__).parents[2] / "data" / "excerpts"

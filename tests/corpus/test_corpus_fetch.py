@@ -10,8 +10,9 @@ import pytest
 import soundfile
 
 from enhancelib.errors import InputError
-from tools.corpus import fetch, recordings
+from tools.corpus import fetch
 from tools.corpus.recipe import RATE
+from tools.corpus.sources import recordings
 
 
 @pytest.fixture

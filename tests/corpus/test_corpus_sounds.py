@@ -8,8 +8,8 @@ from scipy.signal import firwin, lfilter
 
 from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.degrade import codecs
-from tools.corpus import notes, recordings, sequencer, signals
 from tools.corpus.recipe import RATE
+from tools.corpus.sources import notes, recordings, sequencer, signals
 
 
 def noise(seconds=2.0, seed=0):

@@ -16,8 +16,8 @@ import pytest
 import soundfile
 
 from enhancelib.errors import InputError
-from tools.corpus import games, lmms, presets, recordings
 from tools.corpus.recipe import RATE
+from tools.corpus.sources import games, lmms, presets, recordings
 
 # ---------------------------------------------------------------- who owns a file
 

@@ -326,7 +326,15 @@ def test_a_run_that_is_killed_goes_on_where_it_was(corpus, tmp_path):
     count = settings(count=64)
     items.prepare_items(corpus, tmp_path / "quiet", count, n_jobs=1)
     folder = tmp_path / "killed"
-    command = [sys.executable, "tools/items.py", str(corpus), str(folder), "--count", "64"]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.research.items",
+        str(corpus),
+        str(folder),
+        "--count",
+        "64",
+    ]
     command += ["--seconds", "1", "--seed", "3", "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 120
@@ -375,7 +383,7 @@ def test_a_damaged_corpus_is_named(corpus, tmp_path, change, named):
     subprocess.run(["cp", "-r", corpus, folder], check=True)
     change(folder)
     run = subprocess.run(
-        [sys.executable, "tools/items.py", folder, tmp_path / "out", "--count", "16",
+        [sys.executable, "-m", "tools.research.items", folder, tmp_path / "out", "--count", "16",
          "--seconds", "1", "--jobs", "1"],
         capture_output=True, text=True,
     )  # fmt: skip
@@ -391,7 +399,7 @@ def test_impossible_settings_are_refused_by_their_option(corpus, tmp_path):
         options = {"count": "4"} | {option: value}
         words = [word for name, text in options.items() for word in (f"--{name}", text)]
         run = subprocess.run(
-            [sys.executable, "tools/items.py", corpus, tmp_path / "out", *words],
+            [sys.executable, "-m", "tools.research.items", corpus, tmp_path / "out", *words],
             capture_output=True,
             text=True,
         )

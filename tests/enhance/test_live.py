@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-import sound
 from conftest import ROOT, interruptible
 
 from enhancelib.audio.limiter import TruePeakLimiter
@@ -25,6 +24,7 @@ from enhancelib.enhance.live import LiveEnhancer, _as_channels
 from enhancelib.enhance.modelfiles import default_model
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.model.weights import PRETRAINED
+from tools.dev import sound
 
 LIVE = [sys.executable, "-m", "enhancelib", "live"]
 PULSE = ["--input_device", "pulse", "--output_device", "pulse"]
@@ -72,7 +72,16 @@ def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
     for _ in range(3):
         subprocess.run(
             [
-                *(sys.executable, "tools/soak_stream.py", "--only", "live", "--seconds", "10"),
+                *(
+                    sys.executable,
+                    "-m",
+                    "tools.measure",
+                    "soak_stream",
+                    "--only",
+                    "live",
+                    "--seconds",
+                    "10",
+                ),
                 *("--output", tmp_path / "live.csv"),
             ],
             cwd=ROOT,

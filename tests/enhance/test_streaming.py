@@ -656,7 +656,7 @@ def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
 
 def soak(folder: Path, *arguments: str) -> pandas.Series:
     """What `make soak` measures, by system and metric; shorter."""
-    command = [sys.executable, "tools/soak_stream.py", *arguments]
+    command = [sys.executable, "-m", "tools.measure", "soak_stream", *arguments]
     subprocess.run([*command, "--output", folder / "soak.csv"], cwd=ROOT, check=True)
     return pandas.read_csv(folder / "soak.csv").set_index(["system", "piece", "metric"])["value"]
 

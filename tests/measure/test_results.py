@@ -14,6 +14,9 @@ from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model.network import PRESETS
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS
+from tools.measure import cost, results
+from tools.measure.peers import denoisers
+from tools.publish import report
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "data" / "results"
@@ -23,15 +26,8 @@ MEASURED = sorted(path.stem for path in RESULTS.glob("*k.csv"))
 
 @pytest.fixture(scope="module")
 def tools():
-    """The modules in tools/."""
-    sys.path.insert(0, str(ROOT / "tools"))
-    import cost
-    import denoisers
-    import report
-    import results
-
-    yield {"results": results, "report": report, "cost": cost, "denoisers": denoisers}
-    sys.path.remove(str(ROOT / "tools"))
+    """The modules by name."""
+    return {"results": results, "report": report, "cost": cost, "denoisers": denoisers}
 
 
 @pytest.fixture(scope="module")

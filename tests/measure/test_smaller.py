@@ -1,6 +1,5 @@
 """The tools around smaller files: what is published, what names mean, what is skipped."""
 
-import importlib.util
 import subprocess
 import sys
 
@@ -15,27 +14,17 @@ from enhancelib.errors import ConfigError
 from enhancelib.model.network import AudioUNet
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize import compression
-
-
-def tool(root, name):
-    spec = importlib.util.spec_from_file_location(name, root / "tools" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from tools.measure import smaller
+from tools.publish.weights import publish_quantized
 
 
 @pytest.fixture(scope="module")
-def smaller(root):
-    return tool(root, "smaller")
-
-
-@pytest.fixture(scope="module")
-def published(smaller, tmp_path_factory):
+def published(tmp_path_factory):
     """A folder as enhancelib/pretrained, after publishing."""
     folder = tmp_path_factory.mktemp("pretrained")
     model = network(base_channels=32)  # wide: most of its work is in channels
     model.save(folder / "small.safetensors", metadata={"preset": "small"})
-    return folder, smaller.publish("small", folder, every=14)
+    return folder, publish_quantized("small", folder, every=14)
 
 
 def test_the_files_to_carry_are_published(published, music):
@@ -53,14 +42,14 @@ def test_the_files_to_carry_are_published(published, music):
 
 
 @pytest.fixture(scope="module")
-def maker(smaller, published, tmp_path_factory):
+def maker(published, tmp_path_factory):
     root = tmp_path_factory.mktemp("smaller")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(smaller, "ROOT", root)
         return smaller.Maker("small", published[0] / "small.safetensors", steps=1)
 
 
-def test_names_make_what_they_say(maker, smaller):
+def test_names_make_what_they_say(maker):
     model = maker.model
     half = AudioUNet.load(maker.make("small.channels-magnitude-half.safetensors"))
     work = compression.macs_per_second(half) / compression.macs_per_second(model)
@@ -78,7 +67,7 @@ def test_names_make_what_they_say(maker, smaller):
     assert len(set(smaller.names("small", every_share=True))) == 5 + 7 + 72 + 3
 
 
-def test_summary_compares_with_the_checkpoint(smaller):
+def test_summary_compares_with_the_checkpoint():
     shared = {"condition": "mp3-64", "piece": "a"}
     table = {
         "untreated": {"visqol": 2.0, "in_band_si_sdr": 20.0},
@@ -107,7 +96,7 @@ def test_summary_compares_with_the_checkpoint(smaller):
 
 
 @pytest.mark.parametrize("preset", sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
-def test_the_file_to_carry_by_the_rule_is_in_the_package(smaller, root, preset):
+def test_the_file_to_carry_by_the_rule_is_in_the_package(root, preset):
     measured = pandas.read_csv(root / "data" / "results" / f"{preset}-smaller.csv")
     result = smaller.summary(measured, f"{preset}.safetensors")
     best = compression.sweet_spot(result)
@@ -120,7 +109,7 @@ def test_the_file_to_carry_by_the_rule_is_in_the_package(smaller, root, preset):
 
 def test_without_an_emulator_arm_is_skipped_with_a_reason(root, tmp_path):
     done = subprocess.run(
-        [sys.executable, root / "tools" / "arm.py", "--output", tmp_path],
+        [sys.executable, "-m", "tools.measure", "peers.arm", "--output", tmp_path],
         cwd=root,
         env={"PATH": str(tmp_path), "PYTHONPATH": str(root)},
         capture_output=True,

@@ -1,8 +1,7 @@
 """What `make soak` measures, once through on next to nothing."""
 
-import soak
-
 import enhancelib as el
+from tools.measure import soak
 
 
 def test_the_loaders_feed_a_training_step(root, tmp_path):

@@ -1,9 +1,6 @@
 """The comparison of variants: each begins as a wire, trains on its budget, and is summed up."""
 
 import dataclasses
-import importlib
-import sys
-from pathlib import Path
 
 import numpy as np
 import pandas
@@ -14,16 +11,7 @@ import torch
 from enhancelib.data.pairs import prepare
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.optimize.footprint import macs_per_second
-
-TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@pytest.fixture(scope="module")
-def ablate():
-    """The tool as a module, with what lies beside it."""
-    sys.path.insert(0, str(TOOLS))
-    yield importlib.import_module("ablate")
-    sys.path.remove(str(TOOLS))
+from tools.research import ablate
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +24,7 @@ def manifest(tmp_path_factory):
     return prepare(folder, output, duration_s=1.0, conditions=["down-16000hz"], n_jobs=1)
 
 
-def test_every_variant_begins_as_a_wire(ablate):
+def test_every_variant_begins_as_a_wire():
     wave = 0.1 * torch.randn(1, 1, 9000, generator=torch.Generator().manual_seed(0))
     for name, variant in ablate.VARIANTS.items():
         geometry = preset_config(ablate.PRESET).model_dump() | variant.model
@@ -45,15 +33,13 @@ def test_every_variant_begins_as_a_wire(ablate):
         assert variant.start_from is None or variant.start_from in ablate.VARIANTS
 
 
-def test_the_frame_network_costs_what_the_published_one_does(ablate):
+def test_the_frame_network_costs_what_the_published_one_does():
     config = preset_config(ablate.PRESET)
     costs = [macs_per_second(make(config)) for make in (ablate.network, ablate.frame_network)]
     assert costs[1] == pytest.approx(costs[0], rel=0.1)
 
 
-def test_training_ends_with_its_budget_and_tuning_goes_on_from_it(
-    ablate, manifest, tmp_path, monkeypatch
-):
+def test_training_ends_with_its_budget_and_tuning_goes_on_from_it(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(ablate, "RUNS", tmp_path)
     small = {"base_channels": 8, "depth": 2, "bands": 16}
     trained = {}
@@ -70,7 +56,7 @@ def test_training_ends_with_its_budget_and_tuning_goes_on_from_it(
     )
 
 
-def test_the_summary_names_means_and_worst_clips(ablate):
+def test_the_summary_names_means_and_worst_clips():
     conditions = [name for group in ablate.GROUPS.values() for name in group]
     index = pandas.MultiIndex.from_product([conditions, ["a", "b"]], names=["condition", "piece"])
     columns = [*ablate.METRICS, "visqol"]

@@ -1,6 +1,5 @@
 """The stages of pretraining: what one leaves, the next goes on from."""
 
-import pretrain
 import pytest
 import torch
 
@@ -8,6 +7,7 @@ from enhancelib.data.envelopes import make_tables
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.network import AudioUNet, preset_config
 from enhancelib.train.energies import EnergyTrainer
+from tools.research import pretrain
 
 
 @pytest.mark.parametrize("preset", pretrain.RECIPES)

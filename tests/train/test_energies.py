@@ -292,7 +292,13 @@ def test_it_learns_from_the_command_line(items, tmp_path):
     settings.write_text(CONFIG.model_dump_json(exclude={"steps"}))
     for name in ("train", "validation"):
         shutil.copytree(items, tmp_path / name)
-    command = [sys.executable, str(ROOT / "tools/energies.py"), "--run", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        "-m",
+        "tools.research.energies",
+        "--run",
+        str(tmp_path / "run"),
+    ]
     command += ["--train", str(tmp_path / "train"), "--validation", str(tmp_path / "validation")]
     done = subprocess.run([*command, "--settings", str(settings), "--steps", "3"], cwd=ROOT)
     assert done.returncode == 0

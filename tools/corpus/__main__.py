@@ -15,7 +15,7 @@ from pathlib import Path
 from enhancelib.errors import EnhanceError
 from tools import debian
 from tools.corpus import build, recipes
-from tools.corpus.recordings import read_folder
+from tools.corpus.sources.recordings import read_folder
 
 
 def main() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from enhancelib import audio, parallel
 from enhancelib.errors import EnhanceError, InputError
-from tools.corpus import games, recordings
 from tools.corpus.recipe import RATE, Recipe
 from tools.corpus.recipes import all_recipes
+from tools.corpus.sources import games, recordings
 
 COLUMNS = (
     "path",

@@ -23,9 +23,9 @@ import numpy as np
 
 from enhancelib import audio
 from enhancelib.errors import EnhanceError, InputError
-from tools.corpus import sequencer
 from tools.corpus.recipe import RATE
-from tools.corpus.recordings import Source, sources
+from tools.corpus.sources import sequencer
+from tools.corpus.sources.recordings import Source, sources
 
 COLUMNS = ("path", "kind", "source", "licence", "seconds", "sha256")
 FILE_S = 60.0

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from enhancelib.errors import ConfigError
-from tools.corpus import bands, games, lmms, midi, presets, recordings, signals
 from tools.corpus.recipe import Recipe
+from tools.corpus.sources import bands, games, lmms, midi, presets, recordings, signals
 
 PACKAGES: dict[str, Path] = {
     "fluidsynth": Path("/usr/bin/fluidsynth"),

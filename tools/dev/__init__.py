@@ -1,0 +1,1 @@
+"""What a developer and the build run: notebooks, pages, browser, sound, lock."""

@@ -1,0 +1,1 @@
+"""Measurements for data/results: ``python -m tools.measure WHAT``."""

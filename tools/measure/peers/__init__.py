@@ -1,0 +1,1 @@
+"""What needs packages of others, installed in data/runs and not in the environment."""

@@ -1,0 +1,287 @@
+"""Measure weights on a set of pieces, beside the untreated audio.
+
+    python -m tools.measure results --preset fullband-44k       the published ones on the test set
+    python -m tools.measure results --weights MINE --pieces data/devset.csv   others, while choosing
+    python -m tools.measure results --only fullband-44k.int8.onnx       this system's rows
+
+Every piece under every condition below, untreated, through the weights and through every file
+exported from them that lies beside them: PRESET.csv has every value, and PRESET-rates.csv what it
+means in bits, in data/results or, of the development set, in data/runs/devset. What was measured
+before is kept in data/runs/results, so a stopped run goes on. The report judges the values.
+
+Only published weights are measured on the test set, once each: whoever looks at it and then chooses
+has no test set any more. LOG.md counts the looks.
+"""
+
+import argparse
+import hashlib
+import sys
+import time
+from collections.abc import Container
+from pathlib import Path
+
+import numpy as np
+import pandas
+
+import enhancelib as el
+from enhancelib import parallel
+from enhancelib.degrade import lc3
+from enhancelib.enhance.modelfiles import SUFFIXES, open_model
+from enhancelib.errors import ConfigError, EnhanceError, ModelError
+from enhancelib.model.network import preset_config
+from enhancelib.provenance import provenance
+
+RESULTS = Path("data/results")
+TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
+DEVELOPMENT = Path("data/runs/devset")
+"""Where results of any set but the test set go, which are not published."""
+VOICES = ("speech", "voice")
+"""Kinds of pieces that are not music."""
+CACHE = Path("data/runs/results")
+CHEAP = [name for name, metric in el.METRICS.items() if not metric.expensive]
+HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
+EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "stereo_image_change"]
+"""Metrics by which exported files are held against the weights; 8 bits have the others too."""
+EVERY_8_BITS, EVERY = 2, 6
+"""Of the pieces, every so many-th is measured through the 8-bit file and through the others."""
+ORACLE = ["snr", "mse", "si_sdr"]
+RATES = {
+    "SBC": [f"sbc-{bitpool}" for bitpool in (10, 20, 28, 35, 44, 53)],
+    "MP3": [f"mp3-{kbps}" for kbps in (48, 64, 96, 128, 192, 256)],
+    "AAC": [f"aac-{kbps}" for kbps in (48, 64, 96, 128, 192)],
+    "Opus": [f"opus-{kbps}" for kbps in (32, 48, 64, 96, 128)],
+}
+CONDITIONS = (
+    *("lossless", "aac-256", "mp3-320", "aptx", "aptx-hd"),
+    *("sbc-18", *RATES["SBC"], "sbc-53-loss-5pct", "sbc-53-adaptive-10pct"),
+    *("mp3-24@22050hz", "mp3-32", "mp3-40", "mp3-80", *RATES["MP3"]),
+    *(*RATES["AAC"], *RATES["Opus"], "lc3-96", "msbc"),
+    *("aac-64+sbc-20", "aac-128+sbc-35"),
+    *("down-8000hz", "down-16000hz", "down-22050hz"),
+    *("noise-white-10db", "noise-white-20db", "noise-white-30db", "noise-pink-20db"),
+    *("old-recording", "clip-6db"),
+)
+"""Codecs at all operating points, chains, lower rates, noise, old recordings, transparent ones."""
+LIBRARY = "lc3-96"
+"""The one that needs a library from outside: liblc3."""
+SMOKE = ("lossless", "sbc-20")
+
+
+def read_set(table: Path) -> pandas.DataFrame:
+    """The rows of a set, each file checked against its hash; ``piece`` is the file's name.
+
+    Raises:
+        ConfigError: No such table, or a file is missing or another one.
+    """
+    try:
+        rows = pandas.read_csv(table)
+        for row in rows.itertuples():
+            path = table.parent / row.path
+            if hashlib.sha256(path.read_bytes()).hexdigest() != row.sha256:
+                raise ConfigError(f"{path}: not the file of {table}; check it out again")
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename}: not there; name a table like {DEVSET}") from None
+    return rows.assign(piece=rows["path"].map(lambda path: Path(path).stem))
+
+
+def music(pieces: pandas.DataFrame) -> pandas.DataFrame:
+    """The rows of a set that are not voices."""
+    return pieces[~pieces["kind"].isin(VOICES)]
+
+
+def command(preset: str, table: Path) -> str:
+    """What a reader runs to measure this again: the set is part of it."""
+    return f"make results PRESET={preset}" + (f" PIECES={table}" if table != TESTSET else "")
+
+
+def exported_files(weights: Path) -> list[Path]:
+    """The files that were exported from these weights and lie beside them.
+
+    Raises:
+        ModelError: One of them was exported from other weights.
+    """
+    suffixes = {suffix for kind in ("onnx", "tflite", "torchscript") for suffix in SUFFIXES[kind]}
+    files = sorted(weights.parent.glob(f"{weights.stem}.*"))
+    files = [path for path in files if path.suffix in suffixes]
+    for path in files:
+        if open_model(path).metadata.checkpoint_sha256 != el.checkpoint_sha256(weights):
+            raise ModelError(f"{path}: exported from other weights; export it again")
+    return files
+
+
+def is_8_bit_clip(system: str) -> bool:
+    """Whether this is the 8-bit file of whole clips, of which most is measured."""
+    return ".int8." in system and ".stream." not in system
+
+
+def metrics_of(system: str, preset: str, effort: str) -> list[str]:
+    """What is measured of a system."""
+    if system in ("untreated", preset):
+        return CHEAP + HEARING
+    if system == "oracle mask":
+        return ORACLE
+    if is_8_bit_clip(system):
+        return CHEAP + HEARING
+    return EXPORTS + HEARING * (effort == "full")
+
+
+def matrix(
+    preset: str,
+    weights: Path,
+    effort: str,
+    jobs: int | None,
+    cache: Path,
+    table: Path,
+    only: Container[str] | None = None,
+) -> pandas.DataFrame:
+    """All values. Exported files are to give what the weights give, so fewer pieces will do.
+
+    ``only`` names systems in place of all of them and of the untreated audio.
+    """
+    tests = read_set(table).iloc[:: 9 if effort == "smoke" else 1]
+    pieces = {row.piece: table.parent / row.path for row in tests.itertuples()}
+    conditions = SMOKE if effort == "smoke" else CONDITIONS
+    if not lc3.available():
+        conditions = [name for name in conditions if name != LIBRARY]
+        print(f"without {LIBRARY}: liblc3 is not installed (apt-get install liblc3-tools)")
+    groups: dict[int, dict[str, object]] = {1: {preset: weights, "oracle mask": el.oracle_mask}}
+    for path in exported_files(weights):
+        every = 1 if effort == "full" else EVERY_8_BITS if is_8_bit_clip(path.name) else EVERY
+        groups.setdefault(every, {})[path.name] = path
+    tables = []
+    for every, systems in sorted(groups.items()):
+        if only is not None:
+            systems = {name: system for name, system in systems.items() if name in only}
+        metrics = {name: metrics_of(name, preset, effort) for name in ("untreated", *systems)}
+        if only is not None:
+            metrics["untreated"] = []
+        if not systems:
+            continue
+        values = el.evaluate(
+            dict(list(pieces.items())[::every]),
+            conditions,
+            systems,
+            metrics=metrics,
+            sample_rate=preset_config(preset).sample_rate,
+            cache_dir=cache,
+            n_jobs=jobs,
+            command=command(preset, table),
+        )
+        tables.append(values if every == 1 else values[values["system"] != "untreated"])
+    if not tables:
+        raise ConfigError(f"--only: no such system beside {weights}")
+    results = pandas.concat(tables, ignore_index=True)
+    results["value"] = [float(f"{value:.6g}") for value in results["value"]]
+    return results
+
+
+def joined(results: pandas.DataFrame, file: Path) -> pandas.DataFrame:
+    """New rows in place of the older ones of their systems; all others of a table stay."""
+    if not file.exists():
+        raise ConfigError(f"{file}: not there; measure everything once, without --only")
+    before = pandas.read_csv(file, keep_default_na=False, na_values=[""])
+    new, old = (set(table["checkpoint_sha256"].dropna()) for table in (results, before))
+    if not new <= old:
+        raise ConfigError(f"{file}: of other weights; measure everything, without --only")
+    return pandas.concat([before[~before["system"].isin(results["system"])], results])
+
+
+def packet_kbps(task: tuple[Path, str]) -> float:
+    """Bit rate of a piece's packets under a condition."""
+    path, condition = task
+    wave, rate = el.load(path, sample_rate=44100)
+    return el.encode(wave, condition, sample_rate=rate).kbps
+
+
+def packet_rates(paths: list[Path], jobs: int | None) -> dict[str, float]:
+    """Mean bit rate over the pieces, by condition."""
+    names = [name for codec in RATES.values() for name in codec]
+    tasks = [(path, name) for name in names for path in paths]
+    found = list(parallel.map(packet_kbps, tasks, n_jobs=jobs, description="rates", unit="stream"))
+    means = np.reshape(found, (len(names), -1)).mean(axis=1)
+    return dict(zip(names, means, strict=True))
+
+
+def rate_table(
+    results: pandas.DataFrame, preset: str, kbps: dict[str, float], table: Path
+) -> pandas.DataFrame:
+    """Per codec and condition, on music: mean packet rate, qualities, equal untreated rate."""
+    pieces = music(read_set(table))["piece"]
+    chosen = results[results["piece"].isin(pieces)]
+    chosen = chosen[chosen["system"].isin(["untreated", preset])]
+    tables = []
+    for codec, points in RATES.items():
+        rates = {name: kbps[name] for name in points}
+        for metric in HEARING:
+            (saving,) = el.bitrate_saving(chosen, rates, metric=metric).to_dict("records")
+            points = el.equal_rates(chosen, rates, metric=metric)
+            facts = {key: saving[key] for key in ("saving_percent", "low", "high")}
+            tables.append(points.assign(codec=codec, metric=metric, **facts))
+    facts = provenance(command(preset, table))
+    return pandas.concat(tables).round(3).assign(pieces=len(pieces), **facts)
+
+
+def chosen_set(pieces: Path | None, weights: str, effort: str) -> Path:
+    """The table that is measured.
+
+    The smallest effort only shows that measuring works, so it leaves the test set alone.
+
+    Raises:
+        ConfigError: The test set for weights that are not published.
+    """
+    table = pieces or (DEVSET if effort == "smoke" else TESTSET)
+    if table.resolve() == TESTSET.resolve() and weights != "published":
+        raise ConfigError(f"{TESTSET} is for published weights only; use --pieces {DEVSET}")
+    return table
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="fullband-44k")
+    parser.add_argument("--weights", default="published", help="published, or a checkpoint")
+    parser.add_argument(
+        "--effort",
+        choices=("smoke", "default", "full"),
+        default="default",
+        help="smoke: two pieces, two conditions; full: everything of every exported file",
+    )
+    parser.add_argument("--only", nargs="+", help="these systems; all other rows stay as they are")
+    parser.add_argument("--pieces", type=Path, help=f"{TESTSET}, or {DEVSET} while choosing")
+    parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
+    parser.add_argument("--jobs", type=int)
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    try:
+        table = chosen_set(arguments.pieces, arguments.weights, arguments.effort)
+        output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
+        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        # The smallest effort shows that it works, so it must.
+        cache = output / "cache" if arguments.effort == "smoke" else CACHE
+        file = output / f"{arguments.preset}.csv"
+        results = matrix(
+            arguments.preset,
+            weights,
+            arguments.effort,
+            arguments.jobs,
+            cache,
+            table,
+            arguments.only,
+        )
+        if arguments.only:
+            results = joined(results, file)
+        el.write_results(results, file)
+        print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
+        if arguments.effort != "smoke" and not arguments.only:
+            paths = [table.parent / path for path in music(read_set(table))["path"]]
+            kbps = packet_rates(paths, arguments.jobs)
+            rates = rate_table(results, arguments.preset, kbps, table)
+            file = output / f"{arguments.preset}-rates.csv"
+            rates.to_csv(file, index=False, lineterminator="\n")
+            print(f"{file}: {len(rates)} points")
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

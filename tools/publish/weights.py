@@ -1,0 +1,100 @@
+"""Make a release of trained weights: copy, export, quantise.
+
+    python -m tools.publish.weights fullband-44k
+
+The best weights of a run of :mod:`tools.research.pretrain` and its logs are copied into
+enhancelib/pretrained and exported to ONNX and TensorFlow Lite, in float and in 8 bits. The ranges
+of the 8-bit files come from the excerpts in this repository, so ``--quantized_only`` makes those
+anywhere.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas
+
+import enhancelib as el
+from enhancelib.errors import EnhanceError
+from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.network import AudioUNet
+from enhancelib.model.weights import PRETRAINED
+from enhancelib.optimize import compression
+from enhancelib.optimize.export import export_model
+from tools.measure.smaller import calibration_music
+from tools.research.pretrain import RECIPES, ROOT
+
+
+def publish(preset: str, run: Path) -> None:
+    """Copy the run's weights and both logs into the package, export for other runtimes."""
+    PRETRAINED.mkdir(exist_ok=True)
+    weights = PRETRAINED / f"{preset}.safetensors"
+    shutil.copyfile(run / weights.name, weights)
+    logs = {"": run, "-energies": ROOT / f"{preset}-energies"}
+    for name, folder in logs.items():
+        log = pandas.read_csv(folder / "log.csv").round(6)
+        log.to_csv(PRETRAINED / f"{preset}{name}.csv", index=False)
+    options = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "overwrite": True}
+    model = AudioUNet.load(weights)
+    export_model(model, PRETRAINED, formats=["onnx"], **options)
+    export_model(model, PRETRAINED, formats=["tflite"], kinds=["stream"], **options)
+    publish_quantized(preset)
+    print(f"{weights}: {options['checkpoint_sha256']}; measure it: make results")
+
+
+def publish_quantized(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:
+    """Write ``<preset>.int8.onnx``, ``.int8.stream.onnx`` and ``.int8.stream.tflite``.
+
+    Each is compared with the float32 file on real music; one that deviates is not written.
+
+    Args:
+        preset: whose weights are in ``folder``.
+        folder: where they are and the files go.
+        every: take only every n-th excerpt for the ranges.
+    """
+    weights = folder / f"{preset}.safetensors"
+    model = AudioUNet.load(weights)
+    music = calibration_music(model.config.sample_rate, every=every)
+    ranges = compression.calibrate(model, music)
+    wanted = []
+    with tempfile.TemporaryDirectory() as made:
+        el.export_model(
+            model,
+            made,
+            preset=preset,
+            formats=("onnx", "tflite"),
+            checkpoint_sha256=checkpoint_sha256(weights),
+        )
+        for suffix in (".onnx", ".tflite"):
+            for file in compression.quantize_static(Path(made) / f"{preset}{suffix}", ranges):
+                if (suffix, file.kind) != (".tflite", "clip"):
+                    wanted.append(file.path)
+                    note = f"{file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB"
+                    print(f"{file.path.name}: {note}")
+        return [Path(shutil.copy(path, folder / path.name)) for path in wanted]
+
+
+def main() -> None:
+    """Parse the command line and publish."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=RECIPES)
+    parser.add_argument("--run", type=Path, help="folder of the run [data/pretraining/PRESET]")
+    parser.add_argument(
+        "--quantized_only",
+        action="store_true",
+        help="8-bit files of the package's weights",
+    )
+    arguments = parser.parse_args()
+    try:
+        if arguments.quantized_only:
+            publish_quantized(arguments.preset)
+        else:
+            publish(arguments.preset, arguments.run or ROOT / arguments.preset)
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

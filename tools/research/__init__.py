@@ -1,0 +1,1 @@
+"""Training on the corpus, and comparisons of variants."""

@@ -1,0 +1,148 @@
+"""Train the weights of a preset on the free corpus, stage after stage; run it again to go on.
+
+    python -m tools.research.pretrain fullband-44k
+
+1. *Items* are mixed from the corpus and degraded (:mod:`enhancelib.data.items`).
+2. The fill learns the *energies* of bands from tables of them (:mod:`enhancelib.train.energies`).
+3. The *network* around it goes on from the published weights and learns on waveforms, from items
+   that no codec had changed before (:mod:`enhancelib.train.run`).
+
+Items, runs and logs are kept in data/pretraining; :mod:`tools.publish.weights` makes a release of
+them.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from enhancelib.data.envelopes import make_tables
+from enhancelib.data.items import ItemSettings, prepare_items
+from enhancelib.errors import EnhanceError
+from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
+from enhancelib.model.weights import find_weights
+from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
+from enhancelib.train.run import train_model
+from enhancelib.train.task import TrainingConfig
+
+ROOT = Path("data/pretraining")
+ITEMS = ROOT / "items"
+COUNTS = {"train": 8000, "validation": 300}
+"""Items of 10 s: 22 and 0.8 hours, 15 GB."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The stages of a preset.
+
+    Attributes:
+        energies: settings of the second stage; its ``model`` is the network's shape.
+        network: settings of the third.
+    """
+
+    energies: EnergyTraining
+    network: TrainingConfig
+
+    @property
+    def model(self) -> ModelConfig:
+        """The network's shape."""
+        return self.energies.model
+
+
+def recipe(preset: str, *, steps: int, epochs: int, **fill: object) -> Recipe:
+    """The recipe of a preset; ``fill`` gives the shape of its fill."""
+    model = preset_config(preset).model_dump() | {"fill": fill, "dropout": 0.0}
+    return Recipe(
+        EnergyTraining(model=ModelConfig(**model), steps=steps),
+        TrainingConfig(
+            epochs=epochs,
+            epoch_steps=200,  # some minutes: then validation, and a state to go on from
+            dropout=0.0,
+            batch_size=8,
+            crop_seconds=2.0,
+            learning_rate=3e-4,
+            # Items come mixed, coloured and with noise.
+            augmentation={"noise_probability": 0, "stretch": 0, "equalise_probability": 0},
+            loss=LOSS,
+        ),
+    )
+
+
+LOSS = {
+    **dict.fromkeys(("mse", "l1", "spectral", "envelope"), 0.0),
+    **{"compressed_complex": 1.0, "dissimilarity": 1.0, "relative": 0.5, "gate": 0.2},
+    "audible": 1.0,
+}
+"""What is lost is the fill's; the rest of the network is asked for what survived."""
+
+RECIPES = {
+    "fullband-44k": recipe("fullband-44k", steps=60_000, epochs=20),
+    "seed-22k": recipe("seed-22k", steps=30_000, epochs=10, octaves=2),
+}
+
+
+def make_items(corpus: Path) -> None:
+    """First stage: the items of both splits."""
+    for split, count in COUNTS.items():
+        prepare_items(corpus, ITEMS / split, ItemSettings(count=count, split=split))
+
+
+def teach_energies(preset: str) -> Path:
+    """Second stage; the folder of its run."""
+    config, run = RECIPES[preset].energies, ROOT / f"{preset}-energies"
+    tables = [
+        make_tables(ITEMS / split, ROOT / "tables" / f"{preset}-{split}", config.model)
+        for split in COUNTS
+    ]
+    EnergyTrainer(config, *tables, run).run()
+    return run
+
+
+def start_of(preset: str, run: Path) -> Path:
+    """What the third stage goes on from: the published weights, with the fill of a run."""
+    weights = find_weights("published", preset=preset)
+    model = AudioUNet(**RECIPES[preset].model.model_dump())
+    facts = {"energies_sha256": checkpoint_sha256(run / "energies.safetensors")}
+    start = model.state_dict()
+    for name, value in AudioUNet.load(weights).state_dict().items():
+        if ".fill." not in name:
+            start[name] = value
+    model.load_state_dict(start)
+    facts["weights_sha256"] = checkpoint_sha256(weights)
+    insert(run / "energies.safetensors", model)
+    return model.save(ROOT / f"{preset}-start.safetensors", metadata=facts, overwrite=True)
+
+
+def main() -> None:
+    """Parse the command line and run the stages."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("preset", choices=RECIPES)
+    parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    parser.add_argument(
+        "--start_from", type=Path, help="a network with a fill; skips the second stage"
+    )
+    parser.add_argument("--epochs", type=int, help="of the network, instead of the recipe's")
+    parser.add_argument("--run", type=Path, help="folder of the network's run")
+    arguments = parser.parse_args()
+    preset = arguments.preset
+    run = arguments.run or ROOT / preset
+    try:
+        make_items(arguments.corpus)
+        start = arguments.start_from
+        if start is None:
+            start = start_of(preset, teach_energies(preset))
+        settings = RECIPES[preset].network
+        train_model(
+            ITEMS,
+            run,
+            settings.model_copy(update={"epochs": arguments.epochs or settings.epochs}),
+            preset=preset,
+            start_from=start,
+        )
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
