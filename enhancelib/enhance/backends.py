@@ -7,12 +7,10 @@ frames with explicit state). An exported file has one of them, a checkpoint both
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, Self
@@ -208,11 +206,9 @@ class LiteRTBackend(Backend):
         self.path = Path(path)
         content = self.path.read_bytes()
         try:
-            with quiet_runtime():
-                self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
             facts = tflite_metadata(content)
-            with quiet_runtime():
-                self._interpreter.allocate_tensors()
+            self._interpreter.allocate_tensors()
             signature = self._interpreter.get_signature_runner()
         except Exception as error:  # ValueError, RuntimeError, struct.error, IndexError …
             raise _damaged(path, error) from None
@@ -374,29 +370,6 @@ def step_by_step(
         channels.append([np.concatenate(frames, axis=1), *kept])
     enhanced, *states = (np.concatenate(parts) for parts in zip(*channels, strict=True))
     return enhanced, states
-
-
-_STANDARD_ERROR = threading.Lock()
-
-
-@contextlib.contextmanager
-def quiet_runtime() -> Iterator[None]:
-    """Drop what native code prints on standard error: LiteRT announces its delegate there.
-
-    Errors are not lost: they arrive as exceptions. One thread at a time, since the descriptor is
-    that of the process.
-    """
-    with _STANDARD_ERROR, contextlib.ExitStack() as stack:
-        try:
-            kept = os.dup(2)
-        except OSError:  # a program without standard error
-            yield
-            return
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, 2)
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
 
 
 def describe(model, *, preset: str, checkpoint_sha256: str = "", licence: str = "MIT") -> Metadata:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from enhancelib.audio.writing import PathLike, Wave, find_audio, fit_length, load
-from enhancelib.enhance.backends import METADATA_NAME, Metadata, describe, quiet_runtime
+from enhancelib.enhance.backends import METADATA_NAME, Metadata, describe
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, ModelError
@@ -142,7 +142,7 @@ def _check_converters(formats: Sequence[str]) -> None:
     """Refuse a format whose converter cannot be imported, before anything is written."""
     for name in formats:
         try:
-            with quiet_exporters(), quiet_runtime():
+            with quiet_exporters():
                 importlib.import_module(_CONVERTERS[name])
         except ModuleNotFoundError as error:
             raise ModelError(
@@ -293,7 +293,7 @@ def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
 def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
     """Convert with litert-torch; shapes are fixed: one channel, a frame or :data:`CLIP_SECONDS`."""
     module, inputs = _example(model, kind, channels=1)
-    with quiet_exporters(), quiet_runtime():
+    with quiet_exporters():
         import litert_torch
         from litert_torch import progress
 

@@ -450,35 +450,6 @@ def _stack(labels: Sequence[Annotation]) -> None:
         taken.append(label.get_window_extent())
 
 
-def roofline(
-    places: Mapping[str, tuple[float, float]],
-    *,
-    arithmetic: float,
-    memory: float,
-    ax: Axes | None = None,
-    title: str = "",
-) -> Axes:
-    """Draw what operators reach, under what their core could do (Williams et al. 2009).
-
-    Args:
-        places: Operator to (multiplications per byte moved, multiplications per second).
-        arithmetic: Most multiplications per second.
-        memory: Most bytes per second.
-        ax: Axes to draw on; a new figure where None.
-        title: Title of the axes.
-    """
-    ax = ax or subplots()[1]
-    for index, (name, (intensity, rate)) in enumerate(places.items()):
-        look = index % len(_COLOURS)
-        ax.plot(intensity, rate / 1e9, _MARKERS[look], color=_COLOURS[look], label=name)
-    reach = np.geomspace(0.3, 300, 200)
-    ax.plot(reach, np.minimum(arithmetic, memory * reach) / 1e9, color="#b3261e", ls="--", zorder=0)
-    ax.set(xscale="log", yscale="log", title=title)
-    ax.set(xlabel="Multiplications per byte moved", ylabel="10⁹ multiplications per second")
-    ax.legend(fontsize=8, loc="lower right")
-    return ax
-
-
 def _triple(value: float | Sequence[float]) -> tuple[float, float, float]:
     return tuple(value) if np.ndim(value) else (value, value, value)
 

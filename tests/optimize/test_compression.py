@@ -282,15 +282,6 @@ def test_what_cannot_be_quantised_is_refused(exported, model, ranges, music, tmp
             quantize_static(exported / f"small{suffix}", other, variant="other")
 
 
-def test_pytorchs_dynamic_quantisation_finds_no_layer_of_ours(model):
-    quantised, layers = compression.quantize_pytorch(model)
-    assert layers == 0
-    wave = torch.randn(1, 1, 2000)
-    torch.testing.assert_close(quantised(wave), model(wave))
-    linear = torch.nn.Sequential(torch.nn.Linear(64, 64))
-    assert compression.quantize_pytorch(linear)[1] == 1
-
-
 def test_deviation_of_a_known_error(exported, music):
     reference = open_model(exported / "small.onnx")
 

@@ -276,7 +276,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     try:
-        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        weights = el.find_weights(
+            arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
+        )
         maker = Maker(arguments.preset, weights, steps=arguments.steps)
         chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
         table = measure(maker, chosen, every=arguments.every, jobs=arguments.jobs)

@@ -13,14 +13,11 @@ From the mildest to the boldest:
 
 Each takes a whole-clip ``.onnx`` or ``.tflite`` file and treats its streaming sibling likewise, so
 that both stay one network. The Fourier transform and the arithmetic around the U-Net stay float.
-
-:func:`quantize_pytorch` is PyTorch's own dynamic quantisation, to show its limit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import io
 import logging
@@ -30,15 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enhancelib.audio.writing import PathLike, Wave
-from enhancelib.enhance.backends import quiet_runtime
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.errors import ModelError
-from enhancelib.optimize.export import ExportResult, check_music, partial_file, quiet_exporters
+from enhancelib.optimize.export import ExportResult, check_music, partial_file
 from enhancelib.optimize.footprint import deviation_db
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from enhancelib.optimize.quantize.calibration import LayerRange
 
 MAX_ERROR_DB = -10.0
@@ -112,26 +106,6 @@ def quantize_static(
         ModelError: as for :func:`quantize_weights`, or the ranges are those of another network.
     """
     return _derive(path, variant, _writers("write_static", layers=ranges), **options)
-
-
-def quantize_pytorch(model: nn.Module) -> tuple[nn.Module, int]:
-    """PyTorch's own dynamic quantisation (torchao), and how many layers it took hold of.
-
-    It knows linear layers only; convolutions, of which this network consists, stay as they are.
-
-    Args:
-        model: any network; it is not changed.
-
-    Returns:
-        A quantised copy and the number of its quantised layers.
-    """
-    with quiet_exporters():
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
-
-    quantised = copy.deepcopy(model)
-    quantize_(quantised, Int8DynamicActivationInt8WeightConfig())
-    pairs = zip(model.parameters(), quantised.parameters(), strict=True)
-    return quantised, sum(type(after.data) is not type(before.data) for before, after in pairs)
 
 
 def variant_path(path: PathLike, variant: str) -> Path:
@@ -211,7 +185,6 @@ def _quiet() -> Iterator[None]:
     text = io.StringIO()
     with (
         warnings.catch_warnings(),
-        quiet_runtime(),
         contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(text),
     ):

@@ -232,7 +232,9 @@ def main() -> None:
     torch.set_num_threads(1)
     began = time.monotonic()
     try:
-        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        weights = el.find_weights(
+            arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
+        )
         packages = ROOT / "packages"
         wheels.install(packages, PACKAGES)
         sys.path.insert(0, str(packages.resolve()))
