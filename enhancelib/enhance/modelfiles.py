@@ -18,9 +18,9 @@ from enhancelib.enhance.backends import (
     OnnxBackend,
     PyTorchBackend,
     TorchScriptBackend,
-    describe,
 )
 from enhancelib.errors import ModelError
+from enhancelib.metadata import describe
 from enhancelib.model.weights import DEFAULT_PRESET, PRETRAINED
 
 PathLike = str | os.PathLike

@@ -8,10 +8,11 @@ import torch
 from onnx import numpy_helper
 from small_network import RATE, error_db, network, run
 
-from enhancelib.enhance.backends import Backend, tflite_metadata
+from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import InputError, ModelError
+from enhancelib.metadata import tflite_metadata
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.optimize.export import export_model

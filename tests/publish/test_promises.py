@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from enhancelib.evaluate import benchmark
+from enhancelib.evaluate import stopwatch
 from enhancelib.evaluate.metrics import METRICS
 from enhancelib.optimize import footprint
 from tools.publish import promises
@@ -91,4 +91,4 @@ def test_claims_of_cost_are_met_missed_or_have_no_figure():
 
 
 def test_every_claim_of_cost_names_a_measure_of_ours():
-    assert {claim.metric for claim in promises.SEED_COSTS} <= {*benchmark.UNITS, *footprint.UNITS}
+    assert {claim.metric for claim in promises.SEED_COSTS} <= {*stopwatch.UNITS, *footprint.UNITS}

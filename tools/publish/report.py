@@ -18,6 +18,7 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.atomic import replacing, write_text
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.evaluate.verdicts import bootstrap_interval
 from enhancelib.model.checkpoints import read_checkpoint
@@ -333,12 +334,13 @@ def main() -> None:
         file = RESULTS / f"{preset}-bars.csv"
         table = DEVSET if el.piece_set(results) == "development set" else TESTSET
         facts = provenance(command(preset, table))
-        bars.assign(**facts).to_csv(file, index=False, lineterminator="\n")
+        with replacing(file) as partial:
+            bars.assign(**facts).to_csv(partial, index=False, lineterminator="\n")
         card = model_card(preset, weights, results, bars, kinds)
-        weights.with_suffix(".md").write_text(card)
+        write_text(weights.with_suffix(".md"), card)
         if preset == DEFAULT_PRESET:
             lines = readme_lines(results, preset, kinds)
-            README.write_text(update_readme(README.read_text(), lines))
+            write_text(README, update_readme(README.read_text(), lines))
             report_card(preset, results, rates, costs, bars, kinds)
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: not there; run make results PRESET={preset}")

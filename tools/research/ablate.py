@@ -25,13 +25,15 @@ from torch.utils.data import DataLoader, Subset
 
 import enhancelib as el
 from enhancelib import audio
+from enhancelib.atomic import replacing
 from enhancelib.data import pairs as data
 from enhancelib.data.catalogue import list_pieces, take
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.optimize.footprint import macs_per_second
 from enhancelib.provenance import provenance
-from enhancelib.train.run import LabelledPairs, open_pairs, quiet_lightning
+from enhancelib.train.loading import LabelledPairs, open_pairs
+from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
 from tools.research.pretrain import ITEMS, RECIPES, ROOT
 from tools.research.variants import AdversarialRestorer, frame_network, learned_front_end
@@ -242,9 +244,8 @@ def write(row: dict) -> None:
         table = pandas.concat([older[older["variant"] != row["variant"]], table])
     order = ["untreated", *VARIANTS]
     table = table.sort_values("variant", key=lambda names: names.map(order.index))
-    partial = TABLE.with_suffix(".partial")
-    table.to_csv(partial, index=False, float_format="%.4g")
-    partial.replace(TABLE)
+    with replacing(TABLE) as partial:
+        table.to_csv(partial, index=False, float_format="%.4g")
 
 
 def main() -> None:

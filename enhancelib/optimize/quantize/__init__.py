@@ -26,10 +26,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enhancelib.atomic import replacing
 from enhancelib.audio.writing import PathLike, Wave
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.errors import ModelError
-from enhancelib.optimize.export import ExportResult, check_music, partial_file
+from enhancelib.optimize.export import ExportResult, check_music
 from enhancelib.optimize.footprint import deviation_db
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def _derive(
             raise ModelError(f"{target}: exists already; pass overwrite to replace it")
     results = []
     for source, target in zip(sources, targets, strict=True):
-        with partial_file(target) as partial:
+        with replacing(target) as partial:
             with _quiet():
                 writers[path.suffix](source, partial)
             made = open_model(partial)
@@ -171,7 +172,6 @@ def _derive(
                     f"{target}: not written; its output deviates from float32 by {error_db:.1f} dB "
                     f"of the signal, more than {max_error_db:.1f} dB"
                 )
-            partial.replace(target)
         kind, size = "clip" if made.clip else "stream", target.stat().st_size
         results.append(ExportResult(target, made.model_type, kind, size, error_db, checked_on))
     return results
