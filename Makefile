@@ -35,7 +35,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck wheel format corpus pretrain results \
 	smaller peers executorch arm tips devices soak lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -136,6 +136,10 @@ serve:  ## Serve the built book on http://localhost:$PORT
 	@echo "http://localhost:$(PORT) (Ctrl+C stops)"
 	@"$(BIN)/python" -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)/html >/dev/null
 
+wheel: $(ENVIRONMENT)  ## The installable package, weights inside, in dist/
+	"$(BIN)/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
 format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the notebooks
 	ruff format .
 	ruff check --fix .
@@ -198,4 +202,4 @@ lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" -m tools.dev.lock
 
 clean:  ## Remove what was made, except the environment
-	rm -rf data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf dist data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache
