@@ -268,8 +268,8 @@ def test_a_song_alone_is_enhanced_beside_it(song, model, tmp_path, monkeypatch):
     (Path("album") / "one.wav").write_bytes(named.read_bytes())
     for arguments in (["my song.wav"], ["album"], ["my song.wav", "--format", "WAV"]):
         assert run("enhance", *arguments, "--model_path", model).exit_code == 0
-    names = {path.name for path in tmp_path.iterdir()}
-    assert names == {
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "song.wav",
         *("my song.wav", "my song_enhanced.flac", "my song_enhanced.wav"),
         *("album", "album_enhanced"),
     }
