@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "audio.bandwidth": ["bandwidth_hz"],
         "audio.masking": ["noise_to_mask"],
         "data": ["PairDataset", "prepare", "read_manifest"],
+        "data.catalogue": ["choose_pieces", "list_pieces"],
         "degrade.codecs": ["degrade", "encode", "standard_conditions"],
         "enhance.files": ["enhance_file"],
         "enhance.folders": ["enhance_folder"],
