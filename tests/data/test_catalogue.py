@@ -175,7 +175,7 @@ def shelf(tmp_path):
     ],
 )
 def test_chosen_pieces_differ(shelf, count, like, chosen):
-    """One of each group, sources in turn, large files first, those of the name before all others."""
+    """One of each group, sources in turn, large files first; alike names come before all others."""
     for order in (shelf, shelf[::-1]):
         assert [p.path.stem for p in choose_pieces(order, count, like=like)] == chosen
 
