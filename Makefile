@@ -105,6 +105,9 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py
 	@echo "== $* =="
 	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
 
+data/runs/pages/credits.ipynb: tools/corpus/credits.csv data/excerpts/index.csv \
+		data/devset.csv data/testset.csv
+
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
