@@ -337,6 +337,8 @@ table.set_index(pd.Index(promised, name="file")).style.format(precision=2, na_re
 # %% tags=["remove-stderr"]
 pieces = el.list_pieces(input_dir)
 tests = el.choose_pieces((piece for piece in pieces if piece.split == "test"), max_pieces)
+unheard = [piece for piece in pieces if piece.split != "train"]
+(game,) = el.choose_pieces(unheard, 1, like="render_freedoom1_D_E1*")
 tuned_names = [name for name in kept if "-tuned" in name]
 in_doubt = [kept[name] for name in kept if name in tuned_names or "magnitude-0.5" in name]
 systems = {path.name: path for path in (checkpoint, *files, *in_doubt)}
@@ -497,8 +499,6 @@ display(shown)
 # original.
 
 # %%
-held_out = (piece for piece in pieces if piece.split != "train")
-(game,) = el.choose_pieces(held_out, 1, like="render_freedoom1_D_E1*")
 lossless, _ = el.load(game.path, sample_rate=sample_rate, duration_s=2 * excerpt_s)
 condition = damaged.split(",")[-1]
 lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
