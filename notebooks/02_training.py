@@ -308,7 +308,7 @@ table.style.format(precision=2, na_rep="–", thousands=",")
 
 # %%
 tests = [piece for piece in el.list_pieces(input_dir) if piece.split == "test"]
-(heard_piece,) = el.choose_pieces(tests, 1)
+(heard_piece,) = el.choose_pieces(tests, 1, like="render_freedoom*")
 lossless, _ = el.load(heard_piece.path, sample_rate=rate, duration_s=4)
 lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 enhanced = el.enhance_wave(lossy, result.weights, sample_rate=rate)

@@ -15,12 +15,16 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from enhancelib.errors import EnhanceError
+from enhancelib.errors import ConfigError, EnhanceError
 from tools.corpus import build, recipes
 from tools.corpus.recipe import Recipe
 from tools.corpus.sources import midi, presets, recordings
 
 TABLE = Path(__file__).with_name("credits.csv")
+EDITIONS = {"1": TABLE.with_name("credits_first_edition.csv"), "2": TABLE}
+"""Edition of the corpus → who made what is in it. The recipes make the last one; the first was
+written by the recipes of its time."""
+
 COLUMNS = ("kind", "package", "source", "author", "licence", "split", "pieces")
 """``package`` is a Debian package or a public address. ``pieces`` is empty for recordings: their
 folder decides. ``split`` is ``both`` for what all pieces share: soundfonts, patches, rooms."""
@@ -114,6 +118,26 @@ def _shared() -> list[tuple[str, ...]]:
 def _playing(made: list[Recipe], mark: str) -> int | str:
     """How many pieces a shared sound plays in; nothing where recordings decide."""
     return sum(mark in recipe.licence for recipe in made) if mark else ""
+
+
+def read(edition: str) -> list[dict[str, str]]:
+    """The table of an edition, its values as text.
+
+    Raises:
+        ConfigError: there is no such edition.
+    """
+    if edition not in EDITIONS:
+        raise ConfigError(f"no edition {edition!r} of the corpus: there are {', '.join(EDITIONS)}")
+    with open(EDITIONS[edition], newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def used_in(rows: list[dict[str, str]], sources: list[str]) -> list[dict[str, str]]:
+    """The rows of these sources and of what played them; rooms are for recordings only."""
+    own = [row for row in rows if row["source"] in sources and row["split"] != "both"]
+    recorded = any(not row["pieces"] for row in own)
+    tools = [row for row in rows if row["split"] == "both" and (row["pieces"] or recorded)]
+    return own + tools
 
 
 def write(path: Path, rows: list[dict[str, object]]) -> None:
