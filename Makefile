@@ -105,8 +105,8 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py
 	@echo "== $* =="
 	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
 
-data/runs/pages/credits.ipynb: $(wildcard tools/corpus/*.csv) data/excerpts/index.csv \
-		data/devset.csv data/testset.csv
+data/runs/pages/credits.ipynb data/runs/pages/guide/limits.ipynb: $(wildcard tools/corpus/*.csv)
+data/runs/pages/credits.ipynb: data/excerpts/index.csv data/devset.csv data/testset.csv
 
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"

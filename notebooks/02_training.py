@@ -238,8 +238,8 @@ if improvement < least_improvement_percent:
 # %% [markdown]
 # ## The published weights
 #
-# The weights that come with this package began from scratch, with more music (`make corpus`, all of
-# it other than what is tested here) and more time: three hours on two cores. (`seed-22k`, for half
+# The weights that come with this package began from scratch, with more music (the first edition of the
+# free corpus, all of it other than what is tested here) and more time: three hours on two cores. (`seed-22k`, for half
 # the sample rate, began as their lower bands.) Their validation loss, as written down while they
 # were trained, for a few kinds of damage. Where the curves jump, training went on with another
 # loss, by which the untreated audio scores differently too: each side counts by itself.
