@@ -218,8 +218,8 @@ el.plotting.save_figure(figure, "01_rate_distortion.svg", figures_dir=figures_di
 #
 # How much of this could be undone? An *oracle* knows the original and turns every bin of the lossy
 # spectrum up or down as well as can be, and leaves the phase alone. It is one mask, of one
-# short-time Fourier transform with one window, so other frames might gain a little more or less. What
-# it cannot bring back is not there to be turned up.
+# short-time Fourier transform with one window; other frames gain a little more or less. What it cannot
+# bring back is not there to be turned up.
 
 
 # %%

@@ -6,7 +6,7 @@
 # bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured on
 # music the network has never met.
 #
-# **You will hear** a test piece through the full network and through its 8-bit version. **You will
+# **You will hear** a piece through the full network and through its 8-bit version. **You will
 # see** what every variant weighs, how far its output strays, and which one is worth carrying.
 
 # %% [markdown]
