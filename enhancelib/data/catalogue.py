@@ -185,8 +185,8 @@ def choose_pieces(
     Args:
         pieces: As :func:`list_pieces` gives them, or some of those.
         count: At most so many; None or 0 means one of every group.
-        like: What file names look like of which there should be some, such as ``"song_*"``. They
-            come before all others, which still follow: another folder may have none of that name.
+        like: Pattern of file names, such as ``"song_*"``. Pieces of such names come first; all
+            others follow, since another folder may have none.
 
     Raises:
         InputError: There is no piece to choose from.
