@@ -35,7 +35,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser sound notebooks chapters book serve linkcheck wheel format corpus pretrain results \
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck wheel format corpus items pretrain results \
 	smaller peers executorch arm tips devices soak lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -105,6 +105,9 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py
 	@echo "== $* =="
 	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
 
+data/runs/pages/credits.ipynb data/runs/pages/guide/limits.ipynb: $(wildcard tools/corpus/*.csv)
+data/runs/pages/credits.ipynb: data/excerpts/index.csv data/devset.csv data/testset.csv
+
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
@@ -148,6 +151,9 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 # RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (3.2 GB).
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
+
+items: corpus  ## Training items from the corpus in data/pretraining (15 GB; goes on)
+	"$(BIN)/python" -m tools.research.items
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
 	"$(BIN)/python" -m tools.research.pretrain $(PRESET)

@@ -9,6 +9,7 @@ PUBLIC = {
     "audio.bandwidth": ["bandwidth_hz"],
     "audio.masking": ["noise_to_mask"],
     "data": ["PairDataset", "prepare", "read_manifest"],
+    "data.catalogue": ["choose_pieces", "list_pieces"],
     "degrade.codecs": ["degrade", "encode", "standard_conditions"],
     "enhance.files": ["enhance_file"],
     "enhance.folders": ["enhance_folder"],
