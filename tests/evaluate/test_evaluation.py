@@ -12,7 +12,7 @@ from enhancelib.evaluate import matrix as evaluation
 from enhancelib.evaluate.matrix import evaluate, oracle_mask
 from enhancelib.evaluate.metrics import METRICS, score
 from enhancelib.evaluate.metrics.waveform import snr
-from enhancelib.evaluate.verdicts import TRANSPARENT, does_no_harm, paired_deltas
+from enhancelib.evaluate.verdicts import HARM, TRANSPARENT, does_no_harm, paired_deltas
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS
@@ -20,7 +20,7 @@ from enhancelib.provenance import RESULT_COLUMNS
 RATE = 44100
 LOUD = "data/excerpts/render_freedoom1_D_E1M2.flac"
 SPARSE = "data/excerpts/sonicpi_samples_guit_harmonics.flac"
-HARM_METRICS = ("lsd", "in_band_si_sdr", "stereo_image_change")
+HARM_METRICS = tuple(name for name in HARM if not METRICS[name].expensive)
 
 
 @pytest.fixture(scope="module")
@@ -297,6 +297,8 @@ def brighter(wave, *, sample_rate):
 
 HARMFUL = {
     "one decibel of treble": brighter,
+    "one decibel louder": lambda wave, *, sample_rate: 10 ** (1 / 20) * wave,
+    "polarity inverted": lambda wave, *, sample_rate: -wave,
     "zeros": lambda wave, *, sample_rate: 0 * wave,
     "one sample late": lambda wave, *, sample_rate: np.pad(wave, ((0, 0), (1, 0)))[:, :-1],
     "stereo narrowed by a tenth": lambda wave, *, sample_rate: 0.95 * wave + 0.05 * wave[::-1],

@@ -40,7 +40,7 @@ VOICES = ("speech", "voice")
 CACHE = Path("data/runs/results")
 CHEAP = [name for name, metric in el.METRICS.items() if not metric.expensive]
 HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
-EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "stereo_image_change"]
+EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "level_difference", "stereo_image_change"]
 """Metrics by which exported files are held against the weights; 8 bits have the others too."""
 EVERY_8_BITS, EVERY = 2, 6
 """Of the pieces, every so many-th is measured through the 8-bit file and through the others."""
@@ -215,7 +215,8 @@ def rate_table(
         for metric in HEARING:
             (saving,) = el.bitrate_saving(chosen, rates, metric=metric).to_dict("records")
             points = el.equal_rates(chosen, rates, metric=metric)
-            facts = {key: saving[key] for key in ("saving_percent", "low", "high")}
+            names = ("saving_percent", "low", "high", "without_overlap")
+            facts = {key: saving[key] for key in names}
             tables.append(points.assign(codec=codec, metric=metric, **facts))
     facts = provenance(command(preset, table))
     return pandas.concat(tables).round(3).assign(pieces=len(pieces), **facts)

@@ -19,7 +19,7 @@ import pandas
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError, InputError
-from enhancelib.evaluate.verdicts import bootstrap_interval
+from enhancelib.evaluate.statistics import t_interval
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
@@ -297,10 +297,11 @@ def report_card(
 def mean_interval(
     table: pandas.DataFrame, condition: str, system: str
 ) -> tuple[float, float, float]:
-    """Mean over pieces and its bootstrap interval."""
+    """Mean over pieces and its interval (Student's)."""
     chosen = (table["condition"] == condition) & (table["system"] == system)
     values = table.loc[chosen, "value"].to_numpy()
-    return float(values.mean()), *bootstrap_interval(values)
+    low, high = t_interval(values)
+    return float(values.mean()), float(low), float(high)
 
 
 def size_and_speed(preset: str, costs: pandas.DataFrame) -> str:
