@@ -13,7 +13,7 @@ import numpy as np
 
 from enhancelib.errors import InputError
 from enhancelib.evaluate.statistics import CONFIDENCE, t_interval
-from enhancelib.evaluate.verdicts import UNTREATED
+from enhancelib.provenance import UNTREATED
 
 if TYPE_CHECKING:
     import pandas

@@ -18,12 +18,11 @@ import numpy as np
 from enhancelib.errors import InputError
 from enhancelib.evaluate.metrics import METRICS
 from enhancelib.evaluate.statistics import holm, signed_rank, t_interval
+from enhancelib.provenance import UNTREATED
 
 if TYPE_CHECKING:
     import pandas
 
-UNTREATED = "untreated"
-"""The system that does nothing: every table holds it."""
 TRANSPARENT = ("lossless", "sbc-53", "aac-256", "mp3-320", "aptx", "aptx-hd")
 """Conditions that leave nothing to repair: there, a system can only do harm."""
 HARM = {

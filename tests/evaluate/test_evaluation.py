@@ -4,10 +4,11 @@ import numpy as np
 import pandas
 import pytest
 
-from enhancelib import audio
+from enhancelib import audio, provenance
 from enhancelib.degrade import codecs
 from enhancelib.enhance import streaming
 from enhancelib.errors import ConfigError, InputError, ModelError
+from enhancelib.evaluate import instruments
 from enhancelib.evaluate import matrix as evaluation
 from enhancelib.evaluate.matrix import evaluate, oracle_mask
 from enhancelib.evaluate.metrics import METRICS, score
@@ -239,6 +240,37 @@ def test_whatever_decides_a_value_is_part_of_its_name(tmp_path, pieces, checkpoi
     assert len(counted) == 6
     assert one(after, system="ours")["value"] > one(before, system="ours")["value"]
     assert one(after, system="ours")["checkpoint_sha256"] == checkpoint_sha256(own)
+
+
+@pytest.mark.parametrize("name", ["FFmpeg", "liblc3", "visqol-python", "numpy"])
+def test_another_version_of_what_measures_measures_anew(
+    tmp_path, pieces, counted, monkeypatch, name
+):
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    run({"loud": pieces["loud"]}, **settings)
+    other = instruments.versions() | {name: "another"}
+    assert other != instruments.versions()
+    monkeypatch.setattr(evaluation, "versions", lambda: other)
+    run({"loud": pieces["loud"]}, **settings)
+    assert len(counted) == 2
+
+
+def test_what_is_recalled_is_of_the_commit_that_asks(tmp_path, pieces, counted, monkeypatch):
+    """Its code is the same, or nothing would be recalled; device, load and time stay."""
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    first = run({"loud": pieces["loud"]}, **settings, command="one")
+    facts = provenance.provenance
+    monkeypatch.setattr(
+        evaluation,
+        "provenance",
+        lambda command: facts(command) | {"commit": "later", "device": "other", "utc": "now"},
+    )
+    again = run({"loud": pieces["loud"]}, **settings, command="two")
+    assert len(counted) == 1
+    assert set(again["commit"]) == {"later"}
+    assert set(again["command"]) == {"two"}
+    for column in ("value", "device", "load", "utc"):
+        assert again[column].tolist() == first[column].tolist()
 
 
 def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, pieces, counted, monkeypatch):

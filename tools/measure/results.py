@@ -30,8 +30,8 @@ from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import provenance
+from tools.publish.tables import RESULTS, check_commit, write_table
 
-RESULTS = Path("data/results")
 TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
 DEVELOPMENT = Path("data/runs/devset")
 """Where results of any set but the test set go, which are not published."""
@@ -260,6 +260,7 @@ def main() -> None:
         # The smallest effort shows that it works, so it must.
         cache = output / "cache" if arguments.effort == "smoke" else CACHE
         file = output / f"{arguments.preset}.csv"
+        check_commit(file, joined=bool(arguments.only))
         results = matrix(
             arguments.preset,
             weights,
@@ -271,14 +272,14 @@ def main() -> None:
         )
         if arguments.only:
             results = joined(results, file)
-        el.write_results(results, file)
+        write_table(results, file)
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke" and not arguments.only:
             paths = [table.parent / path for path in music(read_set(table))["path"]]
             kbps = packet_rates(paths, arguments.jobs)
             rates = rate_table(results, arguments.preset, kbps, table)
             file = output / f"{arguments.preset}-rates.csv"
-            rates.to_csv(file, index=False, lineterminator="\n")
+            write_table(rates, file)
             print(f"{file}: {len(rates)} points")
     except EnhanceError as error:
         sys.exit(f"error: {error}")

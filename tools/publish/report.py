@@ -23,7 +23,8 @@ from enhancelib.evaluate.statistics import t_interval
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
-from tools.measure.results import DEVSET, RATES, RESULTS, TESTSET, VOICES, command, read_set
+from tools.measure.results import DEVSET, RATES, TESTSET, VOICES, command, read_set
+from tools.publish.tables import RESULTS, check_commit, check_rows, write_table
 
 BARS = Path("data/bars.csv")
 CARD = Path(__file__).with_name("model_card.md")
@@ -327,14 +328,16 @@ def main() -> None:
     try:
         kinds = all_kinds()
         weights = el.find_weights("published", preset=preset)
-        results, rates, costs = (
-            pandas.read_csv(RESULTS / f"{preset}{part}.csv") for part in ("", "-rates", "-cost")
-        )
-        bars = all_bars(preset, results, costs, kinds)
+        files = [RESULTS / f"{preset}{part}.csv" for part in ("", "-rates", "-cost")]
+        results, rates, costs = tables = [pandas.read_csv(file) for file in files]
+        for table, file in zip(tables, files, strict=True):
+            check_rows(table, file)
         file = RESULTS / f"{preset}-bars.csv"
+        check_commit(file)
+        bars = all_bars(preset, results, costs, kinds)
         table = DEVSET if el.piece_set(results) == "development set" else TESTSET
         facts = provenance(command(preset, table))
-        bars.assign(**facts).to_csv(file, index=False, lineterminator="\n")
+        write_table(bars.assign(**facts), file)
         card = model_card(preset, weights, results, bars, kinds)
         weights.with_suffix(".md").write_text(card)
         if preset == DEFAULT_PRESET:

@@ -33,6 +33,7 @@ from enhancelib.optimize.footprint import macs_per_second
 from enhancelib.provenance import provenance
 from enhancelib.train.run import LabelledPairs, open_pairs, quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
+from tools.publish.tables import check_commit, write_table
 from tools.research.pretrain import ITEMS, RECIPES, ROOT
 from tools.research.variants import AdversarialRestorer, frame_network, learned_front_end
 
@@ -242,9 +243,8 @@ def write(row: dict) -> None:
         table = pandas.concat([older[older["variant"] != row["variant"]], table])
     order = ["untreated", *VARIANTS]
     table = table.sort_values("variant", key=lambda names: names.map(order.index))
-    partial = TABLE.with_suffix(".partial")
-    table.to_csv(partial, index=False, float_format="%.4g")
-    partial.replace(TABLE)
+    rounded = table.select_dtypes("float").map(lambda value: float(f"{value:.4g}"))
+    write_table(table.assign(**rounded), TABLE)
 
 
 def main() -> None:
@@ -260,6 +260,7 @@ def main() -> None:
         sys.exit(f"error: {ITEMS}: holds no items; make them with make pretrain first")
     facts = provenance("tools/research/ablate.py")
     try:
+        check_commit(TABLE, joined=True)
         manifest = validation_clips(RUNS)
         untreated = measure(lambda wave: wave, manifest)
         write({"variant": "untreated"} | summary(untreated, untreated) | facts)
