@@ -8,6 +8,14 @@ from enhancelib.errors import InputError
 from enhancelib.provenance import RESULT_COLUMNS
 from tools.publish import tables
 
+WAITING = {
+    "ablations.csv",
+    *("seed-22k.csv", "seed-22k-cost.csv", "seed-22k-rates.csv", "seed-22k-smaller.csv"),
+    *(f"fullband-44k{part}.csv" for part in ("", "-cost", "-executorch", "-peers", "-smaller")),
+    *("fullband-44k-tips.csv", "streaming.csv"),
+}
+"""Tables from before mixed commits and changed code were refused; none may join them."""
+
 
 @pytest.fixture
 def published(tmp_path, monkeypatch):
@@ -65,12 +73,10 @@ def test_it_is_refused_before_hours_are_spent(published, monkeypatch):
         tables.check_commit(published)
 
 
-def test_what_lies_there_today_is_judged_by_the_same_rule():
-    """All of it can be read; what could not be written now is named by the rule that refuses it."""
-    for path in sorted((tables.ROOT / tables.RESULTS).glob("*.csv")):
-        commits = set(pandas.read_csv(path)["commit"])
-        if len(commits) > 1 or any(commit.endswith("-dirty") for commit in commits):
-            with pytest.raises(InputError, match=path.name):
-                tables.check_rows(pandas.read_csv(path), path)
-        else:
-            tables.check_rows(pandas.read_csv(path), path)
+@pytest.mark.parametrize(
+    "path", sorted((tables.ROOT / tables.RESULTS).glob("*.csv")), ids=lambda path: path.name
+)
+def test_every_published_table_could_be_written_now(path, request):
+    if path.name in WAITING:
+        request.applymarker(pytest.mark.xfail(reason="waits to be measured at one clean commit"))
+    tables.check_rows(pandas.read_csv(path), path)
