@@ -23,12 +23,10 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "evaluate.matrix": ["evaluate", "oracle_mask"],
         "evaluate.metrics": ["METRICS", "score"],
         "evaluate.verdicts": [
-            "cost_claims",
             "does_good",
             "does_no_harm",
             "paired_deltas",
             "piece_set",
-            "seed_claims",
             "summarise",
         ],
         "model": ["losses"],

@@ -1,34 +1,128 @@
-"""Write beside, then rename: a file appears when it is complete, or not at all."""
+"""Write beside, then rename: a file appears when it is complete, or not at all.
+
+What is not complete bears a hidden name. A process that is killed cannot tidy up after itself, so
+whoever writes hidden files holds a lock beside them. The system releases the lock when the process
+ends, however it ends, and the next run removes the files whose lock is free. A live process keeps
+its lock and its files.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
-import os
-from collections.abc import Iterable, Sequence
+import errno
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-#: Prefix of everything unfinished; whoever finds it later may delete it.
+from filelock import FileLock, Timeout
+
+#: Prefix of unfinished folders and arrays; whoever finds one later may delete it.
 PARTIAL = ".partial-"
+_TOKEN = "[0-9a-f]" * 16
+_LOCK = ".lock"
+
+
+_tidied: set[Path] = set()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a hidden path to write to, which becomes ``path`` if the block ends without an error.
+
+    Its name ends with that of ``path``, suffix and all. No two processes share one. What a killed
+    one left in the folder is removed the first time.
+
+    Raises:
+        OSError: nothing can be written in the folder, which must exist.
+    """
+    folder = path.parent
+    if folder not in _tidied:
+        _tidied.add(folder)
+        remove_abandoned(folder)
+    with hidden_files(folder) as base:
+        partial = Path(f"{base}.{path.name}")
+        yield partial
+        partial.replace(path)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file."""
-    partial = _beside(path)
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, indented by one."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path:
-    """Write a table row by row; names that are no valid UTF-8 keep the bytes of the file system."""
-    partial = _beside(path)
-    with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n")
+    """Write a table row by row, without the keys that are no columns.
+
+    Names that are no valid UTF-8 keep the bytes of the file system.
+    """
+    with (
+        replacing(path) as partial,
+        open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
-    partial.replace(path)
     return path
 
 
-def _beside(path: Path) -> Path:
-    """A name of this process's own, so that two runs never write to one file."""
-    return path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+@contextlib.contextmanager
+def hidden_files(folder: Path) -> Iterator[Path]:
+    """Yield a hidden path beside the files of ``folder``; suffixes make it names to write to.
+
+    Whatever bears one of these names is removed at the end.
+
+    Args:
+        folder: an existing folder.
+
+    Raises:
+        OSError: nothing can be written in the folder.
+    """
+    base = folder / f".{secrets.token_hex(8)}"
+    with held(Path(f"{base}{_LOCK}")):
+        try:
+            yield base
+        finally:
+            _remove(base)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file, and remove it at the end.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: it cannot be made there.
+    """
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):  # a file system without locks
+            raise
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # before it is released: nobody may take what vanishes
+            path.unlink()
+        lock.release()
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the hidden files in this folder whose process is gone."""
+    for lock in folder.glob(f".{_TOKEN}{_LOCK}"):
+        with contextlib.suppress(Timeout, OSError), held(lock):
+            _remove(lock.with_suffix(""))
+
+
+def _remove(base: Path) -> None:
+    for path in base.parent.glob(f"{base.name}.*"):
+        if path.suffix != _LOCK:
+            path.unlink(missing_ok=True)

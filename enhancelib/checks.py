@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+from typing import TYPE_CHECKING
 
 from enhancelib.errors import EnhanceError, InputError
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 MOST_THREADS = 256
 """Of a model's runtime; more than any machine has use for."""
@@ -46,3 +50,14 @@ def check_threads(threads: int | None, *, error: type[EnhanceError] = InputError
     if threads is None:
         return None
     return check_number(threads, "threads", low=1, high=MOST_THREADS, whole=True, error=error)
+
+
+def first_problem(error: ValidationError) -> str:
+    """What pydantic found first, in one line: ``key: message (got value)``."""
+    problem = error.errors()[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if not key:
+        return problem["msg"]
+    given = problem["input"]
+    got = f" (got {given!r})" if isinstance(given, str | numbers.Number | None) else ""
+    return f"{key}: {problem['msg']}{got}"

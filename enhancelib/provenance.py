@@ -12,7 +12,6 @@ import json
 import os
 import platform
 import re
-import secrets
 import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enhancelib.atomic import replacing
 from enhancelib.errors import InputError, printable
 
 if TYPE_CHECKING:
@@ -174,12 +174,8 @@ def write_results(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
         odd = sorted(set(table.columns) ^ set(RESULT_COLUMNS)) or "another order"
         raise InputError(f"{path}: not the columns of a results table ({odd})")
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with replacing(path) as partial:
         table.to_csv(partial, index=False, lineterminator="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -6,8 +6,8 @@
 # repair and a system can only do damage.
 #
 # **You will hear** two recordings that one number calls equal and your ears do not, and then test
-# pieces before and after enhancement, openly and blind. **You will see** three tables: does it do
-# good, does it do no harm, and which of the promises this project began with are kept.
+# pieces before and after enhancement, openly and blind. **You will see** two tables: does it do good,
+# and does it do no harm. What the project promised at its beginning stands [apart](../history).
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It takes the published weights, or what the
@@ -257,131 +257,6 @@ if peers_file.exists():
 table.astype(object).fillna("–")
 
 # %% [markdown]
-# ## What was promised
-#
-# The README this project started from claimed results without saying on what audio. Each claim is
-# checked per condition: our figure, and ✓ or ✗. A claim that the lossy audio meets before anything
-# is done to it is worth nothing; it carries a dot. Centroid, rolloff and chroma count a pause like
-# any other moment, so that a trace of noise in it weighs as much as a change in the loudest chord.
-# Means over the music.
-
-
-# %%
-def kept_promises(table: pd.DataFrame, system: str) -> pd.DataFrame:
-    judged = el.seed_claims(table).query("system == @system")
-    early = judged["why"].str.startswith("met before").map({True: " ·", False: ""})
-    mark = judged["met"].map({True: " ✓", False: " ✗"})
-    percent = judged["claim"].str.endswith("%").map({True: 100, False: 1})
-    judged = judged.assign(shown=(percent * judged["figure"]).map(short) + mark + early)
-    wide = judged.pivot(index="claim", columns="condition", values="shown")
-    return wide.reindex(index=judged["claim"].unique(), columns=judged["condition"].unique())
-
-
-claims = el.seed_claims(music).query("system == @preset")
-promises = kept_promises(music, preset)
-promises[[name for name in conditions if name in promises]].astype(object).fillna("–")
-
-# %% [markdown]
-# Why a claim is not met, where it is not, under all conditions: "out of reach" means that even the
-# oracle, which knows the original, stays below it.
-
-# %% tags=["hide-output"]
-missed = claims[~claims["met"]]
-missed.groupby(["claim", "why"], sort=False)["condition"].agg(", ".join).to_frame("conditions")
-
-# %% [markdown]
-# The claims were made for audio at 22.05 kHz. There, most codecs leave little to repair: what they
-# remove lies above. The small network of that rate, on the same pieces, coded at 44.1 kHz and then
-# brought to its rate, like the original that they are compared with:
-
-# %%
-seed_file = Path(results_dir) / "seed-22k.csv"
-table = pd.DataFrame({"not measured yet": ["make results PRESET=seed-22k"]})
-if seed_file.exists():
-    at_22k = pd.read_csv(seed_file)
-    at_22k = at_22k[~at_22k["piece"].str.startswith(("speech_", "voice_"))]
-    table = kept_promises(at_22k, "seed-22k")
-    table = table[[name for name in conditions if name in table]]
-table.astype(object).fillna("–")
-
-# %% [markdown]
-# Size, speed, memory and power were promised as well. [What makes it smaller](04_edge_optimization)
-# and [what it costs](05_mobile_benchmarking) are measured there on the machine they run on; here are
-# the figures of the published files. Times count on an idle machine, so beside them stands the load
-# they were taken at. That a pruned file is small says nothing of what it still can do: that stands in
-# the chapter it comes from.
-
-# %%
-files = sorted(Path(results_dir).glob("*-cost.csv"))
-presets = [path.stem.removesuffix("-cost") for path in files]
-files += sorted((Path(run_dir) / "results").glob("04_*.csv"))  # the pruned file is made there
-measured = pd.concat([costs.iloc[:0], *map(pd.read_csv, files)], ignore_index=True)
-table = pd.concat({name: el.cost_claims(measured, preset=name) for name in presets}).droplevel(1)
-value = table["figure"].map("{:.3g} ".format) + table["unit"].replace("1", "")
-table["measured"] = value.where(table["figure"].notna(), "–")
-table["met"] = table["met"].map({True: "✓", False: "✗"}).fillna("–")
-table.set_index("claim", append=True)[["measured", "met", "load", "why"]].astype(object).fillna("–")
-
-# %% [markdown]
-# ## The bars
-#
-# Before the published weights were trained, it was also fixed what they had to reach
-# (`data/bars.csv`). A bar is judged under each of its conditions, for each kind of piece apart. Below, a line per bar: how many of these judgements hold, and the hardest
-# case with its worst piece. *least* and *most* mean that the worst piece decides, *delta* is
-# enhanced minus untreated, *ratio* enhanced over untreated.
-
-# %%
-files = sorted(Path(results_dir).glob("*-bars.csv"))
-bars = pd.concat({path.stem.removesuffix("-bars"): pd.read_csv(path) for path in files})
-bars = bars.rename_axis(["preset", None]).reset_index(0).reset_index(drop=True)
-bars["bits"] = bars["system"].str.contains("int8").map({True: "8 bits", False: "32 bits"})
-limit = bars["limit"].str.split(" ", n=1, expand=True)
-direction = limit[0].str.startswith(">").map({True: 1, False: -1})
-bars["margin"] = direction * (bars["reached"] - limit[1].astype(float))
-bars = bars.sort_values("margin", kind="stable")
-groups = bars.groupby(["preset", "bar", "bits"])["met"]
-held = groups.all().map({True: "✓ ", False: "✗ "}) + groups.sum().astype(str)
-held = (held + " of " + groups.size().astype(str)).unstack()
-
-# %%
-own = bars[bars["bits"] == "32 bits"]
-hardest = own.drop_duplicates(["preset", "bar"]).set_index(["preset", "bar"])
-wanted = hardest["metric"] + ", " + hardest["statistic"] + " " + hardest["limit"]
-case = hardest["reached"].map("{:.3g}, ".format) + hardest["kind"] + " " + hardest["condition"]
-case += (" (" + hardest["worst_piece"] + ")").fillna("")
-order = pd.MultiIndex.from_frame(own.sort_index()[["preset", "bar"]].drop_duplicates())
-held.join(wanted.rename("wanted")).join(case.rename("hardest case")).reindex(order).astype(
-    object
-).fillna("–")
-
-# %% [markdown]
-# In all:
-
-# %%
-counts = [
-    f"`{name}` in {bits}: {int(part.sum())} of {len(part)}"
-    for (name, bits), part in bars.groupby(["preset", "bits"])["met"]
-]
-gains = own[(own["metric"] == "visqol") & (own["statistic"] == "mean delta")]
-wanted = gains["untreated"] + gains["limit"].str.split().str[1].astype(float)
-beyond = int((wanted > results.query("metric == 'visqol'")["value"].max()).sum())
-Markdown(
-    f"**Judgements that hold: {'; '.join(counts)}.** {beyond} of the {len(gains)} that ask for a gain "
-    f"in ViSQOL ask for more than the original itself scores. Commit `{bars['commit'].iloc[0]}`, "
-    f"{bars['device'].iloc[0]}. Why a bar is missed, and what was tried, stands in `LOG.md`."
-)
-
-# %% [markdown]
-# Every judgement:
-
-# %% tags=["hide-output"]
-columns = ["untreated", "enhanced", "statistic", "reached", "limit", "met", "worst_piece", "worst"]
-every = bars.assign(met=bars["met"].map({True: "✓", False: "✗"})).sort_index()
-every.set_index(["bar", "system", "condition", "kind", "metric"])[columns].round(3).astype(
-    object
-).fillna("–")
-
-# %% [markdown]
 # ## What it is worth in bits
 #
 # How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
@@ -601,7 +476,6 @@ count = {name: int((good["verdict"] == name).sum()) for name in ("better", "wors
 mine = harm[harm["system"] == preset]
 excess = mine["worst_delta"].abs() / mine["tolerance"]
 worst = mine.assign(excess=excess).sort_values(["harmed", "excess"]).iloc[-1]
-earned = int((claims["why"] == "met by the enhancement").sum())
 
 # %%
 Markdown(
@@ -612,8 +486,6 @@ Markdown(
     f"- Without room, {int(mine['harmed'].sum())} of {len(mine)} checks find harm; the worst is "
     f"`{worst['condition']}`, {el.METRICS[worst['metric']].title} {worst['worst_delta']:+.3f} "
     f"on `{worst['worst_piece']}`.\n"
-    f"- Of {len(claims)} promises (claim × condition), {int(claims['met'].sum())} hold, "
-    f"{earned} of them thanks to the enhancement.\n"
     f"- These figures are those of `{checkpoint.name}` ({weights}); they are kept in `{file}`."
 )
 

@@ -120,16 +120,8 @@ else:
 #   time.
 # - **static**: the whole U-Net computes in 8 bits, every range fixed beforehand.
 #
-# PyTorch's own dynamic quantisation is the one most tutorials show. It replaces linear layers, and
-# this network has none.
-
-# %% tags=["remove-stderr"]
-_, layers = smaller.quantize_pytorch(model)
-convolutions = sum(1 for layer in smaller.calibrate(model, [np.zeros((1, sample_rate))]))
-Markdown(
-    f"It took hold of **{layers} layers**; all {convolutions} convolutions, and so the whole "
-    f"network, stay as they are: 0 % smaller."
-)
+# Most tutorials show a fourth: PyTorch's own dynamic quantisation. It replaces linear layers, and this
+# network consists of convolutions, so it would change nothing here.
 
 # %% [markdown]
 # Fixed ranges have to come from somewhere: from music. Eight bits divide a range into 256 steps. If

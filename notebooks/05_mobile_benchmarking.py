@@ -168,50 +168,6 @@ axes.set_title("dashed: what was promised", fontsize=10)
 el.plotting.save_figure(axes.figure, "05_memory.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# ## Where the time goes
-#
-# ONNX Runtime can profile itself. Beside each kind of operator stands how often it runs, how long,
-# and how fast it multiplies. What multiplies nothing still takes time: it moves numbers about.
-
-# %%
-clip_file = exports / f"{preset}.onnx"
-operators = el.compression.operator_times(clip_file, seconds=seconds)
-columns = {"calls": "calls", "ms": "ms per second", "share": "share", "macs_per_second": "MACs/s"}
-operators[list(columns)].rename(columns=columns).head(12).style.format(
-    {"ms per second": "{:.3f}", "share": "{:.1%}", "MACs/s": "{:.2g}"}
-)
-
-# %% [markdown]
-# How good is that? A core multiplies no faster than its arithmetic allows (the flat line), nor faster
-# than memory delivers (the slope): the *roofline*. Both were measured here a moment ago, with one
-# large matrix product and one large copy. An operator far under the line wastes what the core could
-# do; one at the slope would need less traffic, not more arithmetic. What lies above the slope found its
-# numbers in the cache, which the large copy does not fit.
-
-# %%
-roof = el.compression.ceilings()
-profiles = {"float32": operators}
-if (exports / f"{preset}.int8.onnx").exists():
-    profiles["int8"] = el.compression.operator_times(exports / f"{preset}.int8.onnx")
-figure, panels = el.plotting.subplots(columns=len(profiles), width=4.6 * len(profiles), height=3.8)
-for ax, (kind, rows) in zip(np.ravel(panels), profiles.items(), strict=True):
-    rows = rows[rows["macs"] > 0]
-    places = rows[["macs_per_byte", "macs_per_second"]].T.to_dict("list")
-    limits = {"arithmetic": roof[kind], "memory": roof["memory"]}
-    el.plotting.roofline(places, **limits, ax=ax, title=kind)
-el.plotting.save_figure(figure, "05_roofline.svg", figures_dir=figures_dir)
-
-# %%
-reached = operators["macs"].sum() / operators["ms"].sum() * 1e3
-moving = operators.loc[operators["macs"] == 0, "share"].sum()
-Markdown(
-    f"The whole clip runs at {reached / 1e9:.0f} · 10⁹ multiplications per second, "
-    f"{reached / roof['float32']:.0%} of what this core reaches in one large product "
-    f"({roof['float32'] / 1e9:.0f} · 10⁹). {moving:.0%} of the time goes to operators that multiply "
-    "nothing."
-)
-
-# %% [markdown]
 # ## Beside others
 #
 # Two packaged real-time enhancers, both denoisers of speech, do another task; but they too have to
@@ -426,8 +382,7 @@ Markdown(
 #
 # The project began with these figures. *Met* is computed from the tables above, on this machine and
 # under its load now: clips by the fastest format, streams by the slower one of ONNX and TensorFlow
-# Lite. [The chapter on evaluation](03_spectral_evaluation) judges the same promises from what was
-# measured on an idle machine. What could not be measured here says so.
+# Lite. [The appendix](../history) judges the same promises from what was measured on an idle machine. What could not be measured here says so.
 
 # %%
 clips = measured[(measured["kind"] == "clip") & (measured["preset"] == "seed-22k")]

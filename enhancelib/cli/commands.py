@@ -4,7 +4,6 @@ Every command parses its flags, calls one library function and prints what came 
 is imported until a command runs, so ``--help`` answers at once.
 """
 
-import contextlib
 import math
 import os
 import select
@@ -267,7 +266,6 @@ def live(
     options = {"block_size": block_size, "queue_delay_samples": queue_delay, "amount": amount}
     options["device_latency_ms"] = device_latency
     options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
-    _ask_for_real_time()
     with el.LiveEnhancer(model_path, model_type, **options) as stream:
         status = _watch(stream, math.inf if seconds is None else seconds)
     if status.failure:
@@ -279,12 +277,6 @@ def live(
     )
     if status.late_chunks or status.dropouts:
         typer.echo("a larger --device_latency or --queue_delay leaves more time", err=True)
-
-
-def _ask_for_real_time() -> None:
-    """Let the system run all threads of this process before others', where this user may."""
-    with contextlib.suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
 
 
 def _device(name: str | None) -> int | str | None:

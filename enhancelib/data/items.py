@@ -21,7 +21,7 @@ import numpy as np
 import soundfile
 
 from enhancelib import parallel
-from enhancelib.atomic import PARTIAL, write_csv, write_text
+from enhancelib.atomic import replacing, write_csv, write_text
 from enhancelib.audio.waves import fit_length, resample
 from enhancelib.data import mixing
 from enhancelib.data.item_plans import RATE, ItemSettings, Part, Plan, Pool, draw, read_corpus
@@ -337,21 +337,19 @@ def _claim(folder: Path, facts: dict[str, object], settings: ItemSettings) -> No
 
 def _make_array(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
     """Make an array of zeros for which the disk has reserved its room."""
-    partial = path.with_name(f"{PARTIAL}{path.name}")
     try:
-        array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        array.flush()
-        size = array.offset + array.nbytes
-        del array
-        if hasattr(os, "posix_fallocate"):
-            with open(partial, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+        with replacing(path) as partial:
+            array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            array.flush()
+            size = array.offset + array.nbytes
+            del array
+            if hasattr(os, "posix_fallocate"):
+                with open(partial, "r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, size)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise InputError(
             f"{path}: no room for it ({error.strerror}); free some, or make fewer items"
         ) from None
-    partial.replace(path)
 
 
 def _finish(folder: Path, chunks: Iterable[_Chunk]) -> Path:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from enhancelib import audio
 from enhancelib.atomic import PARTIAL
+from enhancelib.checks import first_problem
 from enhancelib.data.catalogue import SPLITS, Piece
 from enhancelib.degrade import codecs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
@@ -86,8 +87,7 @@ def checked_settings(**values: object) -> PairSettings:
         first = error.errors()[0]
         if isinstance(first.get("ctx", {}).get("error"), EnhanceError):
             raise first["ctx"]["error"] from None
-        name = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"{name}: {first['msg']} (got {first['input']!r})") from None
+        raise ConfigError(first_problem(error)) from None
     return settings.model_copy(update={"probe_snr_db": _probe(settings)})
 
 

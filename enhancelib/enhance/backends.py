@@ -7,71 +7,27 @@ frames with explicit state). An exported file has one of them, a checkpoint both
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 
 from enhancelib.errors import InputError, ModelError
+from enhancelib.metadata import (
+    METADATA_NAME,
+    Metadata,
+    PathLike,
+    describe,
+    foreign,
+    parse_facts,
+    tflite_metadata,
+)
 
-PathLike = str | os.PathLike
 States = list[np.ndarray]
-
-METADATA_NAME = "enhancelib"
-"""Name of the metadata buffer in TFLite files and of the extra file in TorchScript archives."""
-
-
-@dataclass(frozen=True)
-class Metadata:
-    """What a model file says about itself; the same keys in every format.
-
-    Attributes:
-        preset: name of the architecture.
-        sample_rate: in Hz, of the audio that goes in and comes out.
-        frame_length: STFT frame in samples.
-        hop_length: in samples, half the frame.
-        latency_samples: delay of the streamed output, ``frame_length - 1``.
-        checkpoint_sha256: of the checkpoint the file was made from, empty if never saved.
-        licence: of the weights.
-    """
-
-    preset: str
-    sample_rate: int
-    frame_length: int
-    hop_length: int
-    latency_samples: int
-    checkpoint_sha256: str
-    licence: str
-
-    @classmethod
-    def from_strings(cls, facts: Mapping[str, str], *, path: PathLike) -> Self:
-        """Parse the metadata of a file; other keys are ignored.
-
-        Raises:
-            ModelError: a key is missing or no number: the file is not one of ours.
-        """
-        numbers = ("sample_rate", "frame_length", "hop_length", "latency_samples")
-        names = [field.name for field in fields(cls)]
-        try:
-            values = {name: int(facts[name]) if name in numbers else facts[name] for name in names}
-        except (KeyError, ValueError) as error:
-            reason = f"metadata {error.args[0]!r} is missing or damaged"
-            raise _foreign(path, reason) from None
-        metadata = cls(**values)
-        if not 0 < metadata.frame_length == 2 * metadata.hop_length or metadata.sample_rate < 1:
-            raise _foreign(path, "its frame, hop or rate is impossible")
-        return metadata
-
-    def as_strings(self) -> dict[str, str]:
-        """Return key and value as text: what is stored in the file."""
-        return {field.name: str(getattr(self, field.name)) for field in fields(self)}
 
 
 class Backend:
@@ -142,7 +98,7 @@ class Backend:
         self.clip = list(inputs) == ["input"]
         self.stream = "spectrum" in inputs
         if not self.clip and not self.stream:
-            raise _foreign(self.path, f"its inputs are {', '.join(inputs) or 'none'}")
+            raise foreign(self.path, f"its inputs are {', '.join(inputs) or 'none'}")
 
     def _check_axes(self, axes: int) -> None:
         """Refuse a stream exported when a spectrum had no axis of frames yet."""
@@ -208,11 +164,9 @@ class LiteRTBackend(Backend):
         self.path = Path(path)
         content = self.path.read_bytes()
         try:
-            with quiet_runtime():
-                self._interpreter = Interpreter(model_content=content, num_threads=threads)
+            self._interpreter = Interpreter(model_content=content, num_threads=threads)
             facts = tflite_metadata(content)
-            with quiet_runtime():
-                self._interpreter.allocate_tensors()
+            self._interpreter.allocate_tensors()
             signature = self._interpreter.get_signature_runner()
         except Exception as error:  # ValueError, RuntimeError, struct.error, IndexError …
             raise _damaged(path, error) from None
@@ -277,7 +231,7 @@ class TorchScriptBackend(Backend):
         try:
             self._shapes = [tuple(shape) for shape in json.loads(facts.get("state_shapes", "[]"))]
         except (ValueError, TypeError, RecursionError):
-            raise _foreign(path, "metadata 'state_shapes' is damaged") from None
+            raise foreign(path, "metadata 'state_shapes' is damaged") from None
 
     def _run_clip(self, wave: np.ndarray) -> np.ndarray:
         with self._torch.inference_mode():
@@ -376,52 +330,11 @@ def step_by_step(
     return enhanced, states
 
 
-_STANDARD_ERROR = threading.Lock()
-
-
-@contextlib.contextmanager
-def quiet_runtime() -> Iterator[None]:
-    """Drop what native code prints on standard error: LiteRT announces its delegate there.
-
-    Errors are not lost: they arrive as exceptions. One thread at a time, since the descriptor is
-    that of the process.
-    """
-    with _STANDARD_ERROR, contextlib.ExitStack() as stack:
-        try:
-            kept = os.dup(2)
-        except OSError:  # a program without standard error
-            yield
-            return
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, 2)
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-
-
-def describe(model, *, preset: str, checkpoint_sha256: str = "", licence: str = "MIT") -> Metadata:
-    """Return the metadata of an ``AudioUNet``."""
-    config = model.config
-    return Metadata(
-        preset=preset,
-        sample_rate=config.sample_rate,
-        frame_length=config.frame_length,
-        hop_length=config.hop_length,
-        latency_samples=model.latency_samples,
-        checkpoint_sha256=checkpoint_sha256,
-        licence=licence,
-    )
-
-
 def _damaged(path: PathLike, error: Exception) -> ModelError | ModuleNotFoundError:
     if isinstance(error, ModuleNotFoundError | ModelError):
         return error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return ModelError(f"{path}: damaged or of another kind; export it again ({reason[:200]})")
-
-
-def _foreign(path: PathLike | None, reason: str) -> ModelError:
-    return ModelError(f"{path}: not a model of this project, export one ({reason})")
 
 
 def _by_number(details: Mapping[str, dict]) -> dict[str, dict]:
@@ -432,24 +345,3 @@ def _by_number(details: Mapping[str, dict]) -> dict[str, dict]:
         return int(tail) if tail.isdigit() else -1
 
     return dict(sorted(details.items(), key=number))
-
-
-def tflite_metadata(content: bytes) -> dict[str, str]:
-    """Return the key-value pairs that the metadata buffer of a TFLite file holds, or nothing."""
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.Model.GetRootAs(content, 0)
-    for i in range(model.MetadataLength()):
-        entry = model.Metadata(i)
-        if entry.Name() == METADATA_NAME.encode():
-            return parse_facts(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    return {}
-
-
-def parse_facts(stored: bytes | str) -> dict[str, str]:
-    """Read metadata stored as a JSON object of strings; damage reads as nothing."""
-    try:
-        facts = json.loads(stored)
-    except (ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}

@@ -20,6 +20,7 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from enhancelib.atomic import hidden_files, remove_abandoned
 from enhancelib.audio.containers.speakers import is_usual
 from enhancelib.audio.tags import copy_tags
 from enhancelib.audio.writing import (
@@ -40,7 +41,6 @@ from enhancelib.enhance.frames import FrameEngine, blend
 from enhancelib.enhance.modelfiles import open_stream
 from enhancelib.enhance.worker import ChangeMeter, Timeline
 from enhancelib.errors import InputError
-from enhancelib.leftovers import hidden_files, remove_abandoned
 
 _SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "AIFF": ".aiff"} | {
     "W64": ".w64",

@@ -19,9 +19,9 @@ from pathlib import Path, PurePosixPath
 
 from filelock import Timeout
 
+from enhancelib.atomic import held, remove_abandoned, write_json
 from enhancelib.audio.writing import display_name, remove_left_overs
 from enhancelib.errors import ConfigError, InputError
-from enhancelib.leftovers import held, remove_abandoned
 
 NAME = "enhanced.json"
 """Of the ledger in an output folder."""
@@ -62,10 +62,8 @@ class Ledger:
     def write(self) -> None:
         """Write the ledger; the file is complete at every moment."""
         files = {key: asdict(entry) for key, entry in self.entries.items()}
-        partial = self._path.with_suffix(".partial")
         with _writing(self._path):
-            partial.write_text(json.dumps(self._settings | {"files": files}, indent=1) + "\n")
-            partial.replace(self._path)
+            write_json(self._path, self._settings | {"files": files})
         self._written = time.monotonic()
 
 

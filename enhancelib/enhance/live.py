@@ -15,9 +15,12 @@ through, cross-faded, and counted. Latency::
 from __future__ import annotations
 
 import atexit
+import contextlib
 import math
+import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Self
@@ -27,7 +30,7 @@ import numpy as np
 from enhancelib.audio.limiter import TruePeakLimiter
 from enhancelib.audio.waves import Wave
 from enhancelib.checks import check_number
-from enhancelib.enhance.backends import Backend, PathLike, quiet_runtime
+from enhancelib.enhance.backends import Backend, PathLike
 from enhancelib.enhance.modelfiles import as_backend, open_stream
 from enhancelib.enhance.streaming import RealTimeAudioEnhancer
 from enhancelib.errors import ConfigError, EnhanceError, InputError
@@ -186,7 +189,7 @@ class LiveEnhancer:
         rate = self.enhancer.sample_rate
         make = {"input": sound.InputStream, "output": sound.OutputStream}[kind]
         try:
-            with quiet_runtime():
+            with _quiet_alsa():
                 stream = make(
                     device=facts["index"],
                     channels=channels,
@@ -262,7 +265,7 @@ def sound_devices() -> str:
 def _sounddevice() -> ModuleType:
     """The module, with PortAudio started."""
     try:
-        with quiet_runtime():  # ALSA tells standard error which of its devices are not there
+        with _quiet_alsa():
             import sounddevice
     except ModuleNotFoundError as error:
         raise ConfigError(f"sound devices: pip install {error.name}") from None
@@ -299,3 +302,26 @@ def _dbfs(peak: float) -> float:
 def _reason(error: Exception) -> str:
     """The first line of what PortAudio says, without its numbers."""
     return str(error).splitlines()[0].partition(" [")[0].rstrip(".:")
+
+
+_STANDARD_ERROR = threading.Lock()
+
+
+@contextlib.contextmanager
+def _quiet_alsa() -> Iterator[None]:
+    """Drop what ALSA prints on standard error: it lists there which devices are missing.
+
+    Its errors are not lost, since PortAudio returns them. One thread at a time, since the
+    descriptor is that of the process.
+    """
+    with _STANDARD_ERROR, contextlib.ExitStack() as stack:
+        try:
+            kept = os.dup(2)
+        except OSError:  # a program without standard error
+            yield
+            return
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 2)
+        with open(os.devnull, "wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield

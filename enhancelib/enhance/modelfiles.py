@@ -18,9 +18,9 @@ from enhancelib.enhance.backends import (
     OnnxBackend,
     PyTorchBackend,
     TorchScriptBackend,
-    describe,
 )
 from enhancelib.errors import ModelError
+from enhancelib.metadata import describe
 from enhancelib.model.weights import DEFAULT_PRESET, PRETRAINED
 
 PathLike = str | os.PathLike
@@ -34,11 +34,6 @@ SUFFIXES = {
 """Suffixes of each model type; the first is the one that is written."""
 
 DEFAULT_ORDER = ("onnx", "tflite", "pytorch", "torchscript")
-_MODEL_FOLDERS = (
-    PRETRAINED,
-    Path("data/runs/default/exports"),
-    Path("data/runs/default/checkpoint"),
-)
 
 
 def as_backend(model: Backend | PathLike | None) -> Backend:
@@ -115,21 +110,20 @@ def open_stream(
 
 
 def default_model(model_type: str | None = None, *, preset: str = DEFAULT_PRESET) -> Path:
-    """Return the model to use when none is named: the published one, else your own default run's.
+    """Return the model to use when none is named: the published one.
 
     Raises:
         ModelError: there is none (of this type).
     """
     kinds = DEFAULT_ORDER if model_type is None else (_known(model_type),)
-    for folder in _MODEL_FOLDERS:
-        for kind in kinds:
-            middles = ("",) if kind == "pytorch" else (".stream", ".int8.stream")
-            for middle, suffix in itertools.product(middles, SUFFIXES[kind]):
-                path = folder / f"{preset}{middle}{suffix}"
-                if path.is_file():
-                    return path
+    for kind in kinds:
+        middles = ("",) if kind == "pytorch" else (".stream", ".int8.stream")
+        for middle, suffix in itertools.product(middles, SUFFIXES[kind]):
+            path = PRETRAINED / f"{preset}{middle}{suffix}"
+            if path.is_file():
+                return path
     wanted = f" of type {model_type}" if model_type else ""
-    raise ModelError(f"{preset}: no model{wanted} is installed; train and export one, or name one")
+    raise ModelError(f"{preset}: no model{wanted} came with this package; name one")
 
 
 def stream_path(path: Path) -> Path:

@@ -16,7 +16,6 @@ import hashlib
 import inspect
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib import audio, parallel
+from enhancelib.atomic import write_text
 from enhancelib.degrade import codecs
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import open_model, open_stream
@@ -332,9 +332,7 @@ def _recall(cell: _Cell, system: System | None) -> dict[str, list]:
 def _remember(cell: _Cell, system: System | None, values: dict[str, list]) -> None:
     if file := _cache_file(cell, system):
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_name(f"{file.stem}.{secrets.token_hex(4)}.partial")
-        partial.write_text(json.dumps(values), encoding="utf-8")
-        partial.replace(file)
+        write_text(file, json.dumps(values))
 
 
 def _file_digest(path: PathLike) -> str:

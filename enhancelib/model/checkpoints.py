@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from enhancelib.atomic import replacing
 from enhancelib.errors import ModelError
 
 
@@ -50,17 +51,13 @@ def write_checkpoint(
 
 def _write(path: Path, facts: dict[str, str], weights: dict[str, Tensor]) -> None:
     """Write beside ``path`` and rename; nothing is left of what failed half-way."""
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with replacing(path) as partial:
         if path.suffix == ".safetensors":
             from safetensors.torch import save_file
 
             save_file(weights, partial, metadata=facts)
         else:
             torch.save({"metadata": facts, "state_dict": weights}, partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from enhancelib.audio.writing import analysis_window
+from enhancelib.checks import first_problem
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import BandScale, CausalBlock, bin_power, gate_of
 from enhancelib.model.checkpoints import read_checkpoint, write_checkpoint
@@ -299,7 +300,7 @@ class AudioUNet(nn.Module):
                 **settings,
             )
         except ValidationError as error:
-            raise ConfigError(f"model configuration: {_first_problem(error)}") from None
+            raise ConfigError(f"model configuration: {first_problem(error)}") from None
         self.core = SpectralCore(self.config)
         self.fourier = RealFourier(self.config.frame_length)
         window = torch.from_numpy(analysis_window(self.config.frame_length))
@@ -417,9 +418,3 @@ class AudioUNet(nn.Module):
             reason = str(error).splitlines()[0]
             raise ModelError(f"{path}: not a checkpoint of this network ({reason})") from None
         return model.eval()
-
-
-def _first_problem(error: ValidationError) -> str:
-    problem = error.errors()[0]
-    name = ".".join(str(part) for part in problem["loc"])
-    return f"{name}: {problem['msg']}" if name else problem["msg"]

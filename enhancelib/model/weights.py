@@ -14,23 +14,25 @@ def find_weights(
     which: str | os.PathLike,
     *,
     preset: str = DEFAULT_PRESET,
-    run_dir: str | os.PathLike = "data/runs/default",
+    run_dir: str | os.PathLike | None = None,
 ) -> Path:
     """Return the checkpoint to work on.
 
     Args:
         which: ``"published"``, the one that comes with this package; ``"run"``, the one that the
             training chapter left in ``run_dir``; or the path of another.
-        preset: Whose.
-        run_dir: Folder of a run of the book.
+        preset: whose.
+        run_dir: folder of a run of the book; ``"run"`` needs it.
 
     Raises:
-        ModelError: There is none.
+        ModelError: there is none, or ``"run"`` was asked for without ``run_dir``.
     """
     if which == "published":
         path = PRETRAINED / f"{preset}.safetensors"
         remedy = "none are published for this preset; take those of a run"
     elif which == "run":
+        if run_dir is None:
+            raise ModelError("run_dir: name the folder of the run whose weights are meant")
         path = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
         remedy = "run chapter 02_training with this run_dir first"
     else:

@@ -7,7 +7,6 @@
 - What it comes to: :func:`measure_files`, :func:`deviation_db`, :func:`macs_per_second`,
   :func:`compressed_bytes`; :func:`rounding` lets a network compute as if in 8 bits.
 - Which one to carry: :func:`losses`, :func:`careful`, :func:`on_front`, :func:`sweet_spot`.
-- Where the time goes: :func:`operator_times`, :func:`ceilings`.
 """
 
 from enhancelib.optimize.footprint import (
@@ -21,19 +20,16 @@ from enhancelib.optimize.pruning import prune, prune_channels
 from enhancelib.optimize.qat import quantization_aware_training, rounding
 from enhancelib.optimize.quantize import (
     quantize_dynamic,
-    quantize_pytorch,
     quantize_static,
     quantize_weights,
     to_float16,
 )
 from enhancelib.optimize.quantize.calibration import calibrate
-from enhancelib.optimize.roofline import ceilings, operator_times
 from enhancelib.train.finetune import fine_tune
 
 __all__ = [
     "calibrate",
     "careful",
-    "ceilings",
     "compressed_bytes",
     "deviation_db",
     "fine_tune",
@@ -41,12 +37,10 @@ __all__ = [
     "macs_per_second",
     "measure_files",
     "on_front",
-    "operator_times",
     "prune",
     "prune_channels",
     "quantization_aware_training",
     "quantize_dynamic",
-    "quantize_pytorch",
     "quantize_static",
     "quantize_weights",
     "rounding",

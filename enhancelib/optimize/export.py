@@ -4,18 +4,14 @@ Each format gives two files: ``<preset>.<suffix>`` takes a whole clip, ``input``
 (1, 1, samples); ``<preset>.stream.<suffix>`` takes the next frames (any number at a time; in
 TensorFlow Lite one) with explicit state, ``spectrum``, ``state_0`` … → ``spectrum_out``,
 ``state_out_0`` …. All carry the metadata of
-:class:`enhancelib.enhance.backends.Metadata`. A file is run in its own runtime on real music and
+:class:`enhancelib.metadata.Metadata`. A file is run in its own runtime on real music and
 compared with PyTorch; one that deviates is not written.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import json
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,16 +20,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from enhancelib.atomic import replacing
 from enhancelib.audio.writing import PathLike, Wave, find_audio, fit_length, load
-from enhancelib.enhance.backends import METADATA_NAME, Metadata, describe, quiet_runtime
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.leftovers import hidden_files, remove_abandoned
+from enhancelib.metadata import Metadata, describe
 from enhancelib.model.network import AudioUNet
+from enhancelib.optimize.stamps import STAMPS, graph_names, quiet_exporters
 
 if TYPE_CHECKING:
-    from onnx import GraphProto
+    pass
 
 FORMATS = ("onnx", "tflite", "torchscript")
 KINDS = ("clip", "stream")
@@ -130,7 +127,7 @@ def export_model(
     metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
     results = []
     for name, kind, path in targets:
-        with partial_file(path) as partial:
+        with replacing(path) as partial:
             _WRITERS[name](model, kind, partial)
             results.append(
                 seal(partial, path, model, metadata, music=music, max_error_db=max_error_db)
@@ -142,24 +139,13 @@ def _check_converters(formats: Sequence[str]) -> None:
     """Refuse a format whose converter cannot be imported, before anything is written."""
     for name in formats:
         try:
-            with quiet_exporters(), quiet_runtime():
+            with quiet_exporters():
                 importlib.import_module(_CONVERTERS[name])
         except ModuleNotFoundError as error:
             raise ModelError(
                 f"{name}: cannot be written without {error.name}; in the repository, "
                 f"`pip install --no-deps -r requirements.lock`, or leave {name} out"
             ) from None
-
-
-@contextlib.contextmanager
-def partial_file(path: Path) -> Iterator[Path]:
-    """A hidden name beside ``path`` to write to; gone at the end unless it was renamed.
-
-    No two exports share one, and what a killed export left is removed.
-    """
-    remove_abandoned(path.parent)
-    with hidden_files(path.parent) as base:
-        yield Path(f"{base}.{path.name}")
 
 
 def seal(
@@ -171,7 +157,7 @@ def seal(
     music: Sequence[Wave] | None = None,
     max_error_db: float = MAX_ERROR_DB,
 ) -> ExportResult:
-    """Put the metadata into a freshly written file, check it and give it its name.
+    """Put the metadata into a freshly written file and check it.
 
     Args:
         partial: the file, in any format, clip or stream, with the suffix of ``path``.
@@ -184,7 +170,7 @@ def seal(
     Raises:
         ModelError: the file deviates more, gives NaN, or cannot be opened.
     """
-    _STAMPS[path.suffix](partial, metadata, model)
+    STAMPS[path.suffix](partial, metadata, model)
     checked_on = "given music"
     if music is None:
         music, checked_on = check_music(metadata.sample_rate)
@@ -195,12 +181,11 @@ def seal(
             f"signal, more than {max_error_db:.1f} dB"
         )
     backend = open_model(partial)
-    partial.replace(path)
     return ExportResult(
         path=path,
         format=backend.model_type,
         kind="clip" if backend.clip else "stream",
-        bytes=path.stat().st_size,
+        bytes=partial.stat().st_size,
         error_db=error_db,
         checked_on=checked_on,
     )
@@ -259,20 +244,10 @@ def _example(
     return StreamStep(model).eval(), (spectrum, *model.initial_state(channels))
 
 
-def _names(kind: str, states: int) -> tuple[list[str], list[str]]:
-    """Names of the inputs and of the outputs, in order."""
-    if kind == "clip":
-        return ["input"], ["output"]
-    return (
-        ["spectrum", *(f"state_{i}" for i in range(states))],
-        ["spectrum_out", *(f"state_out_{i}" for i in range(states))],
-    )
-
-
 def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
     """Export through ``torch.export``; a clip's length, or channels and frames, stay free."""
     module, inputs = _example(model, kind, channels=1 if kind == "clip" else 2, frames=3)
-    names_in, names_out = _names(kind, len(inputs) - 1)
+    names_in, names_out = graph_names(kind, len(inputs) - 1)
     free = torch.export.Dim.DYNAMIC
     states = tuple({0: free} for _ in inputs[1:])
     shapes = ({2: free},) if kind == "clip" else ({0: free, 1: free}, states)
@@ -293,7 +268,7 @@ def _write_onnx(model: AudioUNet, kind: str, path: Path) -> None:
 def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
     """Convert with litert-torch; shapes are fixed: one channel, a frame or :data:`CLIP_SECONDS`."""
     module, inputs = _example(model, kind, channels=1)
-    with quiet_exporters(), quiet_runtime():
+    with quiet_exporters():
         import litert_torch
         from litert_torch import progress
 
@@ -309,115 +284,5 @@ def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
         torch.jit.save(torch.jit.freeze(traced), str(path))
 
 
-def _stamp_onnx(path: Path, metadata: Metadata, model: AudioUNet) -> None:
-    """Add metadata, drop the exporter's notes (source paths), fix shapes, run ``onnx.checker``."""
-    import onnx
-
-    graph_file = onnx.load(path)
-    for node in graph_file.graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*graph_file.graph.input, *graph_file.graph.output, *graph_file.graph.value_info):
-        del value.metadata_props[:]
-    del graph_file.graph.metadata_props[:]
-    _fix_reshapes(graph_file.graph)
-    onnx.helper.set_model_props(graph_file, metadata.as_strings())
-    onnx.checker.check_model(graph_file, full_check=True)
-    onnx.save(graph_file, path)
-
-
-def _fix_reshapes(graph: GraphProto) -> None:
-    """Say in constants what shape each reshaping gives; the exporter computes it at every call.
-
-    A free length that stays in its place is 0 in ONNX, and one that moves is -1. What computed the
-    shapes goes.
-    """
-    from onnx import numpy_helper
-
-    shapes = {
-        value.name: [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*graph.value_info, *graph.input, *graph.output)
-    }
-    known = {table.name for table in graph.initializer}
-    for node in graph.node:
-        ends = (*node.input[:1], *node.output)
-        if node.op_type != "Reshape" or node.input[1] in known or not shapes.keys() >= set(ends):
-            continue
-        before, after = (shapes[name] for name in ends)
-        wanted = [
-            size if isinstance(size, int) else 0 if before[i : i + 1] == [size] else -1
-            for i, size in enumerate(after)
-        ]
-        if wanted.count(-1) < 2:
-            name = f"shape_of_{node.output[0]}"
-            graph.initializer.append(numpy_helper.from_array(np.array(wanted, np.int64), name))
-            node.input[1] = name
-            del node.attribute[:]  # `allowzero`, which takes a 0 at its word
-    used = {value.name for value in graph.output}
-    for node in reversed(list(graph.node)):
-        if used.intersection(node.output):
-            used.update(node.input)
-        else:
-            graph.node.remove(node)
-    for entries in (graph.initializer, graph.value_info):
-        for entry in [entry for entry in entries if entry.name not in used]:
-            entries.remove(entry)
-
-
-def _stamp_tflite(path: Path, metadata: Metadata, model: AudioUNet) -> None:
-    """Add a metadata buffer and give inputs and outputs their shared names."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    content = schema.ModelT.InitFromPackedBuf(path.read_bytes(), 0)
-    signature, tensors = content.signatureDefs[0], content.subgraphs[0].tensors
-    kind = "clip" if len(signature.inputs) == 1 else "stream"
-    names = _names(kind, len(signature.inputs) - 1)
-    for entries, new in zip((signature.inputs, signature.outputs), names, strict=True):
-        for entry in entries:
-            name = new[int(entry.name.decode().rpartition("_")[2])]
-            entry.name = tensors[entry.tensorIndex].name = name
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(json.dumps(metadata.as_strings()).encode(), np.uint8)
-    entry = schema.MetadataT()
-    entry.name, entry.buffer = METADATA_NAME, len(content.buffers)
-    content.buffers.append(buffer)
-    content.metadata = [*(content.metadata or []), entry]
-    builder = flatbuffers.Builder(path.stat().st_size)
-    builder.Finish(content.Pack(builder), b"TFL3")
-    path.write_bytes(bytes(builder.Output()))
-
-
-def _stamp_torchscript(path: Path, metadata: Metadata, model: AudioUNet) -> None:
-    """Add the metadata, and the shapes of the states, which the archive does not tell."""
-    shapes = [list(state.shape) for state in model.initial_state()]
-    facts = metadata.as_strings() | {"state_shapes": json.dumps(shapes)}
-    with quiet_exporters():
-        module = torch.jit.load(str(path))
-        torch.jit.save(module, str(path), _extra_files={METADATA_NAME: json.dumps(facts)})
-
-
-@contextlib.contextmanager
-def quiet_exporters() -> Iterator[None]:
-    """Silence what the exporters say of themselves; warnings by their exact beginning only."""
-    # torchvision, torchao's GPU kernels and triton, none of them used here, are not installed.
-    names = ("torch.onnx._internal.exporter._registration", "torchao", "torch.utils._pytree")
-    levels = {logging.getLogger(name): logging.getLogger(name).level for name in names}
-    for logger in levels:
-        logger.setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        # TorchScript's successor is announced.
-        for function in ("trace", "trace_method", "freeze", "save", "load"):
-            warnings.filterwarnings("ignore", rf"`torch\.jit\.{function}` is deprecated")
-        # Between PyTorch's own parts: torch.export copies trees by an older call.
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
-        try:
-            yield
-        finally:
-            for logger, level in levels.items():
-                logger.setLevel(level)
-
-
 _CONVERTERS = {"onnx": "onnxscript", "tflite": "litert_torch", "torchscript": "torch"}
 _WRITERS = {"onnx": _write_onnx, "tflite": _write_tflite, "torchscript": _write_torchscript}
-_STAMPS = {".onnx": _stamp_onnx, ".tflite": _stamp_tflite, ".pt": _stamp_torchscript}

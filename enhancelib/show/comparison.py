@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from enhancelib.atomic import replacing
 from enhancelib.audio.loudness import MAX_GAIN_DB, loudness_lufs, matched_gains_db, safe_gains_db
 from enhancelib.errors import InputError
 
@@ -141,9 +142,8 @@ def _write_once(folder: Path, data: bytes, suffix: str, stem: str = "") -> str:
     name = f"{stem}{hashlib.sha256(data).hexdigest()[:16]}{suffix}"
     path = folder / name
     if not path.exists():
-        partial = folder / f".{name}.{os.getpid()}"
-        partial.write_bytes(data)
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_bytes(data)
     return f"{folder.name}/{name}"
 
 

@@ -21,27 +21,17 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
 
+from enhancelib.atomic import replacing
 from enhancelib.data.envelopes import Tables
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
-from enhancelib.model.fill import MARGIN_DB, EnergyPredictor
+from enhancelib.model.fill import EnergyPredictor
 from enhancelib.model.network import AudioUNet, ModelConfig
-
-LOST_DB = 10.0
-"""A band was emptied where it lies so far under the original's."""
-
-HEARD_DB = -80.0
-"""Bands of the original further under the running level are left out of the errors."""
-
-NOISY_DB = (-12.0, -3.0)
-"""Geometric against arithmetic mean of a band's bins, from not at all to altogether noise-like."""
+from enhancelib.train.energy_errors import Batch, energy_loss, validation_errors
 
 LOG_COLUMNS = ("step", "cpu_minutes", "hours_seen", "loss", "condition", "lost_s", "error_db")
 LOG_COLUMNS += ("bias_db", "harm_db")
-
-_DB = 10 / np.log(10)  # per neper of power
 
 
 class EnergyTraining(BaseModel):
@@ -99,64 +89,6 @@ class EnergyTraining(BaseModel):
     def identity(self) -> str:
         """What may not change while a run goes on: all but the number of steps."""
         return self.model_dump_json(exclude={"steps"})
-
-
-def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
-    """Twice the pinball loss, element by element: at quantile 0.5 the absolute error."""
-    short = target - predicted
-    return 2 * torch.maximum(quantile * short, (quantile - 1) * short)
-
-
-def emptied(own: Tensor, target: Tensor) -> Tensor:
-    """Whether each band was emptied and can be heard, from log energies in units of the level."""
-    return (own < target - LOST_DB / _DB) & (target > HEARD_DB / _DB)
-
-
-def energy_loss(
-    predicted: tuple[Tensor, Tensor], batch: "Batch", config: EnergyTraining
-) -> dict[str, Tensor]:
-    """The terms of the loss before weighting, in dB but for the noise-likeness.
-
-    Args:
-        predicted: log energies and noise-likeness, (batch, bands, frames).
-        batch: what was to be predicted.
-        config: settings.
-    """
-    energies, noisiness = predicted
-    lost = emptied(batch.own, batch.target)
-    weight = batch.trusted * (lost + config.survivors * ~lost)
-    total = weight.sum().clamp(min=1)
-    level = _DB * (weight * pinball(energies, batch.target, config.quantile)).sum() / total
-    steps = energies.diff(dim=2) - batch.target.diff(dim=2)
-    between = weight[:, :, 1:]
-    difference = _DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
-    low, high = NOISY_DB
-    wanted = ((_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
-    noise = (weight * (noisiness - wanted).square()).sum() / total
-    survived = batch.trusted * ~lost
-    excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0)
-    harm = (survived * excess).sum() / survived.sum().clamp(min=1)
-    return {"level": level, "difference": difference, "noisiness": noise, "harm": harm}
-
-
-class Batch:
-    """Features and targets of some items, of the bands that can be filled.
-
-    Attributes:
-        features: (batch, 2 * bands, frames).
-        own, target: log energies of the lossy and the lossless signal, (batch, bands, frames).
-        flatness: log of the geometric over the arithmetic mean of the lossless one's bins.
-        trusted: whether each band of an item can be believed, (batch, bands, 1), 0 or 1.
-    """
-
-    def __init__(self, values: np.ndarray, trusted: np.ndarray, first: int):
-        bands = values.shape[1] // 4
-        tensor = torch.from_numpy(values)
-        self.features = tensor[:, : 2 * bands]
-        self.own = tensor[:, first:bands]
-        self.target = tensor[:, 2 * bands + first : 3 * bands]
-        self.flatness = tensor[:, 3 * bands + first :] - self.target
-        self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32))
 
 
 class EnergyTrainer:
@@ -296,9 +228,8 @@ class EnergyTrainer:
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        partial = self.folder / ".partial-last.pt"
-        torch.save(state, partial)
-        partial.replace(self.folder / "last.pt")
+        with replacing(self.folder / "last.pt") as partial:
+            torch.save(state, partial)
         facts = {"fill": self.config.model.fill.model_dump_json(), "step": str(self.step)}
         facts |= {"bins": str(self.config.model.hop_length)} | self.facts
         weights = self.folder / "energies.safetensors"
@@ -346,55 +277,6 @@ class EnergyTrainer:
                 kept.lerp_(new[name], 1 - keep)
             else:
                 kept.copy_(new[name])
-
-
-def validation_errors(
-    predictor: EnergyPredictor, tables: Tables, config: EnergyTraining
-) -> dict[str, dict]:
-    """Error of the emptied bands per condition, and of ``all`` together.
-
-    Args:
-        predictor: in evaluation mode.
-        tables: to measure on, whole items.
-        config: settings.
-
-    Returns:
-        Condition → ``lost_s`` (seconds of audio times share of bands emptied), ``error_db`` (mean
-        absolute) and ``bias_db`` (mean of predicted minus true), nothing where nothing was lost;
-        and ``harm_db``, the mean of what is predicted too much, beyond the fill's margin, where
-        nothing was emptied.
-    """
-    rate, first = config.model.sample_rate, predictor.first
-    lower_hz = np.arange(first, tables.bands) * (rate / 2 / tables.bands)
-    high = torch.from_numpy(lower_hz >= config.error_from_hz)[None, :, None]
-    trusted = tables.trusted_bands(rate)
-    sums: dict[str, np.ndarray] = {}
-    for start in range(0, len(tables.values), 16):
-        chosen = slice(start, start + 16)
-        values = tables.values[chosen].astype(np.float32).swapaxes(1, 2).copy()
-        batch = Batch(values, trusted[chosen], first)
-        with torch.inference_mode():
-            states = predictor.initial_state(len(values))
-            energies, _, _ = predictor(batch.features, states)
-            lost = emptied(batch.own, batch.target) & high & (batch.trusted > 0)
-            difference = _DB * (energies - batch.target) * lost
-            left = ~emptied(batch.own, batch.target) & high & (batch.trusted > 0)
-            excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0) * left
-            parts = lost.float(), difference.abs(), difference, left.float(), excess
-            figures = torch.stack(parts).sum(dim=(2, 3))
-        for name, figure in zip(tables.items["condition"][chosen], figures.T, strict=True):
-            for key in (name, "all"):
-                sums[key] = sums.get(key, np.zeros(5)) + figure.double().numpy()
-    second = rate / config.model.hop_length * max(1, int(high.sum()))
-    return {
-        name: {
-            "lost_s": round(count / second, 2),
-            "error_db": round(error / count, 3) if count else "",
-            "bias_db": round(bias / count, 3) if count else "",
-            "harm_db": round(excess / left, 3) if left else "",
-        }
-        for name, (count, error, bias, left, excess) in sorted(sums.items())
-    }
 
 
 def insert(path: str | Path, model: AudioUNet) -> AudioUNet:

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from enhancelib.errors import ConfigError
 from enhancelib.model.network import AudioUNet
 from enhancelib.model.spectra import Spectra
-from enhancelib.train.run import LabelledPairs, open_pairs, quiet_lightning
+from enhancelib.train.loading import LabelledPairs, open_pairs
+from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
 
 

@@ -8,6 +8,7 @@ import lightning
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
+from enhancelib.atomic import write_csv
 from enhancelib.model.network import AudioUNet
 from enhancelib.train.task import Restorer
 
@@ -90,12 +91,7 @@ class RunRecorder(Callback):
         if path.exists():
             with path.open(newline="") as file:
                 kept = [row for row in csv.DictReader(file) if int(row["epoch"]) < before_epoch]
-        partial = path.with_suffix(".partial")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, LOG_COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept + rows)
-        partial.replace(path)
+        write_csv(path, LOG_COLUMNS, kept + rows)
 
     def _keep(self, model: AudioUNet, previous: Path) -> None:
         facts = {"epoch": str(self.best_epoch), "validation_loss": f"{self.best_loss:.6f}"}

@@ -22,7 +22,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import lightning
 import pandas
@@ -31,15 +30,14 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from enhancelib import provenance
-from enhancelib.data.items import Items
-from enhancelib.data.pairs import PairDataset, read_manifest
+from enhancelib.atomic import replacing, write_json
+from enhancelib.data.pairs import read_manifest
 from enhancelib.errors import ConfigError, StoppedError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
+from enhancelib.train.loading import loader, open_pairs
 from enhancelib.train.recorder import RunRecorder
 from enhancelib.train.task import Restorer, TrainingConfig, nearest_preset
 
@@ -66,46 +64,6 @@ class TrainingResult:
     best_epoch: int
     best_loss: float
     untreated_loss: float
-
-
-class LabelledPairs(Dataset):
-    """(lossy, lossless, index of the condition) of pairs."""
-
-    def __init__(self, pairs: PairDataset | Items, conditions: list[str]):
-        self.pairs = pairs
-        self.conditions = [conditions.index(name) for name in pairs.conditions]
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
-        return *self.pairs[index], self.conditions[index]
-
-
-def open_pairs(
-    source: str | Path,
-    split: str,
-    *,
-    downmix: Literal["mean", "varied"] = "mean",
-    sample_rate: int | None = None,
-) -> PairDataset | Items:
-    """One split of a manifest of pairs, or of a folder with items in ``train``, ``validation``.
-
-    Of items the originals only: what was coded once before teaches energies and nothing else.
-
-    Args:
-        source: of :func:`enhancelib.data.pairs.prepare`, or a folder of folders of
-            :func:`enhancelib.data.items.prepare_items`.
-        split: which.
-        downmix: of pairs; items are of one channel.
-        sample_rate: in Hz, to which they are resampled.
-
-    Raises:
-        InputError: there is neither, or nothing of this split in it.
-    """
-    if (Path(source) / "train" / "items.csv").is_file():
-        return Items(Path(source) / split, originals_only=True, sample_rate=sample_rate)
-    return PairDataset(source, split, downmix=downmix, sample_rate=sample_rate)
 
 
 def train_model(
@@ -177,7 +135,7 @@ def train_model(
             loggers.append(WandbLogger(project="enhancelib", save_dir=folder))
         trainer = _trainer(config, callbacks=[recorder, resume_point], logger=loggers)
         loaders = [
-            _loader(manifest, split, config, conditions, rate, trainer)
+            loader(manifest, split, config, conditions, rate, trainer)
             for split in ("train", "validation")
         ]
         trainer.fit(task, *loaders, ckpt_path=_resume_point(folder), weights_only=True)
@@ -195,7 +153,7 @@ def train_model(
         untreated_loss=recorder.untreated_loss,
     )
     if trainer.is_global_zero:
-        _write_json(folder / "result.json", recorder.state_dict())
+        write_json(folder / "result.json", recorder.state_dict())
     return result
 
 
@@ -216,8 +174,8 @@ def held_out_loss(
     rate = task.model.config.sample_rate
     with quiet_lightning():
         trainer = _trainer(config)
-        loader = _loader(manifest, split, config, conditions, rate, trainer)
-        trainer.validate(task, loader, verbose=False)
+        batches = loader(manifest, split, config, conditions, rate, trainer)
+        trainer.validate(task, batches, verbose=False)
     rows = [(name, *pair) for name, pair in task.validation_table().items()]
     return pandas.DataFrame(rows, columns=["condition", "loss", "untreated"])
 
@@ -273,7 +231,7 @@ def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:
             shutil.rmtree(file, ignore_errors=True)
         else:
             file.unlink()
-    _write_json(path, settings)
+    write_json(path, settings)
 
 
 def _settings_of(path: Path) -> dict[str, str]:
@@ -317,9 +275,8 @@ class _WholeFiles(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
         """See the base class."""
-        partial = Path(path).with_suffix(".partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        with replacing(Path(path)) as partial:
+            torch.save(checkpoint, partial)
 
 
 def launched() -> tuple[int, int]:
@@ -333,35 +290,6 @@ def launched() -> tuple[int, int]:
     processes = int(names.get("SLURM_NTASKS", 1))
     nodes = int(names.get("SLURM_NNODES", names.get("SLURM_JOB_NUM_NODES", 1)))
     return processes, int(names.get("SLURM_NTASKS_PER_NODE", max(1, processes // nodes)))
-
-
-def _write_json(path: Path, content: dict) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)
-
-
-def _loader(
-    manifest: str | Path,
-    split: str,
-    config: TrainingConfig,
-    conditions: list[str],
-    sample_rate: int,
-    trainer: lightning.Trainer,
-) -> DataLoader:
-    """Batches of one split, or of this process's share of it."""
-    downmix = "varied" if split == "train" else "mean"
-    pairs = open_pairs(manifest, split, downmix=downmix, sample_rate=sample_rate)
-    dataset = LabelledPairs(pairs, conditions)
-    processes, rank = trainer.world_size, trainer.global_rank
-    if split != "train":  # every item once, though the shares may differ in size by one
-        share = Subset(dataset, range(rank, len(dataset), processes))
-        return DataLoader(share, batch_size=config.batch_size)
-    # Shuffles by (seed, epoch), so that a resumed run sees the order an uninterrupted one would.
-    sampler = DistributedSampler(
-        dataset, num_replicas=processes, rank=rank, seed=config.seed, drop_last=processes > 1
-    )
-    return DataLoader(dataset, batch_size=config.batch_size, sampler=sampler)
 
 
 def _trainer(

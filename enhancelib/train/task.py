@@ -10,6 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from torch import Tensor
 
+from enhancelib.checks import first_problem
 from enhancelib.errors import ConfigError
 from enhancelib.model.losses import (
     FRAME_LENGTHS,
@@ -92,12 +93,10 @@ class TrainingConfig(BaseModel):
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; name an existing config file") from None
         except ValidationError as error:
-            problem = error.errors()[0]
-            key = ".".join(str(part) for part in problem["loc"])
             hint = ""
-            if problem["type"] == "extra_forbidden":
+            if error.errors()[0]["type"] == "extra_forbidden":
                 hint = f"; known keys: {', '.join(cls.model_fields)}"
-            raise ConfigError(f"{path}: {key}: {problem['msg']}{hint}") from None
+            raise ConfigError(f"{path}: {first_problem(error)}{hint}") from None
         except (ValueError, RecursionError) as error:
             raise ConfigError(f"{path}: not valid JSON ({error})") from None
 

@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 import enhancelib as el
 from enhancelib.cli import commands as cli
 from enhancelib.enhance import modelfiles
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize import export
 from enhancelib.train import task as restoration
 
@@ -251,17 +252,11 @@ def test_enhance_runs_every_exported_format_alike(song, small_exports, tmp_path)
     assert np.abs(waves["tflite"] - waves["pytorch"]).max() < 1e-4
 
 
-def test_enhance_takes_the_default_model_where_none_is_named(
-    song, small_exports, tmp_path, monkeypatch
-):
-    checkpoint = tmp_path / "data/runs/default/checkpoint/fullband-44k.safetensors"
-    checkpoint.parent.mkdir(parents=True)
-    checkpoint.write_bytes((small_exports[0] / "small.safetensors").read_bytes())
+def test_enhance_takes_the_published_model_where_none_is_named(song, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(modelfiles, "_MODEL_FOLDERS", modelfiles._MODEL_FOLDERS[1:])
     assert run("enhance", "--input_path", song, "--output_path", "a.wav").exit_code == 0
-    named = ("--output_path", "b.wav", "--model_path", checkpoint)
-    assert run("enhance", "--input_path", song, *named).exit_code == 0
+    published = ("--model_path", PRETRAINED / "fullband-44k.stream.onnx")
+    assert run("enhance", "--input_path", song, "--output_path", "b.wav", *published).exit_code == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
 
 

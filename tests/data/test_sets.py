@@ -10,6 +10,7 @@ import pandas
 import pytest
 
 import enhancelib as el
+from enhancelib.atomic import write_csv
 from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.errors import ConfigError, InputError
 from tools.corpus import build, pieces, recipes, scores, sets
@@ -200,7 +201,7 @@ def test_what_was_coded_before_is_refused_and_nothing_is_left(tmp_path, monkeypa
 def test_excerpts_are_added_and_never_replaced(tmp_path, monkeypatch):
     folder = tmp_path / "excerpts"
     folder.mkdir()
-    sets.write_table(folder / "index.csv", sets.EXCERPT_COLUMNS, [{"path": "old.flac"}])
+    write_csv(folder / "index.csv", sets.EXCERPT_COLUMNS, [{"path": "old.flac"}])
     monkeypatch.setattr(sets, "EXCERPTS", (piece("a", noise([-20], 6)),))
     sets.make_excerpts(None, tmp_path)
     rows = list(csv.DictReader((folder / "index.csv").open(newline="")))

@@ -18,11 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen.flac import FLAC
 
+from enhancelib.atomic import held, hidden_files, remove_abandoned
 from enhancelib.audio.writing import load, save
 from enhancelib.enhance.folders import enhance_folder
 from enhancelib.enhance.ledger import NAME, choose_names
 from enhancelib.errors import ConfigError, InputError, printable
-from enhancelib.leftovers import held, hidden_files, remove_abandoned
 
 RATE = 22050
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals and names")

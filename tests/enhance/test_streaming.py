@@ -592,7 +592,7 @@ def test_model_type_must_fit(small_exports):
 
 def test_default_model_is_the_published_one_or_named_in_the_error(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("enhancelib.enhance.modelfiles._MODEL_FOLDERS", (tmp_path,))
+    monkeypatch.setattr("enhancelib.enhance.modelfiles.PRETRAINED", tmp_path)
     with pytest.raises(ModelError, match="fullband-44k"):
         default_model()
     (tmp_path / "fullband-44k.stream.tflite").touch()

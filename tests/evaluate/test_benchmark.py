@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from enhancelib.errors import ConfigError, InputError, ModelError
-from enhancelib.evaluate import benchmark
-from enhancelib.evaluate.benchmark import UNITS, benchmark_file, benchmark_files, benchmark_results
+from enhancelib.evaluate import stopwatch
+from enhancelib.evaluate.benchmark import benchmark_file, benchmark_files, benchmark_results
+from enhancelib.evaluate.stopwatch import UNITS
 from enhancelib.provenance import RESULT_COLUMNS, write_results
 
 ENERGY = "energy_j_per_s"
@@ -93,8 +94,8 @@ def test_latency_follows_the_clock():
     """
     code = """
 import json, time
-from enhancelib.evaluate import benchmark
-print(json.dumps(benchmark.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
+from enhancelib.evaluate import stopwatch
+print(json.dumps(stopwatch.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=8, between=1)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     measures = json.loads(done.stdout.splitlines()[-1])
@@ -105,8 +106,8 @@ print(json.dumps(benchmark.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=
 
 def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
     """Of two packages, one of which starts over; not of a package's parts, which it contains."""
-    monkeypatch.setattr(benchmark, "RAPL", tmp_path)
-    assert math.isnan(benchmark.timed(lambda: None, audio_s=1, repeats=2, between=1)[ENERGY])
+    monkeypatch.setattr(stopwatch, "RAPL", tmp_path)
+    assert math.isnan(stopwatch.timed(lambda: None, audio_s=1, repeats=2, between=1)[ENERGY])
     counters = []
     for name, kind, value in [
         ("intel-rapl:0", "package-0", 1_000_000),
@@ -124,7 +125,7 @@ def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
         for counter in counters:
             counter.write_text(str((int(counter.read_text()) + 500_000) % 10_000_000))
 
-    measures = benchmark.timed(call, audio_s=2.0, repeats=4, between=1)
+    measures = stopwatch.timed(call, audio_s=2.0, repeats=4, between=1)
     assert measures[ENERGY] == pytest.approx(2 * 0.25)
 
 

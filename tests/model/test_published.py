@@ -31,6 +31,8 @@ def test_weights_are_found_or_the_remedy_named(tmp_path):
     mine.parent.mkdir()
     mine.touch()
     assert weights.find_weights("run", run_dir=tmp_path) == mine
+    with pytest.raises(ModelError, match="run_dir: name the folder"):
+        weights.find_weights("run")
     assert weights.find_weights(mine) == mine
     with pytest.raises(ModelError, match="none are published for this preset"):
         weights.find_weights("published", preset="none")

@@ -8,10 +8,11 @@ import torch
 from onnx import numpy_helper
 from small_network import RATE, error_db, network, run
 
-from enhancelib.enhance.backends import Backend, tflite_metadata
+from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import InputError, ModelError
+from enhancelib.metadata import tflite_metadata
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.optimize.export import export_model
@@ -280,15 +281,6 @@ def test_what_cannot_be_quantised_is_refused(exported, model, ranges, music, tmp
     for suffix in (".onnx", ".tflite"):
         with pytest.raises(ModelError, match="export that network again"):
             quantize_static(exported / f"small{suffix}", other, variant="other")
-
-
-def test_pytorchs_dynamic_quantisation_finds_no_layer_of_ours(model):
-    quantised, layers = compression.quantize_pytorch(model)
-    assert layers == 0
-    wave = torch.randn(1, 1, 2000)
-    torch.testing.assert_close(quantised(wave), model(wave))
-    linear = torch.nn.Sequential(torch.nn.Linear(64, 64))
-    assert compression.quantize_pytorch(linear)[1] == 1
 
 
 def test_deviation_of_a_known_error(exported, music):

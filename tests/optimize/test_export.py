@@ -269,20 +269,3 @@ def test_music_to_check_on(tmp_path):
     assert name == "synthetic chord"
     assert clips[0].shape == (1, 66150)
     assert 0.3 < np.abs(clips[0]).max() < 1
-
-
-def test_two_exports_of_one_name_share_no_hidden_file(tmp_path):
-    from enhancelib.optimize.export import partial_file
-
-    path = tmp_path / "small.stream.onnx"
-    (tmp_path / ".0123456789abcdef.lock").touch()  # of an export that was killed
-    (tmp_path / ".0123456789abcdef.small.stream.onnx").touch()
-    with partial_file(path) as one:
-        one.write_bytes(b"one")
-        with partial_file(path) as other:
-            assert one != other
-            other.write_bytes(b"other")
-            assert ".stream." in other.name
-            other.replace(path)
-        assert one.read_bytes() == b"one"
-    assert [file.name for file in tmp_path.iterdir()] == ["small.stream.onnx"]

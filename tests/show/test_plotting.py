@@ -144,16 +144,6 @@ def test_bars_and_intervals_draw_values_and_bounds():
         plotting.intervals({"a": {"s": (0.3, 0.5, 0.7)}}, x_label="x")
 
 
-def test_the_roof_is_flat_where_arithmetic_limits_and_slopes_where_memory_does():
-    axes = plotting.roofline({"Conv": (10, 5e9)}, arithmetic=1e11, memory=1e10, title="float32")
-    roof = axes.lines[-1]
-    heights = dict(zip(roof.get_xdata().round(3), roof.get_ydata(), strict=True))
-    assert heights[300.0] == pytest.approx(100)  # 10^9 per second
-    assert heights[0.3] == pytest.approx(3)
-    assert axes.lines[0].get_xydata().tolist() == [[10, 5]]
-    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
-
-
 def test_points_are_labelled():
     axes = plotting.points({"ONNX": (1, 2), "TFLite": (3, 4)}, x_label="MB", y_label="ms")
     assert [text.get_text() for text in axes.texts] == ["ONNX", "TFLite"]

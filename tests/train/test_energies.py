@@ -19,9 +19,10 @@ from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.fill import MARGIN_DB, band_features, running_level
 from enhancelib.model.network import AudioUNet, ModelConfig
-from enhancelib.train import energies
+from enhancelib.train import energies, energy_errors
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining
-from enhancelib.train.run import open_pairs, train_model
+from enhancelib.train.loading import open_pairs
+from enhancelib.train.run import train_model
 from enhancelib.train.task import TrainingConfig
 
 RATE = 44100
@@ -124,15 +125,19 @@ def test_what_is_no_folder_of_items_is_refused_in_one_line(items, tmp_path, spoi
 
 def test_pinball_of_known_errors():
     predicted, target = torch.tensor([0.0, 0.0]), torch.tensor([2.0, -1.0])
-    torch.testing.assert_close(energies.pinball(predicted, target, 0.5), torch.tensor([2.0, 1.0]))
-    torch.testing.assert_close(energies.pinball(predicted, target, 0.75), torch.tensor([3.0, 0.5]))
+    torch.testing.assert_close(
+        energy_errors.pinball(predicted, target, 0.5), torch.tensor([2.0, 1.0])
+    )
+    torch.testing.assert_close(
+        energy_errors.pinball(predicted, target, 0.75), torch.tensor([3.0, 0.5])
+    )
 
 
 @pytest.mark.parametrize("quantile", [0.35, 0.5, 0.8])
 def test_the_least_pinball_loss_is_at_the_quantile(quantile):
     target = torch.linspace(0, 1, 1001)
     guesses = torch.linspace(0, 1, 101)
-    losses = torch.stack([energies.pinball(g, target, quantile).mean() for g in guesses])
+    losses = torch.stack([energy_errors.pinball(g, target, quantile).mean() for g in guesses])
     assert float(guesses[losses.argmin()]) == pytest.approx(quantile, abs=0.011)
 
 
@@ -140,7 +145,7 @@ def batch_of(own_db, target_db, trusted=True):
     """A batch of 64 bands, all alike, over four frames."""
     values = np.empty((1, 256, 4), np.float32)
     values[:, :128], values[:, 128:] = own_db / 4.342945, target_db / 4.342945
-    return energies.Batch(values, np.full((1, 64), trusted), 8)
+    return energy_errors.Batch(values, np.full((1, 64), trusted), 8)
 
 
 def predicted(level_db, slope_db=0.0, noisiness=1.0):
@@ -149,14 +154,14 @@ def predicted(level_db, slope_db=0.0, noisiness=1.0):
 
 
 def test_terms_of_known_errors():
-    terms = energies.energy_loss(predicted(-37.0), batch_of(-70.0, -40.0), CONFIG)
+    terms = energy_errors.energy_loss(predicted(-37.0), batch_of(-70.0, -40.0), CONFIG)
     assert {name: round(float(value), 3) for name, value in terms.items()} == {
         "level": 3.0,
         "difference": 0.0,
         "noisiness": 0.0,  # equal bins: altogether noise-like
         "harm": 0.0,  # nothing was left whole
     }
-    terms = energies.energy_loss(predicted(-40, 2.0, 0.5), batch_of(-70.0, -40.0), CONFIG)
+    terms = energy_errors.energy_loss(predicted(-40, 2.0, 0.5), batch_of(-70.0, -40.0), CONFIG)
     assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
     assert float(terms["difference"]) == pytest.approx(2.0, abs=1e-3)
     assert float(terms["noisiness"]) == pytest.approx(0.25, abs=1e-3)
@@ -164,7 +169,7 @@ def test_terms_of_known_errors():
 
 def test_what_is_not_to_be_believed_costs_nothing():
     batch = batch_of(-70.0, -40.0, trusted=False)
-    terms = energies.energy_loss(predicted(0.0, 5.0, 0.0), batch, CONFIG)
+    terms = energy_errors.energy_loss(predicted(0.0, 5.0, 0.0), batch, CONFIG)
     assert all(float(value) == 0 for value in terms.values())
 
 
@@ -174,14 +179,14 @@ def test_emptied_bands_count_more_than_survivors():
     batch.own[:, 28:] = batch.target[:, 28:]
     level, noisiness = predicted(-44.0)
     level = torch.where(torch.arange(56)[:, None] < 28, level, batch.target)
-    terms = energies.energy_loss((level, noisiness), batch, CONFIG)
+    terms = energy_errors.energy_loss((level, noisiness), batch, CONFIG)
     assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
 
 
 def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
     whole = batch_of(-60.0, -60.0)
     for guess_db, expected in {-65.0: 0.0, -57.5: 0.0, -50.0: 10.0 - MARGIN_DB}.items():
-        terms = energies.energy_loss(predicted(guess_db), whole, CONFIG)
+        terms = energy_errors.energy_loss(predicted(guess_db), whole, CONFIG)
         assert float(terms["harm"]) == pytest.approx(expected, abs=1e-3)
 
 
@@ -198,7 +203,7 @@ def test_trusted_bands_end_where_the_item_says(tables):
 
 def test_it_learns_and_its_weights_drop_into_the_network(tables, tmp_path):
     run = trainer(tables, tmp_path / "run")
-    before = energies.validation_errors(run.average, tables, CONFIG)
+    before = energy_errors.validation_errors(run.average, tables, CONFIG)
     run.run(minutes=0.3)
     with (tmp_path / "run" / "log.csv").open(newline="") as file:
         rows = {row["condition"]: row for row in csv.DictReader(file)}

@@ -347,7 +347,7 @@ torch.manual_seed(0)
 model = AudioUNet(**config.for_rate(44100).model_dump())
 torch.nn.init.normal_(model.core.head.weight, std=0.05)
 loaders = [
-    training._loader(manifest, split, config, conditions, 44100, trainer)
+    loading.loader(manifest, split, config, conditions, 44100, trainer)
     for split in ("train", "validation")
 ]
 task = Watched(model, config, conditions)

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from enhancelib.errors import EnhanceError
-from tools import debian
 from tools.corpus import build, recipes
 from tools.corpus.sources.recordings import read_folder
+from tools.dev import debian
 
 
 def main() -> None:

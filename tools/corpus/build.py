@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from enhancelib import audio, parallel
+from enhancelib.atomic import write_csv, write_text
 from enhancelib.errors import EnhanceError, InputError
 from tools.corpus.recipe import RATE, Recipe
 from tools.corpus.recipes import all_recipes
@@ -181,9 +182,7 @@ def _make(job: _Job) -> str:
             "recipe": job.fingerprint,
         }
         job.facts_path.parent.mkdir(parents=True, exist_ok=True)
-        partial = job.facts_path.with_suffix(".part")
-        partial.write_text(json.dumps(facts), encoding="utf-8")
-        partial.replace(job.facts_path)
+        write_text(job.facts_path, json.dumps(facts))
     except (EnhanceError, OSError) as error:
         return str(error)
     return ""
@@ -221,10 +220,4 @@ def _read_facts(facts_path: Path, path: Path) -> dict | None:
 
 
 def _write_manifest(path: Path, rows: list[dict]) -> Path:
-    partial = path.with_name(f".{path.name}.part")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: row["path"]))
-    partial.replace(path)
-    return path
+    return write_csv(path, COLUMNS, sorted(rows, key=lambda row: row["path"]))

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from enhancelib import audio
+from enhancelib.atomic import write_csv
 from enhancelib.errors import EnhanceError, InputError
 from tools.corpus.recipe import RATE
 from tools.corpus.sources import sequencer
@@ -140,12 +141,7 @@ def _read(index: Path) -> list[dict[str, object]]:
 
 
 def _write(index: Path, rows: list[dict[str, object]]) -> None:
-    partial = index.with_name(f".{index.name}.part")
-    with open(partial, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    partial.replace(index)
+    write_csv(index, COLUMNS, rows)
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 from enhancelib import audio
+from enhancelib.atomic import write_csv
 from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from tools.corpus.pieces import EXCERPTS, RATE, TESTSET, Piece, Shelf
@@ -62,16 +63,6 @@ def write(piece: Piece, shelf: Shelf, path: Path) -> dict[str, object]:
     }
 
 
-def write_table(path: Path, columns: tuple[str, ...], rows: list[dict[str, object]]) -> None:
-    """A CSV table, complete or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, newline="", delete=False) as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)
-
-
 def make_testset(shelf: Shelf, data: Path) -> None:
     """Write data/testset and data/testset.csv.
 
@@ -90,7 +81,7 @@ def make_testset(shelf: Shelf, data: Path) -> None:
             rows.append(write(piece, shelf, part / f"{piece.kind}_{piece.name}.flac"))
             print(_line(rows[-1]))
         part.replace(folder)
-    write_table(table, COLUMNS, rows)
+    write_csv(table, COLUMNS, rows)
     print(f"{len(rows)} pieces in {folder}, listed in {table}")
 
 
@@ -113,7 +104,7 @@ def make_excerpts(shelf: Shelf, data: Path) -> None:
         print(_line(row))
         facts = {"path": path.name, "rate": RATE, "bytes": path.stat().st_size}
         rows.append({**row, **facts, "group": piece.group or path.stem})
-    write_table(index, EXCERPT_COLUMNS, rows)
+    write_csv(index, EXCERPT_COLUMNS, rows)
     print(f"{len(targets)} pieces added to {folder}")
 
 

@@ -19,7 +19,7 @@ import torch
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
-from enhancelib.optimize.export import quiet_exporters
+from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.results import DEVSET, HEARING, exported_files, read_set
 from tools.publish.tables import RESULTS, check_commit, write_table

@@ -256,7 +256,9 @@ def main() -> None:
     try:
         table = chosen_set(arguments.pieces, arguments.weights, arguments.effort)
         output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
-        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        weights = el.find_weights(
+            arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
+        )
         # The smallest effort shows that it works, so it must.
         cache = output / "cache" if arguments.effort == "smoke" else CACHE
         file = output / f"{arguments.preset}.csv"

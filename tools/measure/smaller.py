@@ -278,7 +278,9 @@ def main() -> None:
     path = arguments.output / f"{arguments.preset}-smaller.csv"
     try:
         check_commit(path, joined=bool(arguments.only))
-        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        weights = el.find_weights(
+            arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
+        )
         maker = Maker(arguments.preset, weights, steps=arguments.steps)
         chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
         table = measure(maker, chosen, every=arguments.every, jobs=arguments.jobs)

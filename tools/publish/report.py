@@ -18,6 +18,7 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.atomic import write_text
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.evaluate.statistics import t_interval
 from enhancelib.model.checkpoints import read_checkpoint
@@ -339,10 +340,10 @@ def main() -> None:
         facts = provenance(command(preset, table))
         write_table(bars.assign(**facts), file)
         card = model_card(preset, weights, results, bars, kinds)
-        weights.with_suffix(".md").write_text(card)
+        write_text(weights.with_suffix(".md"), card)
         if preset == DEFAULT_PRESET:
             lines = readme_lines(results, preset, kinds)
-            README.write_text(update_readme(README.read_text(), lines))
+            write_text(README, update_readme(README.read_text(), lines))
             report_card(preset, results, rates, costs, bars, kinds)
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: not there; run make results PRESET={preset}")

@@ -7,7 +7,7 @@ import pandas
 
 import enhancelib as el
 from enhancelib import provenance
-from enhancelib.atomic import write_text
+from enhancelib.atomic import replacing
 from enhancelib.errors import InputError
 from enhancelib.provenance import RESULT_COLUMNS
 
@@ -69,5 +69,6 @@ def write_table(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
     if set(table.columns) == set(RESULT_COLUMNS):
         return el.write_results(table, path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, table.to_csv(index=False, lineterminator="\n"))
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
     return path

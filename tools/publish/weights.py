@@ -17,6 +17,7 @@ from pathlib import Path
 import pandas
 
 import enhancelib as el
+from enhancelib.atomic import replacing
 from enhancelib.errors import EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
@@ -31,11 +32,13 @@ def publish(preset: str, run: Path) -> None:
     """Copy the run's weights and both logs into the package, export for other runtimes."""
     PRETRAINED.mkdir(exist_ok=True)
     weights = PRETRAINED / f"{preset}.safetensors"
-    shutil.copyfile(run / weights.name, weights)
+    with replacing(weights) as partial:
+        shutil.copyfile(run / weights.name, partial)
     logs = {"": run, "-energies": ROOT / f"{preset}-energies"}
     for name, folder in logs.items():
         log = pandas.read_csv(folder / "log.csv").round(6)
-        log.to_csv(PRETRAINED / f"{preset}{name}.csv", index=False)
+        with replacing(PRETRAINED / f"{preset}{name}.csv") as partial:
+            log.to_csv(partial, index=False)
     options = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "overwrite": True}
     model = AudioUNet.load(weights)
     export_model(model, PRETRAINED, formats=["onnx"], **options)
@@ -73,7 +76,10 @@ def publish_quantized(preset: str, folder: Path = PRETRAINED, *, every: int = 1)
                     wanted.append(file.path)
                     note = f"{file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB"
                     print(f"{file.path.name}: {note}")
-        return [Path(shutil.copy(path, folder / path.name)) for path in wanted]
+        for path in wanted:
+            with replacing(folder / path.name) as partial:
+                shutil.copyfile(path, partial)
+    return [folder / path.name for path in wanted]
 
 
 def main() -> None:

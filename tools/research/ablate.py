@@ -31,7 +31,8 @@ from enhancelib.errors import EnhanceError, InputError
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.optimize.footprint import macs_per_second
 from enhancelib.provenance import provenance
-from enhancelib.train.run import LabelledPairs, open_pairs, quiet_lightning
+from enhancelib.train.loading import LabelledPairs, open_pairs
+from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
 from tools.publish.tables import check_commit, write_table
 from tools.research.pretrain import ITEMS, RECIPES, ROOT

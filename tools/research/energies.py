@@ -19,6 +19,7 @@ import torch
 from pydantic import ValidationError
 
 from enhancelib.audio.waves import resample
+from enhancelib.checks import first_problem
 from enhancelib.data.envelopes import make_tables, read_items
 from enhancelib.data.item_plans import RATE
 from enhancelib.errors import ConfigError, EnhanceError
@@ -43,9 +44,7 @@ def settings(path: Path | None, steps: int | None) -> EnergyTraining:
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; name an existing file") from None
     except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"]) or "not JSON"
-        raise ConfigError(f"{path or '--steps'}: {key}: {problem['msg']}") from None
+        raise ConfigError(f"{path or '--steps'}: {first_problem(error)}") from None
 
 
 def hear(

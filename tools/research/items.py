@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from enhancelib.checks import first_problem
 from enhancelib.data.catalogue import SPLITS
 from enhancelib.data.items import ItemSettings, prepare_items
 from enhancelib.errors import EnhanceError
@@ -34,8 +35,7 @@ def main() -> None:
             count=args.count, split=args.split, seed=args.seed, seconds=args.seconds
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        sys.exit(f"error: --{first['loc'][0]}: {first['msg']} (got {first['input']!r})")
+        sys.exit(f"error: --{first_problem(error)}")
     try:
         with stopped_by_signals():
             table = prepare_items(

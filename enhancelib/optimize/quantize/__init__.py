@@ -13,14 +13,11 @@ From the mildest to the boldest:
 
 Each takes a whole-clip ``.onnx`` or ``.tflite`` file and treats its streaming sibling likewise, so
 that both stay one network. The Fourier transform and the arithmetic around the U-Net stay float.
-
-:func:`quantize_pytorch` is PyTorch's own dynamic quantisation, to show its limit.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import io
 import logging
@@ -29,16 +26,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enhancelib.atomic import replacing
 from enhancelib.audio.writing import PathLike, Wave
-from enhancelib.enhance.backends import quiet_runtime
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.errors import ModelError
-from enhancelib.optimize.export import ExportResult, check_music, partial_file, quiet_exporters
+from enhancelib.optimize.export import ExportResult, check_music
 from enhancelib.optimize.footprint import deviation_db
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from enhancelib.optimize.quantize.calibration import LayerRange
 
 MAX_ERROR_DB = -10.0
@@ -114,26 +109,6 @@ def quantize_static(
     return _derive(path, variant, _writers("write_static", layers=ranges), **options)
 
 
-def quantize_pytorch(model: nn.Module) -> tuple[nn.Module, int]:
-    """PyTorch's own dynamic quantisation (torchao), and how many layers it took hold of.
-
-    It knows linear layers only; convolutions, of which this network consists, stay as they are.
-
-    Args:
-        model: any network; it is not changed.
-
-    Returns:
-        A quantised copy and the number of its quantised layers.
-    """
-    with quiet_exporters():
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
-
-    quantised = copy.deepcopy(model)
-    quantize_(quantised, Int8DynamicActivationInt8WeightConfig())
-    pairs = zip(model.parameters(), quantised.parameters(), strict=True)
-    return quantised, sum(type(after.data) is not type(before.data) for before, after in pairs)
-
-
 def variant_path(path: PathLike, variant: str) -> Path:
     """``x.onnx`` → ``x.<variant>.onnx``, ``x.stream.onnx`` → ``x.<variant>.stream.onnx``."""
     path = Path(path)
@@ -187,7 +162,7 @@ def _derive(
             raise ModelError(f"{target}: exists already; pass overwrite to replace it")
     results = []
     for source, target in zip(sources, targets, strict=True):
-        with partial_file(target) as partial:
+        with replacing(target) as partial:
             with _quiet():
                 writers[path.suffix](source, partial)
             made = open_model(partial)
@@ -197,7 +172,6 @@ def _derive(
                     f"{target}: not written; its output deviates from float32 by {error_db:.1f} dB "
                     f"of the signal, more than {max_error_db:.1f} dB"
                 )
-            partial.replace(target)
         kind, size = "clip" if made.clip else "stream", target.stat().st_size
         results.append(ExportResult(target, made.model_type, kind, size, error_db, checked_on))
     return results
@@ -211,7 +185,6 @@ def _quiet() -> Iterator[None]:
     text = io.StringIO()
     with (
         warnings.catch_warnings(),
-        quiet_runtime(),
         contextlib.redirect_stdout(text),
         contextlib.redirect_stderr(text),
     ):

@@ -22,6 +22,7 @@ from typing import ClassVar
 import soundfile
 
 from enhancelib import audio
+from enhancelib.atomic import replacing
 from enhancelib.audio.bandwidth import spectral_cliff
 from enhancelib.errors import InputError
 from tools.corpus.recipe import RATE, Recipe, sound_facts
@@ -120,9 +121,8 @@ class GameRecipe(Recipe):
         """Copy the file, unless too little of its band may be trusted."""
         wave = self.render()
         facts = once_lossy_facts(wave, self.file)
-        partial = path.with_name(f".{path.name}.part")
-        shutil.copyfile(self.file, partial)
-        partial.replace(path)
+        with replacing(path) as partial:
+            shutil.copyfile(self.file, partial)
         return facts
 
 

@@ -21,13 +21,15 @@ import pandas
 import torch
 
 import enhancelib as el
-from enhancelib.enhance.backends import Backend, Metadata, describe, step_by_step
+from enhancelib.atomic import replacing
+from enhancelib.enhance.backends import Backend, step_by_step
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.evaluate.benchmark import timed
+from enhancelib.evaluate.stopwatch import timed
+from enhancelib.metadata import Metadata, describe
 from enhancelib.model.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.model.network import AudioUNet
-from enhancelib.optimize.export import StreamStep, check_music, partial_file
+from enhancelib.optimize.export import StreamStep, check_music
 from enhancelib.optimize.footprint import deviation_db
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
@@ -100,13 +102,12 @@ def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) ->
     infix = ".int8" * int8
     path = folder / f"{metadata.preset}{infix}.stream.pte"
     shapes = [tuple(state.shape) for state in inputs[1:]]
-    with partial_file(path) as partial:
+    with replacing(path) as partial:
         partial.write_bytes(lowered.to_executorch().buffer)
         backend = ExecuTorchBackend(partial, metadata, shapes)
         error_db = deviation_db(backend, model, check_music(metadata.sample_rate)[0])
         if not error_db <= MAX_ERROR_DB[infix]:
             raise ModelError(f"{path}: not written; deviates from PyTorch by {error_db:.1f} dB")
-        partial.replace(path)
     return ExecuTorchBackend(path, metadata, shapes)
 
 
@@ -234,7 +235,9 @@ def main() -> None:
     path = arguments.output / f"{arguments.preset}-executorch.csv"
     try:
         check_commit(path)
-        weights = el.find_weights(arguments.weights, preset=arguments.preset)
+        weights = el.find_weights(
+            arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
+        )
         packages = ROOT / "packages"
         wheels.install(packages, PACKAGES)
         sys.path.insert(0, str(packages.resolve()))

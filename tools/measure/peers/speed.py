@@ -24,9 +24,10 @@ import torch
 import enhancelib as el
 from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
-from enhancelib.evaluate.benchmark import timed
+from enhancelib.evaluate.stopwatch import timed
 from enhancelib.model.weights import PRETRAINED
-from enhancelib.optimize.export import OPSET, quiet_exporters
+from enhancelib.optimize.export import OPSET
+from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
 from tools.publish.tables import RESULTS, check_commit, write_table

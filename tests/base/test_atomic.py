@@ -1,0 +1,57 @@
+"""A file appears when it is complete, or not at all, whoever else writes and however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from enhancelib import atomic
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    """As in a new process, which has tidied no folder yet."""
+    monkeypatch.setattr(atomic, "_tidied", set())
+
+
+def test_two_writers_of_one_file_share_no_hidden_one(tmp_path):
+    path = tmp_path / "small.stream.onnx"
+    (tmp_path / ".0123456789abcdef.lock").touch()  # of a process that was killed
+    (tmp_path / ".0123456789abcdef.small.stream.onnx").touch()
+    with atomic.replacing(path) as one:
+        one.write_bytes(b"one")
+        with atomic.replacing(path) as other:
+            assert one != other
+            other.write_bytes(b"other")
+            assert other.name.endswith(".small.stream.onnx")
+        assert path.read_bytes() == b"other"
+    assert path.read_bytes() == b"one"
+    assert [file.name for file in tmp_path.iterdir()] == ["small.stream.onnx"]
+
+
+def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "facts.json"
+    atomic.write_json(path, {"a": 1})
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        atomic.write_json(path, object())
+    with pytest.raises(FileNotFoundError), atomic.replacing(path):
+        pass  # nothing was written
+    assert path.read_text() == '{\n "a": 1\n}\n'
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from enhancelib import atomic\n"
+        "with atomic.replacing(Path(sys.argv[1])) as partial:\n"
+        "    partial.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    path = tmp_path / "table.csv"
+    done = subprocess.run([sys.executable, "-c", code, path], env=os.environ, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2  # the half file and its lock
+    atomic.write_csv(path, ("a", "b"), [{"a": 1, "b": 2, "c": 3}])
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_text() == "a,b\n1,2\n"
