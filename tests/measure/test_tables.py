@@ -6,7 +6,7 @@ import pytest
 from enhancelib import provenance
 from enhancelib.errors import InputError
 from enhancelib.provenance import RESULT_COLUMNS
-from tools.publish import tables
+from tools.measure import tables
 
 WAITING = {
     "ablations.csv",

@@ -23,7 +23,7 @@ from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.results import DEVELOPMENT, TESTSET, command, music, read_set
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")
 LINKS = ("lossless", "sbc-53", "sbc-35", "sbc-20", "sbc-35-loss-5pct")

@@ -22,7 +22,7 @@ from enhancelib.errors import EnhanceError
 from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.results import DEVSET, HEARING, exported_files, read_set
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 SECONDS = 3.0
 

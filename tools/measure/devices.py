@@ -28,7 +28,7 @@ from enhancelib.errors import EnhanceError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import provenance
 from tools.dev import browser, device_page
-from tools.publish.tables import check_commit
+from tools.measure.tables import check_commit
 
 COMMAND = "make devices"
 SHARES = (Fraction(1), Fraction(1, 4), Fraction(1, 6))

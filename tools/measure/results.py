@@ -30,7 +30,7 @@ from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import provenance
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
 DEVELOPMENT = Path("data/runs/devset")

@@ -27,7 +27,7 @@ from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.provenance import RESULT_COLUMNS, code_digest
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/smaller")
 EXCERPTS = Path("data/excerpts")

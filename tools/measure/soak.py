@@ -27,7 +27,7 @@ import soundfile
 from enhancelib.data.pairing import DEFAULT_CONDITIONS
 from enhancelib.data.pairs import read_manifest
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.publish.tables import check_commit, write_table
+from tools.measure.tables import check_commit, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 EXCERPTS = ROOT / "data" / "excerpts"

@@ -29,7 +29,7 @@ import enhancelib as el
 from enhancelib.enhance.modelfiles import default_model, open_model
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.dev import sound
-from tools.publish.tables import check_commit, write_table
+from tools.measure.tables import check_commit, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PIECE = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M2.flac"

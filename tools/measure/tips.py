@@ -22,7 +22,7 @@ from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.smaller import makers_digest
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 MADE = Path("data/runs/tips")
 MUSIC = Path("data/devset/rendered_RUNNIN.flac")

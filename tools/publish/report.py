@@ -25,7 +25,7 @@ from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
 from tools.measure.results import DEVSET, RATES, TESTSET, VOICES, command, read_set
-from tools.publish.tables import RESULTS, check_commit, check_rows, write_table
+from tools.measure.tables import RESULTS, check_commit, check_rows, write_table
 
 BARS = Path("data/bars.csv")
 CARD = Path(__file__).with_name("model_card.md")

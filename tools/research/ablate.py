@@ -34,7 +34,7 @@ from enhancelib.provenance import provenance
 from enhancelib.train.loading import LabelledPairs, open_pairs
 from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
-from tools.publish.tables import check_commit, write_table
+from tools.measure.tables import check_commit, write_table
 from tools.research.pretrain import ITEMS, RECIPES, ROOT
 from tools.research.variants import AdversarialRestorer, frame_network, learned_front_end
 

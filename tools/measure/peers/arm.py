@@ -27,7 +27,7 @@ from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/arm")
 NEEDED = {

