@@ -43,6 +43,11 @@ RESULT_COLUMNS = (
 )
 """Of every table in ``data/results`` and ``run_dir/results``, in this order."""
 
+UNTREATED = "untreated"
+"""The system that does nothing: every table that compares systems holds it."""
+CODE = (":/enhancelib", ":/tools", ":/requirements.lock", ":(top,exclude)enhancelib/pretrained")
+"""What git is asked about: all that decides a value, but weights, which rows name by their hash."""
+
 _MARKUP = re.compile(r"[<>&\"`\x00-\x1f\x7f]")
 _LONGEST_TEXT = 200
 
@@ -54,9 +59,9 @@ def provenance(command: str) -> dict[str, str | float]:
         command: What a reader runs to measure it again, such as ``make results``.
 
     Returns:
-        ``commit`` (``-dirty`` behind it where tracked files were changed), ``device`` (processor
-        and number of cores), ``load`` (of the last minute, in running processes; NaN where the
-        system does not say), ``command``, and ``utc`` (ISO 8601, to the second).
+        ``commit`` (see :func:`commit`), ``device`` (processor and number of cores), ``load`` (of
+        the last minute, in running processes; NaN where the system does not say), ``command``, and
+        ``utc`` (ISO 8601, to the second).
     """
     return {
         "commit": commit(),
@@ -69,11 +74,16 @@ def provenance(command: str) -> dict[str, str | float]:
 
 @lru_cache(maxsize=1)
 def commit() -> str:
-    """The commit of this checkout; of an installed package, which has none, its version."""
+    """The commit of this checkout; of an installed package, which has none, its version.
+
+    ``-dirty`` stands behind it where :data:`CODE` differs from that commit. Figures, notebooks and
+    tables may differ: no value depends on them.
+    """
     try:
         # An installed package may lie inside somebody else's repository.
         if Path(_git("rev-parse", "--show-toplevel")).samefile(Path(__file__).parents[1]):
-            return _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+            changed = _git("status", "--porcelain", "--", *CODE)
+            return _git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(changed)
     except (OSError, subprocess.SubprocessError):
         pass
     from enhancelib import __version__

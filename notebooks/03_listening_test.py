@@ -189,7 +189,7 @@ abx.sort_index()
 
 # %% [markdown]
 # Of the panel, whoever rates the hidden reference under 90 in more than 15 % of the pieces is left
-# out (BS.1534-3). The interval is one at 95 % over the ratings that remain.
+# out (BS.1534-3). The interval is one at 95 % over the listeners that remain, each of whom counts once.
 
 # %%
 display(ratings)

@@ -15,6 +15,13 @@ _LOWER_SLOPE_DB = 27.0
 _ADDITION_POWER = 0.4
 _FLOOR_DB = -60.0
 
+SURVIVAL = 0.9
+"""A bin of a lossy spectrum Y survived if ``|X - Y|² < 0.9 |X|²``, with X the original's.
+
+A bin that was emptied has an error of all its power, so it lies well outside and not on the edge.
+The in-band SI-SDR and the loss that stands for it in training both look at these bins.
+"""
+
 
 def noise_to_mask(
     estimate: Wave, reference: Wave, *, sample_rate: int

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
-from enhancelib.evaluate.verdicts import CONFIDENCE, UNTREATED
+from enhancelib.evaluate.statistics import CONFIDENCE, t_interval
+from enhancelib.provenance import UNTREATED
 
 if TYPE_CHECKING:
     import pandas
 
-RESAMPLES = 400
+RESAMPLES = 1000
 FEWEST_RATES = 4
 """Points of a curve, as Bjøntegaard's measure wants at least."""
 
@@ -28,7 +29,7 @@ def equal_rates(
     """Per condition and system: which bit rate untreated audio of the same mean quality has.
 
     The untreated curve is made monotonic and read linearly over the logarithm of the bit rate.
-    Intervals are percentile bootstraps over pieces, at 95 %.
+    Intervals are over pieces, at 95 %: Student's of the means, a bootstrap's of the equal rate.
 
     Args:
         results: Columns piece, condition, system, metric and value at least.
@@ -55,15 +56,17 @@ def equal_rates(
         enhanced = _of(quality, system)
         spread = [_equal(rates, untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws]
         columns = {
-            UNTREATED: (untreated.mean(0), untreated[draws].mean(1)),
-            "value": (enhanced.mean(0), enhanced[draws].mean(1)),
-            "equals_kbps": (_equal(rates, untreated.mean(0), enhanced.mean(0)), np.array(spread)),
+            UNTREATED: (untreated.mean(0), t_interval(untreated.T)),
+            "value": (enhanced.mean(0), t_interval(enhanced.T)),
+            "equals_kbps": (
+                _equal(rates, untreated.mean(0), enhanced.mean(0)),
+                _interval(np.array(spread), len(quality)),
+            ),
         }
         table = pandas.DataFrame({"condition": quality.columns.unique("condition"), "kbps": rates})
         table["system"] = system
-        for name, (value, resampled) in columns.items():
-            table[name] = value
-            table[f"{name}_low"], table[f"{name}_high"] = _interval(resampled)
+        for name, (value, (low, high)) in columns.items():
+            table[name], table[f"{name}_low"], table[f"{name}_high"] = value, low, high
         equal = table.columns.str.startswith("equals_kbps")
         table.loc[:, equal] = table.loc[:, equal].replace([0.0, np.inf], np.nan)
         rows.append(table)
@@ -86,7 +89,9 @@ def bitrate_saving(
     """How many bits a system saves at equal quality, in percent, by Bjøntegaard's measure.
 
     The mean horizontal distance of two rate curves (Bjøntegaard, VCEG-M33, 2001), interpolated
-    piecewise cubic; the interval is a percentile bootstrap over pieces.
+    piecewise cubic; the interval is a bootstrap over pieces. A resample whose curves have no
+    quality in common counts as an endless saving, or an endless loss, so it can open an end of the
+    interval.
 
     Args:
         results: As in :func:`equal_rates`.
@@ -95,8 +100,9 @@ def bitrate_saving(
         seed: Of the bootstrap.
 
     Returns:
-        Columns system, metric, ``saving_percent`` (positive where fewer bits do), ``low`` and
-        ``high``; NaN where the curves have no quality in common.
+        Columns system, metric, ``saving_percent`` (positive where fewer bits do; NaN where the
+        curves have no quality in common), ``low`` and ``high`` (NaN where that end is open), and
+        ``without_overlap``, the share of resamples whose curves have no quality in common.
 
     Raises:
         InputError: A condition or the metric is missing, or there are fewer than four rates.
@@ -115,8 +121,7 @@ def bitrate_saving(
             (untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in _draws(len(quality), seed)
         )
         spread = np.array([_saving(rates, *pair) for pair in means])
-        known = spread[~np.isnan(spread)]
-        low, high = _interval(known) if len(known) else (np.nan, np.nan)
+        low, high = _interval(spread, len(quality))
         rows.append(
             {
                 "system": system,
@@ -124,9 +129,10 @@ def bitrate_saving(
                 "saving_percent": _saving(rates, untreated.mean(0), enhanced.mean(0)),
                 "low": float(low),
                 "high": float(high),
+                "without_overlap": float(np.isinf(spread).mean()),
             }
         )
-    return pandas.DataFrame(rows)
+    return pandas.DataFrame(rows).replace([-np.inf, np.inf], np.nan)
 
 
 def _quality(results: pandas.DataFrame, kbps: Mapping[str, float], metric: str) -> pandas.DataFrame:
@@ -150,20 +156,30 @@ def _draws(pieces: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(pieces, size=(RESAMPLES, pieces))
 
 
-def _interval(resampled: np.ndarray) -> np.ndarray:
-    """Low and high end over the first axis; infinite values count as what they are."""
-    tail = 100 * (1 - CONFIDENCE) / 2
-    return np.percentile(resampled, [tail, 100 - tail], axis=0, method="closest_observation")
+def _interval(resampled: np.ndarray, pieces: int) -> np.ndarray:
+    """Low and high end over the first axis; infinite values count as what they are.
+
+    The percentiles are as far out as makes the interval of a mean as wide as Student's: those of a
+    plain bootstrap are too narrow for few pieces (Hesterberg, "What Teachers Should Know About the
+    Bootstrap", The American Statistician 69, 2015, section 5.3).
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if pieces < 2:
+        return np.full((2, *resampled.shape[1:]), np.nan)
+    wide = stdtrit(pieces - 1, (1 - CONFIDENCE) / 2) * np.sqrt(pieces / (pieces - 1))
+    return np.quantile(resampled, [ndtr(wide), ndtr(-wide)], axis=0, method="closest_observation")
 
 
 def _saving(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> float:
+    """In percent; infinite, with the sign of who is better, where nothing is in common."""
     import warnings
 
     import bjontegaard
 
     untreated, enhanced = (_rising(curve) for curve in (untreated, enhanced))
     if untreated[-1] <= enhanced[0] or enhanced[-1] <= untreated[0]:
-        return float("nan")
+        return float(np.copysign(np.inf, enhanced[0] - untreated[0]))
     with warnings.catch_warnings():
         # A large gain leaves less in common; what is left is what is asked for.
         warnings.filterwarnings("ignore", ".*overlap.*")

@@ -2,8 +2,10 @@
 
 :func:`evaluate` fills the matrix pieces × conditions × systems with every metric and returns it
 tidy. Work that was done before is not done again: with a ``cache_dir`` each cell is kept under a
-name made from what decides it (the audio, the condition, the model file, this package's code), so a
-run that was stopped goes on where it was. :mod:`enhancelib.evaluate.verdicts` draws the
+name made from what decides it (the audio, the condition, the model file, this package's code, the
+versions of the libraries that measure) and from nothing else, so a run that was stopped goes on
+where it was. A value that is recalled has the commit of the run that asks, whose code is the same,
+and the device, load and time of its measurement. :mod:`enhancelib.evaluate.verdicts` draws the
 conclusions.
 """
 
@@ -28,9 +30,9 @@ from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import open_model, open_stream
 from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import ConfigError, InputError
+from enhancelib.evaluate.instruments import versions
 from enhancelib.evaluate.metrics import METRICS, score
-from enhancelib.evaluate.verdicts import UNTREATED
-from enhancelib.provenance import RESULT_COLUMNS, code_digest, provenance
+from enhancelib.provenance import RESULT_COLUMNS, UNTREATED, code_digest, provenance
 
 if TYPE_CHECKING:
     import pandas
@@ -181,8 +183,7 @@ def _measure(cell: _Cell) -> list[dict[str, object]]:
             if missing := [metric for metric in wanted[name] if metric not in kept[name]]:
                 estimate = _enhance(name, system, untreated, reference, cell.settings.sample_rate)
                 values = _score(estimate, reference, untreated, missing, cell.settings.sample_rate)
-                facts = cell.provenance | _now(cell)
-                kept[name] |= {metric: [value, facts] for metric, value in values.items()}
+                kept[name] |= {metric: [value, _now(cell)] for metric, value in values.items()}
                 _remember(cell, system, kept[name])
     return [
         _row(cell, name, metric, *kept[name][metric])
@@ -192,6 +193,7 @@ def _measure(cell: _Cell) -> list[dict[str, object]]:
 
 
 def _now(cell: _Cell) -> dict[str, str | float]:
+    """What is said of the moment of a measurement; the rest is said of the run that asks for it."""
     facts = provenance(str(cell.provenance["command"]))
     return {key: facts[key] for key in ("device", "load", "utc")}
 
@@ -207,6 +209,7 @@ def _row(cell: _Cell, name: str, metric: str, value: float, facts: dict) -> dict
         "unit": METRICS[metric].unit,
         "seed": cell.settings.seed,
         **model,
+        **cell.provenance,
         **facts,
     }
 
@@ -302,6 +305,7 @@ def _cache_file(cell: _Cell, system: System | None) -> Path | None:
         settings.excerpt_s,
         settings.seed,
         code_digest(__name__),
+        versions(),
     ]
     name = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
     return settings.cache_dir / name[:2] / f"{name}.json"

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.audio.masking import Ear
+from enhancelib.audio.masking import SURVIVAL, Ear
 from enhancelib.model.compressed import compressed_complex, compressed_magnitude, relative_magnitude
 from enhancelib.model.spectra import Spectra, power_of
 
@@ -42,9 +42,6 @@ RANGE_DB = 90.0
 
 HEIGHT_FLOOR, SHAPE_FLOOR = 1e-4, 0.05
 """Constants of :func:`nsim`; the second is larger than published, for steady gradients."""
-
-SURVIVAL = 0.9
-"""A bin survived if its error has less than this share of its power; a lost bin's has all of it."""
 
 ERROR_FLOOR_DB = -60.0
 """Errors this far under the signal count as none in :func:`relative_error`."""
@@ -193,8 +190,8 @@ def relative_error(
 ) -> Tensor:
     """Decades by which the error has grown over the untreated signal's, where that one survived.
 
-    Per item, log10 of (estimate's error / untreated error) over the STFT bins in which the
-    untreated signal is nearer to the reference than silence is; both errors are floored at
+    Per item, log10 of (estimate's error / untreated error) over the STFT bins of the untreated
+    signal that survived (:data:`enhancelib.audio.masking.SURVIVAL`); both errors are floored at
     :data:`ERROR_FLOOR_DB` under the signal, so clean input is not asked to become cleaner. Negative
     when the estimate is the better of the two, zero for the identity; growth is weighed
     :data:`HARM` times more, since one piece that is harmed is worse than another that gains. It is

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
-from enhancelib.evaluate.verdicts import UNTREATED
+from enhancelib.provenance import UNTREATED
 
 if TYPE_CHECKING:
     import pandas

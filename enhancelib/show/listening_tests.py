@@ -7,6 +7,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 
 from enhancelib.errors import InputError
 
@@ -122,13 +123,15 @@ class MUSHRAResult:
 
     Attributes:
         scores: System to mean score with its 95 % interval (mean, low, high), best first; from
-            Student's t over the ratings, 0 to 100 where there is only one.
+            Student's t over the means of the listeners, 0 to 100 where there is only one listener.
+        listeners: Listeners counted.
         ratings: Ratings counted for each system.
         excluded: Sessions left out: the hidden reference rated under 90 in more than 15 % of the
             pieces (ITU-R BS.1534-3, section 4.1.2).
     """
 
     scores: dict[str, tuple[float, float, float]]
+    listeners: int
     ratings: int
     excluded: tuple[str, ...]
 
@@ -136,8 +139,13 @@ class MUSHRAResult:
 def mushra_result(answers: Iterable[str | Path | Mapping[str, object]]) -> MUSHRAResult:
     """Evaluate MUSHRA ratings of any number of listeners and pieces.
 
+    The unit is the listener: one who rates everything high does so in every piece, so ratings of
+    one listener are not independent. Each listener's mean over the pieces counts once; the
+    intervals are for other listeners, on these pieces.
+
     Args:
-        answers: CSV files that the MUSHRA page saves, or rows as in them, or both.
+        answers: CSV files that the MUSHRA page saves, or rows as in them, or both. A session is
+            taken for a listener: the page begins one whenever it is loaded.
 
     Raises:
         InputError: No rating, a rating outside 0 to 100, a file that is not such a CSV, systems
@@ -150,19 +158,18 @@ def mushra_result(answers: Iterable[str | Path | Mapping[str, object]]) -> MUSHR
     for session, piece, system, score in rows:
         sessions.setdefault(session, {}).setdefault(piece, {})[system] = score
     excluded = [name for name, pieces in sessions.items() if _misses_reference(pieces.values())]
-    kept = [
-        piece
-        for name, pieces in sessions.items()
-        if name not in excluded
-        for piece in pieces.values()
-    ]
+    listeners = [list(pieces.values()) for name, pieces in sessions.items() if name not in excluded]
+    kept = [piece for pieces in listeners for piece in pieces]
     if not kept:
         raise InputError("no listener found the hidden reference: nothing is left to evaluate")
     if any(set(piece) != set(kept[0]) for piece in kept):
         raise InputError("every piece must have been rated with the same systems")
-    scores = {system: _mean_interval([piece[system] for piece in kept]) for system in kept[0]}
+    scores = {
+        system: _mean_interval([fmean(piece[system] for piece in pieces) for pieces in listeners])
+        for system in kept[0]
+    }
     best_first = dict(sorted(scores.items(), key=lambda item: -item[1][0]))
-    return MUSHRAResult(scores=best_first, ratings=len(kept), excluded=tuple(excluded))
+    return MUSHRAResult(best_first, len(listeners), len(kept), tuple(excluded))
 
 
 def _mushra_rows(answer: str | Path | Mapping[str, object]) -> list[tuple[str, str, str, float]]:
@@ -189,9 +196,8 @@ def _misses_reference(pieces: Collection[Mapping[str, float]]) -> bool:
 def _mean_interval(scores: list[float]) -> tuple[float, float, float]:
     from scipy.stats import t
 
-    mean = sum(scores) / len(scores)
+    mean = fmean(scores)
     if len(scores) == 1:
         return mean, 0.0, 100.0
-    spread = math.sqrt(sum((score - mean) ** 2 for score in scores) / (len(scores) - 1))
-    half = float(t.ppf(0.975, len(scores) - 1)) * spread / math.sqrt(len(scores))
+    half = float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) / math.sqrt(len(scores))
     return mean, mean - half, mean + half

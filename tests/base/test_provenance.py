@@ -52,6 +52,33 @@ def test_a_package_installed_inside_another_repository_has_a_version(monkeypatch
     assert prov.commit() == (head[:12] if inside == "." else "v0.1.0")
 
 
+@pytest.mark.usefixtures("asked_anew")
+@pytest.mark.parametrize(
+    ("changed", "dirty"),
+    [
+        ("figures/a.svg", False),
+        ("notebooks/01.py", False),
+        ("enhancelib/pretrained/p.md", False),
+        ("enhancelib/provenance.py", True),
+        ("enhancelib/new.py", True),
+        ("tools/measure.py", True),
+        ("requirements.lock", True),
+    ],
+)
+def test_only_changed_code_makes_a_row_dirty(monkeypatch, tmp_path, changed, dirty):
+    someone = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=a@example.org"]
+    files = ("figures/a.svg", "notebooks/01.py", "enhancelib/pretrained/p.md", "tools/measure.py")
+    for name in (*files, "enhancelib/provenance.py", "requirements.lock"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("before")
+    subprocess.run([*someone, "init", "-q"], check=True)
+    subprocess.run([*someone, "add", "."], check=True)
+    subprocess.run([*someone, "commit", "-q", "-m", "all"], check=True)
+    monkeypatch.setattr(prov, "__file__", str(tmp_path / "enhancelib" / "provenance.py"))
+    (tmp_path / changed).write_text("after")
+    assert prov.commit().endswith("-dirty") == dirty
+
+
 def test_rows_name_device_load_and_time():
     facts = prov.provenance("make results")
     assert set(facts) < set(prov.RESULT_COLUMNS)

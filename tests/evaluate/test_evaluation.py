@@ -4,15 +4,16 @@ import numpy as np
 import pandas
 import pytest
 
-from enhancelib import audio
+from enhancelib import audio, provenance
 from enhancelib.degrade import codecs
 from enhancelib.enhance import streaming
 from enhancelib.errors import ConfigError, InputError, ModelError
+from enhancelib.evaluate import instruments
 from enhancelib.evaluate import matrix as evaluation
 from enhancelib.evaluate.matrix import evaluate, oracle_mask
 from enhancelib.evaluate.metrics import METRICS, score
 from enhancelib.evaluate.metrics.waveform import snr
-from enhancelib.evaluate.verdicts import TRANSPARENT, does_no_harm, paired_deltas
+from enhancelib.evaluate.verdicts import HARM, TRANSPARENT, does_no_harm, paired_deltas
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS
@@ -20,7 +21,7 @@ from enhancelib.provenance import RESULT_COLUMNS
 RATE = 44100
 LOUD = "data/excerpts/render_freedoom1_D_E1M2.flac"
 SPARSE = "data/excerpts/sonicpi_samples_guit_harmonics.flac"
-HARM_METRICS = ("lsd", "in_band_si_sdr", "stereo_image_change")
+HARM_METRICS = tuple(name for name in HARM if not METRICS[name].expensive)
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +242,37 @@ def test_whatever_decides_a_value_is_part_of_its_name(tmp_path, pieces, checkpoi
     assert one(after, system="ours")["checkpoint_sha256"] == checkpoint_sha256(own)
 
 
+@pytest.mark.parametrize("name", ["FFmpeg", "liblc3", "visqol-python", "numpy"])
+def test_another_version_of_what_measures_measures_anew(
+    tmp_path, pieces, counted, monkeypatch, name
+):
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    run({"loud": pieces["loud"]}, **settings)
+    other = instruments.versions() | {name: "another"}
+    assert other != instruments.versions()
+    monkeypatch.setattr(evaluation, "versions", lambda: other)
+    run({"loud": pieces["loud"]}, **settings)
+    assert len(counted) == 2
+
+
+def test_what_is_recalled_is_of_the_commit_that_asks(tmp_path, pieces, counted, monkeypatch):
+    """Its code is the same, or nothing would be recalled; device, load and time stay."""
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    first = run({"loud": pieces["loud"]}, **settings, command="one")
+    facts = provenance.provenance
+    monkeypatch.setattr(
+        evaluation,
+        "provenance",
+        lambda command: facts(command) | {"commit": "later", "device": "other", "utc": "now"},
+    )
+    again = run({"loud": pieces["loud"]}, **settings, command="two")
+    assert len(counted) == 1
+    assert set(again["commit"]) == {"later"}
+    assert set(again["command"]) == {"two"}
+    for column in ("value", "device", "load", "utc"):
+        assert again[column].tolist() == first[column].tolist()
+
+
 def test_a_run_that_was_stopped_goes_on_where_it_was(tmp_path, pieces, counted, monkeypatch):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
@@ -297,6 +329,8 @@ def brighter(wave, *, sample_rate):
 
 HARMFUL = {
     "one decibel of treble": brighter,
+    "one decibel louder": lambda wave, *, sample_rate: 10 ** (1 / 20) * wave,
+    "polarity inverted": lambda wave, *, sample_rate: -wave,
     "zeros": lambda wave, *, sample_rate: 0 * wave,
     "one sample late": lambda wave, *, sample_rate: np.pad(wave, ((0, 0), (1, 0)))[:, :-1],
     "stereo narrowed by a tenth": lambda wave, *, sample_rate: 0.95 * wave + 0.05 * wave[::-1],

@@ -41,6 +41,7 @@ ASYMMETRIC = {
     "snr",
     "segmental_snr",
     "in_band_si_sdr",
+    "level_difference",
     "visqol",
 }
 LOST = {"band_energy_error", "band_energy_bias"}
@@ -48,6 +49,7 @@ LOST = {"band_energy_error", "band_energy_bias"}
 NO_PAIR = {"stereo_image_change"}
 """Compares the estimate with the untreated signal, not with the reference."""
 LEVELS_ONLY = {"chroma_distance", "tonnetz_distance", "stereo_image_change"} | LOST
+LEVELS_ONLY |= {"level_difference"}
 """Metrics to which left and right are the same."""
 
 
@@ -138,8 +140,9 @@ def test_silence_gives_a_finite_value(name, estimate):
     for pair in ((silence, estimate), (estimate, silence)):
         got = value(name, *pair, untreated=silence)
         assert np.isfinite(got)
-        # Silence has no phase to miss, no image to change and nothing that could be lost.
-        assert got != best(name) or name in {"phase_distance", "stereo_image_change"} | LOST
+        # Silence has no phase to miss, no image to change and nothing that survives or is lost.
+        nothing = {"phase_distance", "stereo_image_change", "in_band_si_sdr"} | LOST
+        assert got != best(name) or name in nothing
 
 
 @pytest.mark.parametrize("name", CHEAP)
@@ -238,6 +241,14 @@ def test_a_delay_of_one_sample_costs_si_sdr(reference):
     assert waveform.si_sdr(np.roll(reference, 1, axis=1), reference) < 40
 
 
+def test_a_difference_in_level_is_seen_with_its_sign(estimate, reference):
+    for gain_db in (-20.0, -0.5, 0.0, 1.0):
+        louder = 10 ** (gain_db / 20) * reference.astype(np.float64)
+        got = value("level_difference", louder.astype(np.float32), reference)
+        assert got == pytest.approx(gain_db, abs=1e-4)
+    assert value("level_difference", -reference, reference) == 0
+
+
 # --- spectra -------------------------------------------------------------------------------------
 
 
@@ -322,7 +333,7 @@ def test_in_band_si_sdr_by_its_definition(estimate, reference):
     enhanced = (0.7 * reference + 0.3 * estimate).astype(np.float32)
     got, true, lossy = (torch_stft(wave) for wave in (enhanced, reference, estimate))
     power = np.abs(true) ** 2
-    mask = (np.abs(true - lossy) ** 2 <= power) & (power >= 1e-6 * power.max())
+    mask = (np.abs(true - lossy) ** 2 < 0.9 * power) & (power >= 1e-6 * power.max())
     a, b = (np.concatenate([x[mask].real, x[mask].imag]) for x in (got, true))
     squared = np.dot(a, b) ** 2 / np.dot(a, a) / np.dot(b, b)
     expected = 10 * np.log10(squared / (1 - squared))
@@ -344,6 +355,35 @@ def test_in_band_si_sdr_looks_only_where_something_survived(reference):
     assert value("in_band_si_sdr", changed, reference, untreated) == pytest.approx(before, abs=0.3)
     assert value("in_band_si_sdr", damaged, reference, untreated) < before - 10
     assert value("si_sdr", changed, reference) < value("si_sdr", untreated, reference) - 3
+
+
+def test_in_band_si_sdr_charges_nothing_for_what_fills_an_emptied_band(reference):
+    """As of a file at a lower rate: whatever comes back above 10 kHz, the value stays."""
+    reference = (np.hanning(reference.shape[1]) * reference).astype(np.float32)  # no hard ends
+    spectrum = np.fft.rfft(reference)
+    frequency = np.fft.rfftfreq(reference.shape[1], 1 / RATE)
+    lossy = np.fft.irfft(np.where(frequency > 10_000, 0, spectrum)).astype(np.float32)
+    phase = np.exp(2j * np.pi * np.random.default_rng(9).random(spectrum.shape))
+    invented = np.fft.irfft(np.where(frequency > 10_200, phase * spectrum, 0)).astype(np.float32)
+    before = value("in_band_si_sdr", lossy, reference, lossy)
+    assert 30 < before < 55
+    for gain in (0.1, 1, 3):
+        after = value("in_band_si_sdr", lossy + gain * invented, reference, lossy)
+        assert after == pytest.approx(before, abs=0.1)
+
+
+def test_metric_and_loss_share_their_bins(reference):
+    """A bin whose error has 0.95 of its power is lost to both, one of 0.85 has survived to both."""
+    import torch
+
+    from enhancelib.model.losses import relative_error
+
+    for share, survived in ((0.95, False), (0.85, True)):
+        lossy = ((1 - np.sqrt(share)) * reference[:1]).astype(np.float32)
+        silent = np.zeros_like(lossy)
+        waves = (torch.from_numpy(wave[None]) for wave in (silent, reference[:1], lossy))
+        harmed = value("in_band_si_sdr", silent, reference[:1], lossy) < 0
+        assert harmed == (relative_error(*waves).item() > 0.01) == survived
 
 
 def test_in_band_si_sdr_counts_inaudible_error_as_none(reference):

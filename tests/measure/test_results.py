@@ -3,6 +3,7 @@
 import csv
 import shutil
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,19 +39,49 @@ def kinds(tools):
 # --- measured ------------------------------------------------------------------------------------
 
 
-def test_measuring_again_gives_what_is_published(make, tmp_path_factory):
-    """The smoke effort: two pieces, two conditions, everything that lies beside the weights."""
+def test_the_smoke_effort_measures_everything_that_lies_beside_the_weights(make, tmp_path_factory):
+    """Two pieces, two conditions."""
     folder = tmp_path_factory.mktemp("results")
     assert make("results", "PROFILE=smoke", f"RUN={folder}").returncode == 0
     again = pandas.read_csv(folder / "results" / f"{PRESET}.csv")
     assert tuple(again.columns) == RESULT_COLUMNS
     assert {f"{PRESET}.onnx", "untreated", "oracle mask", PRESET} <= set(again["system"])
     assert set(again["metric"]) == set(el.METRICS)
-    published = pandas.read_csv(RESULTS / f"{PRESET}.csv")
+    assert again["value"].notna().all()
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="measured before every piece had noise of its own and the in-band SI-SDR left out "
+    "emptied bins: remove this mark when make results has run",
+)
+def test_a_sample_of_published_rows_comes_out_again(tools):
+    """Four cells, other ones after each publication, by every metric, untreated and enhanced.
+
+    They are measured on the set they are of, with the weights they name: nothing new is seen of it.
+    """
+    published = pandas.read_csv(RESULTS / f"{PRESET}.csv", keep_default_na=False, na_values=[""])
+    published = published[published["system"].isin(["untreated", PRESET])]
+    weights = el.find_weights("published", preset=PRESET)
+    assert set(published["checkpoint_sha256"].dropna()) == {el.checkpoint_sha256(weights)}
+    sets = pandas.concat(
+        [tools["results"].read_set(ROOT / "data" / f"{name}set.csv") for name in ("test", "dev")]
+    ).set_index("piece")["path"]
+    cells = published[["piece", "condition"]].drop_duplicates()
+    seed = zlib.crc32(published["utc"].max().encode())
+    again = [
+        el.evaluate(
+            {piece: ROOT / "data" / sets[piece]},
+            [condition],
+            {PRESET: weights},
+            metrics=list(published["metric"].unique()),
+            n_jobs=1,
+        )
+        for piece, condition in cells.sample(4, random_state=seed).itertuples(index=False)
+    ]
     keys = ["piece", "condition", "system", "metric"]
-    both = again.merge(published, on=keys, suffixes=("", "_published"))
-    both = both[both["system"].isin(["untreated", PRESET])]
-    assert len(both) > 100
+    both = pandas.concat(again).merge(published, on=keys, suffixes=("", "_published"))
+    assert len(both) == 4 * 2 * published["metric"].nunique()
     # Far under the signal, an error is rounding: 60 dB is all that any bar asks.
     pairs = both[["value", "value_published"]].where(
         both["unit"] != "dB", both[["value", "value_published"]].clip(upper=60)

@@ -269,23 +269,47 @@ def rating(session, title, system, score):
     return {"session": session, "title": title, "system": system, "score": score}
 
 
-def test_mushra_means_and_intervals_agree_with_scipy_on_simulated_listeners():
-    random = np.random.default_rng(2)
-    truth = {"low anchor": 20, "aac": 55, "enhanced": 75, "reference": 98}
-    rows = [
-        rating(f"s{listener}", piece, system, float(np.clip(random.normal(mean, 2), 0, 100)))
-        for listener in range(6)
-        for piece in ("one", "two")
-        for system, mean in truth.items()
-    ]
-    careless = [rating("x", "one", system, 50.0) for system in truth]
+TRUTH = {"reference": 98, "enhanced": 75, "aac": 55, "low anchor": 20}
+
+
+def panel(random, listeners, pieces, *, bias=8.0, noise=3.0):
+    """Listeners who each rate everything but the reference higher or lower than others do."""
+    rows = []
+    for listener in range(listeners):
+        own = random.normal(0, bias)
+        for piece in range(pieces):
+            for system, mean in TRUTH.items():
+                level = mean if system == "reference" else mean + own
+                score = float(np.clip(random.normal(level, noise), 0, 100))
+                rows.append(rating(f"s{listener}", f"piece {piece}", system, score))
+    return rows
+
+
+def test_mushra_counts_each_listener_once():
+    rows = panel(np.random.default_rng(2), 6, 4, noise=1)
+    careless = [rating("x", "piece 0", system, 50.0) for system in TRUTH]
     result = el.mushra_result(rows + careless)
     assert result.excluded == ("x",)
-    assert result.ratings == 12
+    assert (result.listeners, result.ratings) == (6, 24)
     assert list(result.scores) == ["reference", "enhanced", "aac", "low anchor"]
-    scores = [row["score"] for row in rows if row["system"] == "aac"]
-    interval = scipy.stats.t.interval(0.95, 11, np.mean(scores), scipy.stats.sem(scores))
-    assert result.scores["aac"] == pytest.approx((np.mean(scores), *interval))
+    aac = np.reshape([row["score"] for row in rows if row["system"] == "aac"], (6, 4)).mean(axis=1)
+    theirs = scipy.stats.ttest_1samp(aac, 0).confidence_interval()
+    assert result.scores["aac"] == pytest.approx((aac.mean(), theirs.low, theirs.high))
+
+
+def test_mushra_intervals_hold_the_truth_although_listeners_have_a_bias_of_their_own():
+    """Eight listeners, five pieces: over ratings, as if independent, 63 % of intervals do."""
+    random = np.random.default_rng(4)
+    held, pooled = [], []
+    for _ in range(400):
+        rows = panel(random, 8, 5)
+        _, low, high = el.mushra_result(rows).scores["aac"]
+        held.append(low < TRUTH["aac"] < high)
+        scores = [row["score"] for row in rows if row["system"] == "aac"]
+        alike = scipy.stats.ttest_1samp(scores, 0).confidence_interval()
+        pooled.append(alike.low < TRUTH["aac"] < alike.high)
+    assert 0.92 < np.mean(held) < 0.98
+    assert np.mean(pooled) < 0.75
 
 
 def test_mushra_single_rating_has_no_interval_and_bad_ratings_are_refused(tmp_path):

@@ -7,6 +7,8 @@ import argparse
 import importlib
 import sys
 
+from enhancelib.errors import EnhanceError
+
 PARTS = {
     "results": "the weights on a set of pieces, beside the untreated audio",
     "chain": "the network on the phone, in the headphones, at both ends",
@@ -34,7 +36,10 @@ def main() -> None:
     parser.add_argument("what", choices=PARTS, metavar="WHAT", help="one of those below")
     what = parser.parse_args(sys.argv[1:2]).what
     sys.argv = [f"python -m tools.measure {what}", *sys.argv[2:]]
-    importlib.import_module(f"tools.measure.{what}").main()
+    try:
+        importlib.import_module(f"tools.measure.{what}").main()
+    except EnhanceError as error:
+        sys.exit(f"error: {error}")
 
 
 if __name__ == "__main__":

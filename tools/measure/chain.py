@@ -22,7 +22,8 @@ from enhancelib import parallel
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.measure.results import DEVELOPMENT, RESULTS, TESTSET, command, music, read_set
+from tools.measure.results import DEVELOPMENT, TESTSET, command, music, read_set
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")
 LINKS = ("lossless", "sbc-53", "sbc-35", "sbc-20", "sbc-35-loss-5pct")
@@ -76,9 +77,12 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
     parser.add_argument("--jobs", type=int)
     arguments = parser.parse_args()
+    table = arguments.pieces
+    output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
+    file = output / f"{arguments.preset}-chain.csv"
     try:
+        check_commit(file)
         weights = el.find_weights("published", preset=arguments.preset)
-        table = arguments.pieces
         chosen = music(read_set(table))["path"].iloc[:: arguments.every]
         paths = [table.parent / path for path in chosen]
         rate = preset_config(arguments.preset).sample_rate
@@ -95,9 +99,8 @@ def main() -> None:
         "checkpoint_sha256": el.checkpoint_sha256(weights),
         **provenance(command(arguments.preset, table)),
     }
-    output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
     results = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
-    file = el.write_results(results, output / f"{arguments.preset}-chain.csv")
+    write_table(results, file)
     means = results.pivot_table(index=["metric", "condition"], columns="system", values="value")
     print(means.loc[list(METRICS), list(PLACES)].round(3).to_string())
     print(f"wrote {file}")

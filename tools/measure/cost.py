@@ -21,7 +21,8 @@ import enhancelib as el
 from enhancelib.errors import EnhanceError
 from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.measure.results import DEVSET, HEARING, RESULTS, exported_files, read_set
+from tools.measure.results import DEVSET, HEARING, exported_files, read_set
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 SECONDS = 3.0
 
@@ -114,9 +115,11 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    file = arguments.output / f"{arguments.preset}-cost.csv"
     try:
+        check_commit(file)
         results = measure(arguments.preset, arguments.repeats)
-        file = el.write_results(results, arguments.output / f"{arguments.preset}-cost.csv")
+        write_table(results, file)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     print(f"{file}: {len(results)} values at load {results['load'].max()}")

@@ -28,6 +28,7 @@ from enhancelib.errors import EnhanceError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import provenance
 from tools.dev import browser, device_page
+from tools.measure.tables import check_commit
 
 COMMAND = "make devices"
 SHARES = (Fraction(1), Fraction(1, 4), Fraction(1, 6))
@@ -225,6 +226,7 @@ def main() -> None:
     parser.add_argument("--share", type=Fraction, nargs="+", default=SHARES)
     parser.add_argument("--output", type=Path, default=Path("data/results/devices"))
     arguments = parser.parse_args()
+    check_commit(arguments.output / "chromium.json")
     refused = False
     with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as address:
         device_page.build(Path(folder), list(PRETRAINED.glob("*.stream.onnx")))

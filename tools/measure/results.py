@@ -30,8 +30,8 @@ from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import provenance
+from tools.measure.tables import RESULTS, check_commit, write_table
 
-RESULTS = Path("data/results")
 TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
 DEVELOPMENT = Path("data/runs/devset")
 """Where results of any set but the test set go, which are not published."""
@@ -40,7 +40,7 @@ VOICES = ("speech", "voice")
 CACHE = Path("data/runs/results")
 CHEAP = [name for name, metric in el.METRICS.items() if not metric.expensive]
 HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
-EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "stereo_image_change"]
+EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "level_difference", "stereo_image_change"]
 """Metrics by which exported files are held against the weights; 8 bits have the others too."""
 EVERY_8_BITS, EVERY = 2, 6
 """Of the pieces, every so many-th is measured through the 8-bit file and through the others."""
@@ -215,7 +215,8 @@ def rate_table(
         for metric in HEARING:
             (saving,) = el.bitrate_saving(chosen, rates, metric=metric).to_dict("records")
             points = el.equal_rates(chosen, rates, metric=metric)
-            facts = {key: saving[key] for key in ("saving_percent", "low", "high")}
+            names = ("saving_percent", "low", "high", "without_overlap")
+            facts = {key: saving[key] for key in names}
             tables.append(points.assign(codec=codec, metric=metric, **facts))
     facts = provenance(command(preset, table))
     return pandas.concat(tables).round(3).assign(pieces=len(pieces), **facts)
@@ -261,6 +262,7 @@ def main() -> None:
         # The smallest effort shows that it works, so it must.
         cache = output / "cache" if arguments.effort == "smoke" else CACHE
         file = output / f"{arguments.preset}.csv"
+        check_commit(file, joined=bool(arguments.only))
         results = matrix(
             arguments.preset,
             weights,
@@ -272,14 +274,14 @@ def main() -> None:
         )
         if arguments.only:
             results = joined(results, file)
-        el.write_results(results, file)
+        write_table(results, file)
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke" and not arguments.only:
             paths = [table.parent / path for path in music(read_set(table))["path"]]
             kbps = packet_rates(paths, arguments.jobs)
             rates = rate_table(results, arguments.preset, kbps, table)
             file = output / f"{arguments.preset}-rates.csv"
-            rates.to_csv(file, index=False, lineterminator="\n")
+            write_table(rates, file)
             print(f"{file}: {len(rates)} points")
     except EnhanceError as error:
         sys.exit(f"error: {error}")

@@ -27,9 +27,9 @@ from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.provenance import RESULT_COLUMNS, code_digest
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/smaller")
-RESULTS = Path("data/results")
 EXCERPTS = Path("data/excerpts")
 PAIRS = (Path("data/pretraining/items"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
@@ -275,15 +275,16 @@ def main() -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    path = arguments.output / f"{arguments.preset}-smaller.csv"
     try:
+        check_commit(path, joined=bool(arguments.only))
         weights = el.find_weights(
             arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
         )
         maker = Maker(arguments.preset, weights, steps=arguments.steps)
         chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
         table = measure(maker, chosen, every=arguments.every, jobs=arguments.jobs)
-        path = arguments.output / f"{arguments.preset}-smaller.csv"
-        if path.exists():
+        if arguments.only and path.exists():
             before = pandas.read_csv(path, keep_default_na=False, na_values=[""])
             same = before["checkpoint_sha256"].isin([maker.sha256]) | (
                 before["system"] == "untreated"
@@ -292,7 +293,7 @@ def main() -> None:
             table = pandas.concat([table, kept])
         order = {name: at for at, name in enumerate(names(arguments.preset, every_share=True), 1)}
         table = table.iloc[table["system"].map(order).fillna(0).argsort(kind="stable")]
-        el.write_results(table, path)
+        write_table(table, path)
         result = summary(table, f"{arguments.preset}.safetensors")
         with pandas.option_context("display.width", 250, "display.max_columns", 30):
             print(result.round(4).to_string())

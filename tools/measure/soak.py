@@ -26,7 +26,8 @@ import soundfile
 
 from enhancelib.data.pairing import DEFAULT_CONDITIONS
 from enhancelib.data.pairs import read_manifest
-from enhancelib.provenance import RESULT_COLUMNS, provenance, write_results
+from enhancelib.provenance import RESULT_COLUMNS, provenance
+from tools.measure.tables import check_commit, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 EXCERPTS = ROOT / "data" / "excerpts"
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--items", type=int, default=200)
     args = parser.parse_args()
+    check_commit(args.output)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -228,7 +230,7 @@ def main() -> None:
             for line in measured:
                 rows.append(line)
                 print(f"{line['system']}: {line['metric']} {line['value']} {line['unit']}")
-    write_results(pandas.DataFrame(rows)[list(RESULT_COLUMNS)], args.output)
+    write_table(pandas.DataFrame(rows)[list(RESULT_COLUMNS)], args.output)
     print(f"wrote {args.output}")
 
 

@@ -27,8 +27,9 @@ from scipy.signal import correlate
 
 import enhancelib as el
 from enhancelib.enhance.modelfiles import default_model, open_model
-from enhancelib.provenance import RESULT_COLUMNS, provenance, write_results
+from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.dev import sound
+from tools.measure.tables import check_commit, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PIECE = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M2.flac"
@@ -279,6 +280,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, help="of every part, instead of its own length")
     args = parser.parse_args()
+    joined = set(args.only) != set(PARTS) and args.output.exists()
+    check_commit(args.output, joined=joined)
     rows = []
     for part in args.only:
         if part == "live" and sound.missing():
@@ -290,11 +293,11 @@ def main() -> None:
                 f"{line['system']}, {line['piece']}: {line['metric']} {line['value']}", flush=True
             )
     table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
-    if args.output.exists():  # what was not measured again stays
+    if joined:  # what was not measured again stays
         table = pandas.concat([pandas.read_csv(args.output), table])
         what = ["system", "condition", "piece", "metric"]
         table = table.drop_duplicates(what, keep="last").sort_values(what)
-    write_results(table, args.output)
+    write_table(table, args.output)
     print(f"wrote {args.output}")
 
 

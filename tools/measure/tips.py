@@ -22,9 +22,9 @@ from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.smaller import makers_digest
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 MADE = Path("data/runs/tips")
-RESULTS = Path("data/results")
 MUSIC = Path("data/devset/rendered_RUNNIN.flac")
 CALIBRATION = sorted(Path("data/excerpts").glob("*.flac"))[::4]
 CLIP_S, BATCHES, STEPS, CHUNKS = 3.0, (1, 2, 8), (1, 4, 16), (64, 1024, 5000)
@@ -240,6 +240,7 @@ def main() -> None:
         if arguments.make:
             make_files(arguments.preset)
             return
+        check_commit(target, joined=set(arguments.parts) != set(PARTS))
         sha256 = el.checkpoint_sha256(el.find_weights("published", preset=arguments.preset))
         tables = []
         for part in PARTS:
@@ -252,7 +253,7 @@ def main() -> None:
             elif target.exists():
                 kept = pandas.read_csv(target)
                 tables.append(kept[kept["command"] == command])
-        el.write_results(pandas.concat(tables), target)
+        write_table(pandas.concat(tables), target)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     print(f"wrote {target}")

@@ -18,14 +18,15 @@ import numpy as np
 import pandas
 
 import enhancelib as el
-from enhancelib.atomic import replacing, write_text
+from enhancelib.atomic import write_text
 from enhancelib.errors import EnhanceError, InputError
-from enhancelib.evaluate.verdicts import bootstrap_interval
+from enhancelib.evaluate.statistics import t_interval
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
 from tools.corpus import credits
-from tools.measure.results import DEVSET, RATES, RESULTS, TESTSET, VOICES, command, read_set
+from tools.measure.results import DEVSET, RATES, TESTSET, VOICES, command, read_set
+from tools.measure.tables import RESULTS, check_commit, check_rows, write_table
 
 BARS = Path("data/bars.csv")
 CARD = Path(__file__).with_name("model_card.md")
@@ -332,10 +333,11 @@ def report_card(
 def mean_interval(
     table: pandas.DataFrame, condition: str, system: str
 ) -> tuple[float, float, float]:
-    """Mean over pieces and its bootstrap interval."""
+    """Mean over pieces and its interval (Student's)."""
     chosen = (table["condition"] == condition) & (table["system"] == system)
     values = table.loc[chosen, "value"].to_numpy()
-    return float(values.mean()), *bootstrap_interval(values)
+    low, high = t_interval(values)
+    return float(values.mean()), float(low), float(high)
 
 
 def size_and_speed(preset: str, costs: pandas.DataFrame) -> str:
@@ -361,15 +363,16 @@ def main() -> None:
     try:
         kinds = all_kinds()
         weights = el.find_weights("published", preset=preset)
-        results, rates, costs = (
-            pandas.read_csv(RESULTS / f"{preset}{part}.csv") for part in ("", "-rates", "-cost")
-        )
-        bars = all_bars(preset, results, costs, kinds)
+        files = [RESULTS / f"{preset}{part}.csv" for part in ("", "-rates", "-cost")]
+        results, rates, costs = tables = [pandas.read_csv(file) for file in files]
+        for table, file in zip(tables, files, strict=True):
+            check_rows(table, file)
         file = RESULTS / f"{preset}-bars.csv"
+        check_commit(file)
+        bars = all_bars(preset, results, costs, kinds)
         table = DEVSET if el.piece_set(results) == "development set" else TESTSET
         facts = provenance(command(preset, table))
-        with replacing(file) as partial:
-            bars.assign(**facts).to_csv(partial, index=False, lineterminator="\n")
+        write_table(bars.assign(**facts), file)
         card = model_card(preset, weights, results, bars, kinds)
         write_text(weights.with_suffix(".md"), card)
         if preset == DEFAULT_PRESET:

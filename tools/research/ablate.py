@@ -25,7 +25,6 @@ from torch.utils.data import DataLoader, Subset
 
 import enhancelib as el
 from enhancelib import audio
-from enhancelib.atomic import replacing
 from enhancelib.data import pairs as data
 from enhancelib.data.catalogue import list_pieces, take
 from enhancelib.errors import EnhanceError, InputError
@@ -35,6 +34,7 @@ from enhancelib.provenance import provenance
 from enhancelib.train.loading import LabelledPairs, open_pairs
 from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
+from tools.measure.tables import check_commit, write_table
 from tools.research.pretrain import ITEMS, RECIPES, ROOT
 from tools.research.variants import AdversarialRestorer, frame_network, learned_front_end
 
@@ -244,8 +244,8 @@ def write(row: dict) -> None:
         table = pandas.concat([older[older["variant"] != row["variant"]], table])
     order = ["untreated", *VARIANTS]
     table = table.sort_values("variant", key=lambda names: names.map(order.index))
-    with replacing(TABLE) as partial:
-        table.to_csv(partial, index=False, float_format="%.4g")
+    rounded = table.select_dtypes("float").map(lambda value: float(f"{value:.4g}"))
+    write_table(table.assign(**rounded), TABLE)
 
 
 def main() -> None:
@@ -261,6 +261,7 @@ def main() -> None:
         sys.exit(f"error: {ITEMS}: holds no items; make them with make pretrain first")
     facts = provenance("tools/research/ablate.py")
     try:
+        check_commit(TABLE, joined=True)
         manifest = validation_clips(RUNS)
         untreated = measure(lambda wave: wave, manifest)
         write({"variant": "untreated"} | summary(untreated, untreated) | facts)

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
+from enhancelib.audio.masking import SURVIVAL
 from enhancelib.evaluate.metrics.waveform import (
     CLAMP_DB,
     check_pair,
@@ -212,10 +213,10 @@ def in_band_si_sdr(estimate: np.ndarray, reference: np.ndarray, *, untreated: np
     """Scale-invariant SDR in dB over the bins that survived the degradation. Higher is better.
 
     The "no harm" measure. With X the reference and Y the untreated lossy signal, a bin survived if
-    ``|X - Y|² ≤ |X|²`` and ``|X|²`` lies within 60 dB of its maximum: one mask, whatever the
-    system. Errors more than 60 dB under the signal count as none, so the range is -100 to 60. A bin
-    that was emptied altogether lies on the mask's edge: about half of such bins count as survived,
-    so a band-limited condition still charges for what is invented, a little.
+    ``|X - Y|² < 0.9 |X|²`` (:data:`enhancelib.audio.masking.SURVIVAL`) and ``|X|²`` lies within 60
+    dB of its maximum: one mask, whatever the system. A bin that was emptied did not survive, so
+    what is invented there costs nothing. Errors more than 60 dB under the signal count as none, so
+    the range is -100 to 60; it is 60 where nothing survived that could be harmed.
 
     Args:
         estimate: What a system made of ``untreated``, or ``untreated`` itself.
@@ -226,7 +227,7 @@ def in_band_si_sdr(estimate: np.ndarray, reference: np.ndarray, *, untreated: np
     untreated, _ = check_pair(untreated, reference)
     got, true, lossy = (_spectrum(_Content(wave)) for wave in (estimate, reference, untreated))
     power = np.abs(true) ** 2
-    survived = (np.abs(true - lossy) ** 2 <= power) & (
+    survived = (np.abs(true - lossy) ** 2 < SURVIVAL * power) & (
         power >= power.max() * 10 ** (-SURVIVED_DB / 10)
     )
     return scale_invariant_ratio_db(got[survived], true[survived], clamp_db=SURVIVED_DB)

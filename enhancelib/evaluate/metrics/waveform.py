@@ -112,6 +112,18 @@ def gain_matched_snr(estimate: np.ndarray, reference: np.ndarray) -> float:
     return level_ratio_db(np.linalg.norm(reference), np.linalg.norm(gain * estimate - reference))
 
 
+def level_difference(estimate: np.ndarray, reference: np.ndarray) -> float:
+    """Level of the estimate over the reference's in dB, ``20 log10(‖ŝ‖ / ‖s‖)``; 0 is best.
+
+    A plain gain changes this and nothing that is scale-invariant. 100 dB is the most, of either
+    sign; 0 where both are silent.
+    """
+    estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
+    if not reference.any():
+        return CLAMP_DB if estimate.any() else 0.0
+    return level_ratio_db(np.linalg.norm(estimate), np.linalg.norm(reference))
+
+
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019); higher is better.
 

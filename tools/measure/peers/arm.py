@@ -27,9 +27,9 @@ from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS, provenance
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/arm")
-RESULTS = Path("data/results")
 NEEDED = {
     "qemu-aarch64": "qemu-user",
     "apt-get": "apt",
@@ -267,16 +267,18 @@ def main() -> None:
     parser.add_argument("--files", type=Path, nargs="+", help="files to run instead")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    path = arguments.output / f"{arguments.preset}-arm.csv"
     if reason := missing():
         print(f"skipped: {reason}")
         return
     try:
+        check_commit(path)
         found = sorted(PRETRAINED.glob(f"{arguments.preset}.*"))
         files = arguments.files or [each for each in found if each.suffix in (".onnx", ".tflite")]
         if not files:
             raise ModelError(f"{PRETRAINED}: no exported file of {arguments.preset}; publish some")
         table = measure(files, arguments.preset)
-        path = el.write_results(table, arguments.output / f"{arguments.preset}-arm.csv")
+        write_table(table, path)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     print(table[["system", "condition", "metric", "value", "unit"]].to_string(index=False))

@@ -21,7 +21,8 @@ from scipy.signal import correlate
 import enhancelib as el
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
-from tools.measure.results import DEVELOPMENT, RESULTS, TESTSET, VOICES, command, read_set
+from tools.measure.results import DEVELOPMENT, TESTSET, VOICES, command, read_set
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ENVIRONMENTS = Path("data/runs/denoisers")
 CONDITIONS = ("noise-white-10db", "noise-white-20db", "noise-white-30db", "noise-pink-20db")
@@ -153,7 +154,9 @@ def main() -> None:
     arguments = parser.parse_args()
     table = arguments.pieces
     output = arguments.output or (RESULTS if table == TESTSET else DEVELOPMENT)
+    file = output / f"{arguments.preset}-denoisers.csv"
     try:
+        check_commit(file)
         tests = read_set(table)
         clear = tests[tests["kind"].isin(VOICES)]["path"].iloc[0]
         speech, _ = el.load(table.parent / clear, sample_rate=RATE)
@@ -172,7 +175,7 @@ def main() -> None:
             command=command(arguments.preset, table),
         )
         results["value"] = [float(f"{value:.6g}") for value in results["value"]]
-        file = el.write_results(results, output / f"{arguments.preset}-denoisers.csv")
+        write_table(results, file)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     print(results.groupby(["metric", "condition", "system"])["value"].mean().unstack().round(2))

