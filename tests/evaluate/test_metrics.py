@@ -1,6 +1,9 @@
 """Every metric against an independent source, its properties, and what must make it fail."""
 
 import itertools
+import subprocess
+import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -11,7 +14,7 @@ import torchmetrics.functional.audio as tm_audio
 
 from enhancelib.audio.writing import load, resample, save
 from enhancelib.errors import InputError
-from enhancelib.evaluate.metrics import METRICS, perceptual, score, spectral, waveform
+from enhancelib.evaluate.metrics import METRICS, perceptual, score, spectral, transforms, waveform
 
 RATE = 44100
 PIECE = "data/excerpts/render_freedoom1_D_E1M2.flac"
@@ -638,7 +641,6 @@ def test_score_sees_a_wave_changed_in_place(estimate, reference):
     before = spectral.log_spectral_distance(changed, reference)
     changed[:] = reference
     assert spectral.log_spectral_distance(changed, reference) == 0 < before
-    spectral.forget_spectra()
 
 
 def test_score_refuses_unknown_names_and_a_missing_input(estimate, reference):
@@ -649,15 +651,44 @@ def test_score_refuses_unknown_names_and_a_missing_input(estimate, reference):
 
 
 def test_score_shares_its_transforms(reference, monkeypatch):
-    transformed, stft = [], spectral._stft
+    transformed, transform = [], transforms.Spectra._transform
 
-    def counting(wave, *resolution):
-        transformed.append(resolution)
-        return stft(wave, *resolution)
+    def counting(spectra, frames):
+        transformed.append(frames)
+        return transform(spectra, frames)
 
-    monkeypatch.setattr(spectral, "_stft", counting)
+    monkeypatch.setattr(transforms.Spectra, "_transform", counting)
     noisy = reference + np.float32(0.01)
     score(noisy, reference, sample_rate=RATE, untreated=noisy)
-    shared = (spectral.N_FFT, spectral.HOP_LENGTH, spectral.N_FFT)
-    once_for_each_wave = 2 * [shared, *spectral.RESOLUTIONS]
-    assert sorted(transformed) == sorted(once_for_each_wave)
+    # Of estimate, reference and untreated; nothing was emptied, so no bands of the estimate.
+    once = {transforms.SHARED: 3, spectral.BAND_FRAMES: 2}
+    once |= dict.fromkeys(spectral.RESOLUTIONS, 2)
+    assert Counter(transformed) == once
+
+
+def test_a_long_wave_gives_what_a_short_one_does_block_by_block(estimate, reference, monkeypatch):
+    names = [name for name, metric in METRICS.items() if not metric.expensive]
+    lossy = 0.5 * estimate + 0.5 * reference
+    options = {"sample_rate": RATE, "names": names, "untreated": lossy}
+    kept = score(estimate, reference, **options)
+    monkeypatch.setattr(transforms, "KEPT_SAMPLES", 0)
+    monkeypatch.setattr(transforms, "BLOCK_FRAMES", 5)
+    for name, value in score(estimate, reference, **options).items():
+        assert value == pytest.approx(kept[name], rel=1e-5, abs=1e-6), name
+
+
+def test_a_long_song_is_scored_in_little_memory():
+    """Two minutes of stereo; their spectra alone would take 3 GB."""
+    code = """
+import resource, sys
+import numpy as np
+import enhancelib as el
+rng = np.random.default_rng(0)
+song = rng.normal(0, 0.1, (2, 120 * 44100)).astype(np.float32)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+names = ["lsd", "phase_distance", "in_band_si_sdr", "stereo_image_change", "centroid_distance"]
+el.score(0.9 * song, song, sample_rate=44100, untreated=song, names=[*names, "mrstft"])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 500

@@ -15,6 +15,7 @@ import numpy as np
 
 from enhancelib.errors import InputError
 from enhancelib.evaluate.metrics import perceptual, spectral, waveform
+from enhancelib.evaluate.metrics.transforms import Spectra
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def score(
         InputError: An unknown name, a name that needs ``untreated`` without it, or waves that
             cannot be compared.
     """
-    given = {"sample_rate": sample_rate}
+    given: dict[str, object] = {"sample_rate": sample_rate}
     if untreated is not None:
         given["untreated"] = untreated
     if names is None:
@@ -118,12 +119,14 @@ def score(
         raise InputError(f"no metric named {unknown[0]!r}: choose from {', '.join(METRICS)}")
     if lacking := [name for name in names if not METRICS[name].needs <= given.keys()]:
         raise InputError(f"{lacking[0]} compares with the lossy signal: pass untreated=")
-    try:
-        return {
-            name: METRICS[name].function(
-                estimate, reference, **{key: given[key] for key in METRICS[name].needs}
-            )
-            for name in names
-        }
-    finally:
-        spectral.forget_spectra()
+    spectra = dict(zip(("estimate", "reference"), Spectra.pair(estimate, reference), strict=True))
+    if untreated is not None:
+        spectra["untreated"], _ = Spectra.pair(untreated, spectra["reference"])
+    values = {}
+    for name in names:
+        metric = METRICS[name]
+        shared = spectra if metric.function.__module__ == spectral.__name__ else {}
+        waves = {"estimate": estimate, "reference": reference} | given | shared
+        wanted = {"estimate", "reference", *metric.needs}
+        values[name] = metric.function(**{key: waves[key] for key in wanted})
+    return values

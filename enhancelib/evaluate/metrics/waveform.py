@@ -9,6 +9,8 @@ All raise :class:`~enhancelib.errors.InputError` for a wave that is empty, holds
 differs in shape from the other.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from enhancelib.audio.writing import check_wave
@@ -22,6 +24,8 @@ SEGMENT_RANGE_DB = (-10.0, 35.0)
 """A segment's SNR is clamped to this range before the mean."""
 SEGMENT_SILENCE_DB = -60.0
 """Segments whose reference is this far under its loudest segment are left out."""
+
+_PIECE = 1 << 19  # samples
 
 
 def check_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -56,24 +60,28 @@ def level_ratio_db(signal: float, error: float, *, clamp_db: float = CLAMP_DB) -
     return float(np.clip(20 * np.log10(signal / error), -CLAMP_DB, clamp_db))
 
 
-def scale_invariant_ratio_db(
-    estimate: np.ndarray, reference: np.ndarray, *, clamp_db: float = CLAMP_DB
-) -> float:
-    """SI-SDR of two arrays of samples or of complex bins, in [-100, ``clamp_db``] dB.
+def _pieces(estimate: np.ndarray, reference: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Both checked, in float64, some seconds at a time: a song need not be held twice."""
+    estimate, reference = check_pair(estimate, reference)
+    for start in range(0, reference.shape[1], _PIECE):
+        piece = np.s_[:, start : start + _PIECE]
+        yield estimate[piece].astype(np.float64), reference[piece].astype(np.float64)
 
-    ``20 log10(‖αs‖ / ‖αs - ŝ‖)`` with the real gain ``α = Re<s, ŝ> / ‖s‖²`` (Le Roux et al. 2019).
-    An estimate that holds nothing of the reference, as silence does, gets -100.
-    """
-    precise = np.result_type(estimate, np.float64)
-    estimate, reference = estimate.ravel().astype(precise), reference.ravel().astype(precise)
-    if np.array_equal(estimate, reference):
-        return clamp_db
-    overlap = np.vdot(reference, estimate).real
-    if overlap == 0:
-        return -CLAMP_DB
-    target = overlap / np.vdot(reference, reference).real * reference
-    error = np.linalg.norm(estimate - target)
-    return level_ratio_db(np.linalg.norm(target), error, clamp_db=clamp_db)
+
+def _products(estimate: np.ndarray, reference: np.ndarray) -> tuple[float, float, float]:
+    """``<ŝ, s>``, ``‖ŝ‖²`` and ``‖s‖²``."""
+    sums = np.zeros(3)
+    for got, true in _pieces(estimate, reference):
+        sums += np.vdot(got, true), np.vdot(got, got), np.vdot(true, true)
+    return tuple(map(float, sums))
+
+
+def _error(
+    estimate: np.ndarray, reference: np.ndarray, *, gain: float = 1.0, target_gain: float = 1.0
+) -> float:
+    """``‖gain ŝ - target_gain s‖``."""
+    pieces = _pieces(estimate, reference)
+    return sum(float(np.sum((gain * g - target_gain * t) ** 2)) for g, t in pieces) ** 0.5
 
 
 def mse(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -94,8 +102,8 @@ def snr(estimate: np.ndarray, reference: np.ndarray) -> float:
     A codec that only lowers the level loses SNR (LAME: 0.3 to 0.4 dB quieter): compare
     :func:`gain_matched_snr` before calling an SNR gain a repair.
     """
-    estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
-    return level_ratio_db(np.linalg.norm(reference), np.linalg.norm(estimate - reference))
+    _, _, signal = _products(estimate, reference)
+    return level_ratio_db(signal**0.5, _error(estimate, reference))
 
 
 def gain_matched_snr(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -104,12 +112,11 @@ def gain_matched_snr(estimate: np.ndarray, reference: np.ndarray) -> float:
     ``g = <ŝ, s> / ‖ŝ‖²``. Never under 0 dB, as an estimate worse than silence is turned down to
     it; a silent reference, which any estimate matches at gain 0, gives the plain SNR.
     """
-    estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
-    if not reference.any():
-        return level_ratio_db(0.0, np.linalg.norm(estimate))
-    energy = np.vdot(estimate, estimate)
-    gain = np.vdot(estimate, reference) / energy if energy else 0.0
-    return level_ratio_db(np.linalg.norm(reference), np.linalg.norm(gain * estimate - reference))
+    overlap, energy, signal = _products(estimate, reference)
+    if not signal:
+        return level_ratio_db(0.0, energy**0.5)
+    gain = overlap / energy if energy else 0.0
+    return level_ratio_db(signal**0.5, _error(estimate, reference, gain=gain))
 
 
 def level_difference(estimate: np.ndarray, reference: np.ndarray) -> float:
@@ -118,18 +125,27 @@ def level_difference(estimate: np.ndarray, reference: np.ndarray) -> float:
     A plain gain changes this and nothing that is scale-invariant. 100 dB is the most, of either
     sign; 0 where both are silent.
     """
-    estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
-    if not reference.any():
-        return CLAMP_DB if estimate.any() else 0.0
-    return level_ratio_db(np.linalg.norm(estimate), np.linalg.norm(reference))
+    _, energy, signal = _products(estimate, reference)
+    if not signal:
+        return CLAMP_DB if energy else 0.0
+    return level_ratio_db(energy**0.5, signal**0.5)
 
 
 def si_sdr(estimate: np.ndarray, reference: np.ndarray) -> float:
     """Scale-invariant signal-to-distortion ratio in dB (Le Roux et al. 2019); higher is better.
 
-    The mean is not removed. The same value with the arguments swapped.
+    ``20 log10(‖αs‖ / ‖αs - ŝ‖)`` with the gain ``α = <s, ŝ> / ‖s‖²``. The mean is not removed. An
+    estimate that holds nothing of the reference, as silence does, gets -100. The same value with
+    the arguments swapped.
     """
-    return scale_invariant_ratio_db(*check_pair(estimate, reference))
+    if np.array_equal(*check_pair(estimate, reference)):
+        return CLAMP_DB
+    overlap, _, signal = _products(estimate, reference)
+    if overlap == 0:
+        return -CLAMP_DB
+    gain = overlap / signal
+    error = _error(estimate, reference, target_gain=gain)
+    return level_ratio_db(abs(gain) * signal**0.5, error)
 
 
 def segmental_snr(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> float:
@@ -138,13 +154,14 @@ def segmental_snr(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: i
     Hansen and Pellom 1998. Segments whose reference lies more than 60 dB under its loudest segment
     are left out; a silent reference gives 35 for silence and -10 for anything else.
     """
-    estimate, reference = (wave.astype(np.float64) for wave in check_pair(estimate, reference))
+    estimate, reference = check_pair(estimate, reference)
     length = min(max(round(SEGMENT_S * sample_rate), 1), reference.shape[1])
     count = reference.shape[1] // length
-    error, signal = (
-        np.sum(wave[:, : count * length].reshape(-1, count, length) ** 2, axis=(0, 2))
-        for wave in (estimate - reference, reference)
-    )
+    error, signal = np.zeros((2, count))
+    for got, true in zip(estimate, reference, strict=True):  # channel by channel
+        got, true = (wave[: count * length].reshape(count, length) for wave in (got, true))
+        error += np.square(got - true, dtype=np.float64).sum(axis=1)
+        signal += np.square(true, dtype=np.float64).sum(axis=1)
     kept = signal >= signal.max() * 10 ** (SEGMENT_SILENCE_DB / 10)
     pairs = zip(np.sqrt(signal[kept]), np.sqrt(error[kept]), strict=True)
     return float(np.mean(np.clip([level_ratio_db(s, e) for s, e in pairs], *SEGMENT_RANGE_DB)))
