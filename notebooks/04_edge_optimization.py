@@ -32,7 +32,7 @@ batch_size: int = 8  # segments per batch
 transparent: str = "lossless"  # conditions under which a variant can only do harm
 damaged: str = "sbc-20,mp3-64"  # conditions with room to enhance
 max_pieces: int = 3  # test pieces on which quality is measured; 0 takes all
-excerpt_s: float = 3.0  # from the middle of each piece, in seconds
+excerpt_s: float = 2.5  # from the middle of each piece, in seconds
 metrics: str = "visqol,lsd,si_sdr,in_band_si_sdr"  # by which quality is judged
 seed: int = 0  # of random pruning, order and noise
 
