@@ -35,7 +35,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser sound notebooks chapters book serve linkcheck format corpus pretrain results \
+.PHONY: help environment browser sound notebooks chapters book serve linkcheck wheel format corpus items pretrain results \
 	smaller peers executorch arm tips devices soak lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -105,6 +105,9 @@ $(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py
 	@echo "== $* =="
 	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
 
+data/runs/pages/credits.ipynb data/runs/pages/guide/limits.ipynb: $(wildcard tools/corpus/*.csv)
+data/runs/pages/credits.ipynb: data/excerpts/index.csv data/devset.csv data/testset.csv
+
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
@@ -136,6 +139,10 @@ serve:  ## Serve the built book on http://localhost:$PORT
 	@echo "http://localhost:$(PORT) (Ctrl+C stops)"
 	@"$(BIN)/python" -m http.server $(PORT) --bind 127.0.0.1 --directory $(SITE)/html >/dev/null
 
+wheel: $(ENVIRONMENT)  ## The installable package, weights inside, in dist/
+	"$(BIN)/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
 format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the notebooks
 	ruff format .
 	ruff check --fix .
@@ -144,6 +151,9 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 # RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (3.2 GB).
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
+
+items: corpus  ## Training items from the corpus in data/pretraining (15 GB; goes on)
+	"$(BIN)/python" -m tools.research.items
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
 	"$(BIN)/python" -m tools.research.pretrain $(PRESET)
@@ -198,4 +208,4 @@ lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
 	"$(BIN)/python" -m tools.dev.lock
 
 clean:  ## Remove what was made, except the environment
-	rm -rf data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf dist data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache

@@ -42,6 +42,11 @@ class AudioWarning(UserWarning):
     """Audio that was read, though something in it is damaged, missing or was converted."""
 
 
+def installs(extra: str) -> str:
+    """The command that brings what the core of this package does without."""
+    return f"pip install 'enhancelib[{extra}]'"
+
+
 def printable(text: str) -> str:
     """Return text with an escape for every character that would steer a terminal.
 

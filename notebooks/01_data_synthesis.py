@@ -5,8 +5,8 @@
 # simulations. So this chapter sends lossless music through the encoders that phones and headphones
 # really use, and keeps both versions, aligned to the sample.
 #
-# **You will hear** one piece as a streaming service, a Bluetooth link and a noisy recording would
-# give it to you. **You will see** what each of them takes away, what that costs in bits, and where
+# **You will hear** a song as a streaming service, a Bluetooth link and a noisy recording would give
+# it to you. **You will see** what each of them takes away, what that costs in bits, and where
 # there is room to put something back.
 
 # %% [markdown]
@@ -77,16 +77,23 @@ segments.pivot_table(
 # %% [markdown]
 # ## What each condition takes away
 #
-# The longest test piece serves as the example: one segment of it, under every condition.
+# A song serves as the example: its beginning, under every condition. Two other pieces follow further
+# down. Each has its author and its licence.
 
 # %%
-test = pairs[pairs["split"] == "test"] if "test" in set(pairs["split"]) else pairs
-piece = test.groupby("piece", sort=True)["seconds"].sum().idxmax()
-segment = test[(test["piece"] == piece) & (test["start_s"] == 0)]
+made = set(pairs["piece"])  # with `max_files`, not every piece of the folder
+pieces = [piece for piece in el.list_pieces(input_dir) if piece.name in made]
+(song,) = el.choose_pieces(pieces, 1, like="song_*")
+(guitar,) = el.choose_pieces(pieces, 1, like="rendered_guitar*")
+(other_song,) = el.choose_pieces(pieces, 1, like="song_cpu*")
+rows = [(piece.path.stem, piece.source, piece.licence) for piece in (song, guitar, other_song)]
+pd.DataFrame(rows, columns=["piece", "source", "licence"]).set_index("piece")
+
+# %%
+segment = pairs[(pairs["piece"] == song.name) & (pairs["start_s"] == 0)]
 waves = {"original": el.load(segment["lossless"].iloc[0])[0]}
 for row in segment[segment["condition"] != "lossless"].itertuples():
     waves[row.condition] = el.load(row.lossy)[0]
-Markdown(f"The example is `{piece}` ({segment['licence'].iloc[0]}).")
 
 # %% [markdown]
 # A spectrogram shows level over time (left to right) and frequency (bottom to top). Look for a
@@ -102,7 +109,7 @@ el.plotting.save_figure(figure, "01_spectrograms.png", figures_dir=figures_dir)
 # the sound itself. Cymbals and the attack of notes give a codec away first.
 
 # %%
-el.Player(waves, sample_rate=sample_rate, title=f"One piece, {len(waves)} versions")
+el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)} versions")
 
 # %% [markdown]
 # The ceiling can be measured: the *bandwidth* is the highest frequency at which the long-term
@@ -177,16 +184,12 @@ def study(condition: str, original) -> list[dict]:
 
 
 # %% [markdown]
-# A few test pieces of different origin stand for the rest.
+# A few stereo pieces from different sources stand for the rest.
 
 # %%
-stereo = test[test["channels"] == test["channels"].max()].drop_duplicates("piece")
-turns = stereo.groupby("source").cumcount()  # the sources take turns
-studied = stereo.loc[turns.sort_values(kind="stable").index, "piece"][:study_pieces]
-folder = Path(input_dir) if Path(input_dir).is_dir() else Path(input_dir).parent
-originals = [
-    el.load(folder / name, sample_rate=44100, duration_s=duration_s)[0] for name in studied
-]
+stereo = set(pairs.loc[pairs["channels"] == pairs["channels"].max(), "piece"])
+studied = el.choose_pieces([piece for piece in pieces if piece.name in stereo], study_pieces)
+originals = [el.load(piece.path, sample_rate=44100, duration_s=duration_s)[0] for piece in studied]
 rows = [row | {"codec": codec} for codec, names in codecs.items() for name in names
         for original in originals for row in study(name, original)]  # fmt: skip
 bits = pd.DataFrame(rows).groupby(["rate", "codec", "condition"]).mean(numeric_only=True)
@@ -214,8 +217,9 @@ el.plotting.save_figure(figure, "01_rate_distortion.svg", figures_dir=figures_di
 # ## Where there is room
 #
 # How much of this could be undone? An *oracle* knows the original and turns every bin of the lossy
-# spectrum up or down as well as can be. No system that leaves the phase alone gains more SNR. What
-# it cannot bring back is not there to be turned up.
+# spectrum up or down as well as can be, and leaves the phase alone. It is one mask, of one
+# short-time Fourier transform with one window; other frames gain a little more or less. What it cannot
+# bring back is not there to be turned up.
 
 
 # %%
@@ -266,9 +270,9 @@ way = {
     "after Bluetooth": "aac-128+sbc-35",
     "on a busy platform": "aac-128+sbc-35-loss-5pct",
 }
-example, _ = el.load(folder / piece, sample_rate=44100, duration_s=duration_s)
+played, _ = el.load(guitar.path, sample_rate=44100, duration_s=duration_s)
 heard = {
-    place: el.degrade(example, name, sample_rate=44100, seed=seed) for place, name in way.items()
+    place: el.degrade(played, name, sample_rate=44100, seed=seed) for place, name in way.items()
 }
 
 # %% [markdown]
@@ -278,7 +282,7 @@ heard = {
 figure, axes = el.plotting.subplots(width=9, height=1.7)
 box = {"boxstyle": "round,pad=0.6", "facecolor": "#eef3f8", "edgecolor": "#3a6ea5"}
 for at, (place, wave) in enumerate(heard.items()):
-    snr = el.score(wave, example, sample_rate=44100, names=["gain_matched_snr"])["gain_matched_snr"]
+    snr = el.score(wave, played, sample_rate=44100, names=["gain_matched_snr"])["gain_matched_snr"]
     text = f"SNR {snr:.1f} dB" if at else "lossless"
     axes.text(at, 0, f"{place}\n{text}", ha="center", va="center", bbox=box)
 for at, step in enumerate(["AAC, 128 kbit/s", "SBC, bitpool 35", "5 % of packets lost"]):
@@ -289,16 +293,19 @@ axes.axis("off")
 el.plotting.save_figure(figure, "01_bluetooth_way.svg", figures_dir=figures_dir)
 
 # %%
-el.Player(heard, sample_rate=44100, title="The same music at every station")
+el.Player(heard, sample_rate=44100, title=f"{guitar.path.stem} at every station")
 
 # %% [markdown]
 # ## Explore
 #
-# In a running notebook, pick a codec and a step of its bit rate: you see and hear the example at
-# once. The published page has no kernel, so it plays a choice made in advance.
+# In a running notebook, pick a codec and a step of its bit rate: you see and hear at once what it
+# does to another song. The published page has no kernel, so it plays a choice made in advance.
 
 
 # %%
+example, _ = el.load(other_song.path, sample_rate=44100, duration_s=duration_s)
+
+
 def explore(codec: str, step: int) -> None:
     name = codecs[codec][min(step, len(codecs[codec]) - 1)]
     coded = el.degrade(example, name, sample_rate=44100)
@@ -312,7 +319,9 @@ explorer = ipywidgets.interactive(explore, codec=list(codecs), step=(0, 6))
 middling = {codec: names[len(names) // 2 - 1] for codec, names in codecs.items()}
 choices = {codec: el.degrade(example, name, sample_rate=44100) for codec, name in middling.items()}
 page = el.Player(
-    {"original": example, **choices}, sample_rate=44100, title="Codecs at middling rates"
+    {"original": example, **choices},
+    sample_rate=44100,
+    title=f"{other_song.path.stem}: codecs at middling rates",
 )
 display({**explorer._repr_mimebundle_(), "text/html": page.html()}, raw=True)
 
@@ -334,7 +343,7 @@ Markdown(
     f"- `{easiest}` is the closest to transparent (LSD {mean['LSD'][easiest]:.2f}): here a network "
     f"can mostly do harm. `{hardest}` loses most (LSD {mean['LSD'][hardest]:.2f}).\n"
     f"- An oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
-    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`): claims of more need another reason.\n"
+    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`). A claim of much more needs an explanation.\n"
     f"- At 22.05 kHz, {done} of {len(at_half)} settings are within 0.4 LSD of the original.\n"
     f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."

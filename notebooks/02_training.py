@@ -5,15 +5,16 @@
 # network, says what it is asked for (the loss), trains it while you watch, and measures it on music
 # it has never met.
 #
-# **You will see** the loss fall, for each kind of damage on its own. **You will hear** a piece of
-# the test split: lossy, enhanced by the network just trained, and lossless.
+# **You will see** the loss fall, for each kind of damage on its own. **You will hear** drums, harmed
+# in ways that each term of the loss hears differently, and a piece of the test split: lossy, enhanced
+# by the network just trained, and lossless.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. The pairs come from the first chapter; where
 # its run is missing, they are made here from `input_dir`.
 
 # %% tags=["parameters"]
-input_dir: str = "data/excerpts"  # folder of lossless music, if there are no pairs yet
+input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
 results_dir: str = "data/results"  # tables that were measured once, at length
@@ -102,15 +103,15 @@ pd.Series(config.loss.model_dump(), name="weight").to_frame()
 # %% [markdown]
 # ### What each term hears
 #
-# Some music, harmed in four ways. *No treble*: everything over 8 kHz is gone, and that is what the
+# Some music, drums if there are any, harmed in four ways. *No treble*: everything over 8 kHz is gone, and that is what the
 # network would be given. *New treble*: what is missing is put back at its level, but with phases
 # drawn at random, as good as a network can guess. *Noise*: white, 30 dB under the music. *Late*: by
 # 20 samples, half a millisecond. Listen first, and put them in your order.
 
 # %%
 rate = model.config.sample_rate
-piece = max(el.find_audio(input_dir), key=lambda path: path.stat().st_size)
-music = el.load(piece, sample_rate=rate, duration_s=5)[0].mean(axis=0, keepdims=True)
+(drums,) = el.choose_pieces(el.list_pieces(input_dir), 1, like="drums_*")
+music = el.load(drums.path, sample_rate=rate, duration_s=5)[0].mean(axis=0, keepdims=True)
 cut = el.degrade(music, "down-16000hz", sample_rate=rate)
 spectrum = librosa.stft(music)
 phases = np.exp(2j * np.pi * np.random.default_rng(seed).random(spectrum.shape))
@@ -122,7 +123,7 @@ harmed = {
     "noise": el.degrade(music, "noise-white-30db", sample_rate=rate),
     "late": np.pad(music, ((0, 0), (20, 0)))[:, :-20],
 }
-el.Player({"lossless": music, **harmed}, sample_rate=rate, title=piece.stem)
+el.Player({"lossless": music, **harmed}, sample_rate=rate, title=drums.path.stem)
 
 # %% [markdown]
 # And this is what the terms make of them, before weighting; zero is perfect, and *relative* is
@@ -237,8 +238,8 @@ if improvement < least_improvement_percent:
 # %% [markdown]
 # ## The published weights
 #
-# The weights that come with this package began from scratch, with more music (`make corpus`, all of
-# it other than what is tested here) and more time: three hours on two cores. (`seed-22k`, for half
+# The weights that come with this package began from scratch, with more music (the first edition of the
+# free corpus, all of it other than what is tested here) and more time: three hours on two cores. (`seed-22k`, for half
 # the sample rate, began as their lower bands.) Their validation loss, as written down while they
 # were trained, for a few kinds of damage. Where the curves jump, training went on with another
 # loss, by which the untreated audio scores differently too: each side counts by itself.
@@ -303,18 +304,17 @@ table.style.format(precision=2, na_rep="–", thousands=",")
 # %% [markdown]
 # ## Listen
 #
-# The longest test piece, degraded and enhanced as a whole.
+# Four seconds of a test piece, degraded and enhanced.
 
 # %%
-pairs = el.read_manifest(manifest)
-test = pairs[(pairs["split"] == "test") & (pairs["condition"] == listen_to)]
-test = test[test["piece"] == test.groupby("piece")["seconds"].sum().idxmax()]
-lossless = el.load(test["lossless"].iloc[0])[0]
-lossy = el.load(test["lossy"].iloc[0])[0]
+tests = [piece for piece in el.list_pieces(input_dir) if piece.split == "test"]
+(heard_piece,) = el.choose_pieces(tests, 1, like="render_freedoom*")
+lossless, _ = el.load(heard_piece.path, sample_rate=rate, duration_s=4)
+lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 enhanced = el.enhance_wave(lossy, result.weights, sample_rate=rate)
 best = el.enhance_wave(lossy, published, sample_rate=rate)
 clips = {"lossless": lossless, listen_to: lossy, "this run": enhanced, "published": best}
-el.Player(clips, sample_rate=rate, title=test["piece"].iloc[0])
+el.Player(clips, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}")
 
 # %%
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)

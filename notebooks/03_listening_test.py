@@ -10,8 +10,8 @@
 # Use headphones, in a quiet room, at a level you would listen at for pleasure, and leave it there.
 
 # %% [markdown]
-# Every setting of the page stands in the next cell. The pieces are those that the first chapter kept for
-# testing in `run_dir`; put your own music in `input_dir` to be tested on it.
+# Every setting of the page stands in the next cell. The pieces are of `input_dir`, of those that the
+# chapters before did not train on; name a folder of your own to be tested on your music.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -40,15 +40,13 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
 # %% [markdown]
-# The pieces: of each source in the test split the longest one, then the next.
+# The pieces: a song, if there is one, and then the largest file of each other source.
 
 # %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
-tests = el.read_manifest(Path(run_dir) / "pairs").query("split == 'test'")
-lengths = tests.drop_duplicates("lossless").groupby(["source", "piece"])["seconds"].sum()
-turn = lengths.sort_values(ascending=False).groupby("source").cumcount()
-chosen = [piece for _, piece in turn.sort_values(kind="stable").index][:max_pieces]
+held_out = [piece for piece in el.list_pieces(input_dir) if piece.split != "train"]
+chosen = el.choose_pieces(held_out, max_pieces, like="song_*")
 
 # %% [markdown]
 # ## Get used to it
@@ -58,14 +56,14 @@ chosen = [piece for _, piece in turn.sort_values(kind="stable").index][:max_piec
 
 
 # %%
-def versions(piece: str) -> dict[str, np.ndarray]:
-    original, rate = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=excerpt_s)
+def versions(path: Path) -> dict[str, np.ndarray]:
+    original, rate = el.load(path, sample_rate=sample_rate, duration_s=excerpt_s)
     lossy = el.degrade(original, condition, sample_rate=rate, seed=seed)
     enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=rate)
     return {"lossless": original, "lossy": lossy, "enhanced": enhanced}
 
 
-music = {Path(piece).stem: versions(piece) for piece in chosen}
+music = {piece.path.stem: versions(piece.path) for piece in chosen}
 first, waves = next(iter(music.items()))
 el.Player(waves, sample_rate=sample_rate, title=f"{first}, {condition}")
 

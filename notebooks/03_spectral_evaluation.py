@@ -11,7 +11,7 @@
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It takes the published weights, or what the
-# chapter before trained, and pieces that the first chapter kept for testing in `run_dir`.
+# chapter before trained, and pieces of `input_dir` that the chapters before did not train on.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -51,14 +51,14 @@ conditions = [*transparent.split(","), *damaged.split(",")]
 # %% [markdown]
 # ## One number hears little
 #
-# Take one piece and damage it twice: a weak Bluetooth link, and white noise that is *exactly as
-# strong* as the codec's error. The signal-to-noise ratio cannot tell the two apart. Switch between
-# them while they play.
+# Take one piece, here a piano, and damage it twice: a weak Bluetooth link, and white noise that is
+# *exactly as strong* as the codec's error. The signal-to-noise ratio cannot tell the two apart.
+# Switch between them while they play.
 
 # %%
-tests = el.read_manifest(Path(run_dir) / "pairs").query("split == 'test'")
-longest = tests.drop_duplicates("lossless").groupby("piece", sort=True)["seconds"].sum().idxmax()
-original, _ = el.load(Path(input_dir) / longest, sample_rate=sample_rate, duration_s=excerpt_s)
+held_out = [piece for piece in el.list_pieces(input_dir) if piece.split != "train"]
+(piano,) = el.choose_pieces(held_out, 1, like="rendered_piano*")
+original, _ = el.load(piano.path, sample_rate=sample_rate, duration_s=excerpt_s)
 coded = el.degrade(original, "sbc-20", sample_rate=sample_rate)
 level = el.score(coded, original, sample_rate=sample_rate, names=["snr"])["snr"]
 noisy = el.degrade(original, f"noise-white-{level:.3f}db", sample_rate=sample_rate, seed=seed)
@@ -72,7 +72,8 @@ pd.DataFrame(
 ).T.rename(columns=lambda name: f"{el.METRICS[name].title} ({el.METRICS[name].unit})").round(2)
 
 # %%
-el.Player({"original": original, **versions}, sample_rate=sample_rate, title="Equal SNR")
+title = f"{piano.path.stem}: equal SNR"
+el.Player({"original": original, **versions}, sample_rate=sample_rate, title=title)
 
 # %% [markdown]
 # Noise of the same energy spreads over every band and moment, a codec hides its error where the
@@ -88,14 +89,13 @@ el.Player({"original": original, **versions}, sample_rate=sample_rate, title="Eq
 # each other: of each group one piece is taken, and the sources take turns.
 #
 # A third system beside the untreated and the enhanced audio is an *oracle*: it looks at the
-# original and turns every bin of the spectrogram up or down in the best possible way. What it
-# cannot gain, no system gains that leaves the phase alone.
+# original and turns every bin of the spectrogram up or down by the factor that suits it best. It is
+# one mask, in frames of 1,024 samples, and leaves the phase alone: a yardstick rather than a limit,
+# since other frames can gain a little more.
 
 # %%
-order = tests.sort_values("piece").drop_duplicates("group")
-turn = order.groupby("source").cumcount()
-chosen = list(order.iloc[turn.argsort(kind="stable")]["piece"])[: max_pieces or None]
-pieces = {Path(name).stem: Path(input_dir) / name for name in chosen}
+tests = [piece for piece in held_out if piece.split == "test"]
+pieces = {piece.path.stem: piece.path for piece in el.choose_pieces(tests, max_pieces)}
 settings = {
     "sample_rate": sample_rate,
     "excerpt_s": excerpt_s,
@@ -371,15 +371,25 @@ survives.map("{:.0%}".format).rename_axis(index="stream", columns="link")
 # %% [markdown]
 # ## See it
 #
-# One test piece under the condition with the largest gain in log-spectral distance. Below: what
-# the enhancement changed, and what still separates it from the original.
+# A song under the condition with the largest gain in log-spectral distance. Below: what the
+# enhancement changed, and what still separates it from the original.
 
 # %%
+(song,) = el.choose_pieces(held_out, 1, like="song_*")
+(voice,) = el.choose_pieces(held_out, 1, like="voice_*")
+(loop,) = el.choose_pieces(held_out, 1, like="*_loop_*")
 gains = summary[(summary["metric"] == "lsd") & summary["condition"].isin(damaged.split(","))]
 condition = gains.set_index("condition")["delta"].idxmin()
-lossy = el.degrade(original, condition, sample_rate=sample_rate, seed=seed)
-enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=sample_rate)
-waves = {"lossless": original, "lossy": lossy, "enhanced": enhanced}
+
+
+def three(piece) -> dict[str, np.ndarray]:
+    lossless, _ = el.load(piece.path, sample_rate=sample_rate, duration_s=excerpt_s)
+    lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
+    enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=sample_rate)
+    return {"lossless": lossless, "lossy": lossy, "enhanced": enhanced}
+
+
+waves = three(song)
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
 el.plotting.save_figure(figure, "03_spectrograms.png", figures_dir=figures_dir)
 
@@ -387,7 +397,9 @@ el.plotting.save_figure(figure, "03_spectrograms.png", figures_dir=figures_dir)
 figure, axes = el.plotting.subplots(columns=2, width=8.4, height=3)
 for ax, (title, pair) in zip(
     axes.flat,
-    {"enhanced - lossy": (enhanced, lossy), "enhanced - lossless": (enhanced, original)}.items(),
+    {
+        f"enhanced - {name}": (waves["enhanced"], waves[name]) for name in ("lossy", "lossless")
+    }.items(),
     strict=True,
 ):
     image = el.plotting.spectrogram_difference(*pair, sample_rate=sample_rate, ax=ax, title=title)
@@ -431,10 +443,10 @@ el.plotting.save_figure(figure, "03_error_by_frequency.svg", figures_dir=figures
 # %% [markdown]
 # ## Hear it
 #
-# Loudness is matched, and one playhead runs through all three. Then try it blind.
+# Loudness is matched, and one playhead runs through all three. Then try it blind, on other music.
 
 # %%
-el.Player(waves, sample_rate=sample_rate, title=f"{condition}: {Path(longest).stem}")
+el.Player(waves, sample_rate=sample_rate, title=f"{condition}: {song.path.stem}")
 
 # %% [markdown]
 # In each trial X is either the original or the enhanced version, drawn at random: which one? Save
@@ -442,13 +454,14 @@ el.Player(waves, sample_rate=sample_rate, title=f"{condition}: {Path(longest).st
 # how small a difference the test could have shown.
 
 # %%
+spoken = three(voice)
 el.ABX(
-    original,
-    enhanced,
+    spoken["lossless"],
+    spoken["enhanced"],
     sample_rate=sample_rate,
     trials=trials,
     names=("lossless", "enhanced"),
-    title=f"{condition}, enhanced, against the original",
+    title=f"{condition}: {voice.path.stem}, enhanced, against the original",
 )
 
 # %% [markdown]
@@ -457,11 +470,12 @@ el.ABX(
 # more and a low-passed anchor; at least one should get 100.
 
 # %%
+looped = three(loop)
 el.MUSHRA(
-    {"lossy": lossy, "enhanced": enhanced},
-    original,
+    {name: looped[name] for name in ("lossy", "enhanced")},
+    looped["lossless"],
     sample_rate=sample_rate,
-    title=f"{condition}: {Path(longest).stem}",
+    title=f"{condition}: {loop.path.stem}",
 )
 
 # %% [markdown]

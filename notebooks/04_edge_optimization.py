@@ -6,7 +6,7 @@
 # bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured on
 # music the network has never met.
 #
-# **You will hear** a test piece through the full network and through its 8-bit version. **You will
+# **You will hear** a piece through the full network and through its 8-bit version. **You will
 # see** what every variant weighs, how far its output strays, and which one is worth carrying.
 
 # %% [markdown]
@@ -327,15 +327,17 @@ table.set_index(pd.Index(promised, name="file")).style.format(precision=2, na_re
 # chapter: test pieces, real codecs, compared with the original.
 
 # %% tags=["remove-stderr"]
-order = pairs[pairs["split"] == "test"].sort_values("piece").drop_duplicates("group")
-chosen = order.iloc[order.groupby("source").cumcount().argsort(kind="stable")]["piece"]
+pieces = el.list_pieces(input_dir)
+tests = el.choose_pieces((piece for piece in pieces if piece.split == "test"), max_pieces)
+unheard = [piece for piece in pieces if piece.split != "train"]
+(game,) = el.choose_pieces(unheard, 1, like="render_freedoom1_D_E1*")
 tuned_names = [name for name in kept if "-tuned" in name]
 in_doubt = [kept[name] for name in kept if name in tuned_names or "magnitude-0.5" in name]
 systems = {path.name: path for path in (checkpoint, *files, *in_doubt)}
 
 # %% tags=["remove-stderr"]
 quality = el.evaluate(
-    {Path(name).stem: Path(input_dir) / name for name in chosen[: max_pieces or None]},
+    {piece.path.stem: piece.path for piece in tests},
     [*transparent.split(","), *damaged.split(",")],
     systems,
     metrics=metrics.split(","),
@@ -485,11 +487,11 @@ display(shown)
 # %% [markdown]
 # ## Hear it
 #
-# The same piece, lossy, through the full network, through 8 bits, and the original.
+# A piece that is not of the training split, lossy, through the full network, through 8 bits, and the
+# original.
 
 # %%
-piece = chosen.iloc[0]
-lossless, _ = el.load(Path(input_dir) / piece, sample_rate=sample_rate, duration_s=2 * excerpt_s)
+lossless, _ = el.load(game.path, sample_rate=sample_rate, duration_s=2 * excerpt_s)
 condition = damaged.split(",")[-1]
 lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
 int8 = exports / f"{preset}.int8.{quantisable[0]}"
@@ -501,7 +503,7 @@ el.Player(
         "lossless": lossless,
     },
     sample_rate=sample_rate,
-    title=f"{condition}: {Path(piece).stem}",
+    title=f"{condition}: {game.path.stem}",
 )
 
 # %% [markdown]

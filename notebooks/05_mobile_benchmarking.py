@@ -221,9 +221,8 @@ else:
 # %%
 backend_file = next(p for p in files if p.name.startswith(f"{preset}.stream"))
 enhancer = el.RealTimeAudioEnhancer(backend_file)
-pieces = el.find_audio(input_dir)
-piece = max(pieces, key=lambda path: path.stat().st_size)
-original, rate = el.load(piece, sample_rate=enhancer.sample_rate, duration_s=demo_s)
+(piece,) = el.choose_pieces(el.list_pieces(input_dir), 1, like="recorded_*")
+original, rate = el.load(piece.path, sample_rate=enhancer.sample_rate, duration_s=demo_s)
 lossy = el.degrade(original, condition, sample_rate=rate)
 cuts = np.cumsum(np.random.default_rng(seed).integers(1, 5000, size=lossy.shape[1]))
 chunks = np.split(lossy, cuts[cuts < lossy.shape[1]], axis=1)
@@ -266,7 +265,7 @@ Markdown(
 el.Player(
     {"original": original, f"lossy ({condition})": lossy, "enhanced, streamed": streamed},
     sample_rate=rate,
-    title=f"{piece.stem}: in chunks",
+    title=f"{piece.path.stem}: in chunks",
 )
 
 # %% [markdown]

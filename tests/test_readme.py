@@ -123,6 +123,7 @@ def check_chapter(folder):
 # Beginning of a command -> what must be true after it.
 CHECKS = {
     "source .venv/bin/activate": lambda folder: None,  # the commands after it run in its shell
+    "enhancelib enhance song.mp3": check_song,
     "enhancelib enhance --input_path song.mp3": check_song,
     "enhancelib enhance --input_path album": check_album,
     "enhancelib prepare": check_pairs,
@@ -186,6 +187,7 @@ def test_every_shell_command_runs(folder, root):
     assert len(commands) >= len(CHECKS)
     for command in commands:
         (check,) = [check for start, check in CHECKS.items() if command.startswith(start)]
+        (folder / "song_enhanced.flac").unlink(missing_ok=True)
         run(["bash", "-ec", f"source .venv/bin/activate\n{command}"], folder, root)
         check(folder)
 

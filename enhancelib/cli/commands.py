@@ -4,6 +4,7 @@ Every command parses its flags, calls one library function and prints what came 
 is imported until a command runs, so ``--help`` answers at once.
 """
 
+import csv
 import math
 import os
 import select
@@ -64,6 +65,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback(
     epilog=_examples(
+        "enhancelib enhance song.mp3",
         "enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav",
         "enhancelib enhance --input_path album --output_path album_enhanced",
         "enhancelib train --input_dir my_music --output_dir processed_data",
@@ -121,7 +123,8 @@ def prepare(
         scheduler=scheduler,
         overwrite=overwrite,
     )
-    say(f"{len(el.read_manifest(manifest))} pairs in {manifest}")
+    with open(manifest, newline="", encoding="utf-8") as file:
+        say(f"{sum(1 for _ in csv.reader(file)) - 1} pairs in {manifest}")
 
 
 @app.command(
@@ -163,15 +166,26 @@ def train(
 
 @app.command(
     epilog=_examples(
+        "enhancelib enhance song.mp3",
         "enhancelib enhance --input_path song.mp3 --output_path song_enhanced.wav",
         "enhancelib enhance --input_path album --output_path album_enhanced",
     )
 )
 def enhance(
-    input_path: Annotated[Path, typer.Option("--input_path", help="Audio file or folder.")],
+    song: Annotated[
+        Path | None, typer.Argument(help="Audio file or folder.", show_default=False)
+    ] = None,
+    input_path: Annotated[
+        Path | None, typer.Option("--input_path", help="The same by name.", show_default=False)
+    ] = None,
     output_path: Annotated[
-        Path, typer.Option("--output_path", help="File to write, or folder for a folder.")
-    ],
+        Path | None,
+        typer.Option(
+            "--output_path",
+            help="File to write, or folder for a folder [default: beside it, song_enhanced.flac "
+            "or album_enhanced].",
+        ),
+    ] = None,
     model_path: ModelPath = None,
     model_type: Annotated[
         ModelType | None, typer.Option("--model_type", help="Runtime [default: by its suffix].")
@@ -200,6 +214,12 @@ def enhance(
     files become FLAC, what cannot be read is skipped and reported, and an interrupted run goes on
     where it was.
     """
+    if (song is None) == (input_path is None):
+        raise InputError("enhance: name one audio file or folder: enhancelib enhance song.mp3")
+    input_path = song or input_path
+    if output_path is None:
+        suffix = "" if input_path.is_dir() else f".{(format or 'flac').lower().lstrip('.')}"
+        output_path = input_path.with_name(f"{input_path.stem}_enhanced{suffix}")
     options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
     options |= {"overwrite": overwrite, "sample_rate": sample_rate, "amount": amount}
     if input_path.is_dir():

@@ -5,8 +5,16 @@ import sys
 import typer
 from typer.core import TyperGroup
 
-from enhancelib.errors import EnhanceError, StoppedError, printable
+from enhancelib.errors import EnhanceError, StoppedError, installs, printable
 from enhancelib.signals import stopped_by_signals
+
+_EXTRA = {
+    "benchmark": "evaluate",
+    "export": "optimize",
+    "live": "live",
+    "train": "train",
+}
+"""What a command needs beyond the core."""
 
 
 class OneLineErrors(TyperGroup):
@@ -25,6 +33,11 @@ class OneLineErrors(TyperGroup):
             raise
         except EnhanceError as error:
             message = str(error)
+        except ModuleNotFoundError as error:
+            command = ctx.invoked_subcommand or ""
+            if command not in _EXTRA or (error.name or "").startswith("enhancelib"):
+                raise
+            message = f"{command}: {error.name} is missing; {installs(_EXTRA[command])}"
         except OSError as error:
             if error.filename is None:
                 raise

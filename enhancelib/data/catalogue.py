@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fnmatch
 import hashlib
 import math
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -161,9 +162,8 @@ def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
     if max_files < 1:
         raise InputError(f"max_files is {max_files}: it must be at least 1")
     shares = {split: HELD_OUT for split in SPLITS} | {"train": 1 - 2 * HELD_OUT}
-    queues = {
-        split: _by_turns(piece for piece in pieces if piece.split == split) for split in SPLITS
-    }
+    order = sorted(pieces, key=_turn_of_take)
+    queues = {split: _by_turns(p for p in order if p.split == split) for split in SPLITS}
     taken: list[Piece] = []
     counts = dict.fromkeys(SPLITS, 0)
     while len(taken) < max_files and any(queues.values()):
@@ -175,22 +175,55 @@ def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
     return sorted(taken, key=lambda piece: piece.name)
 
 
+def choose_pieces(
+    pieces: Iterable[Piece], count: int | None = None, *, like: str = "*"
+) -> list[Piece]:
+    """Choose pieces that differ: one of each group, the sources in turn, the largest files first.
+
+    A large file is long, or dense music, or both.
+
+    Args:
+        pieces: As :func:`list_pieces` gives them, or some of those.
+        count: At most so many; None or 0 means one of every group.
+        like: Pattern of file names, such as ``"song_*"``. Pieces of such names come first; all
+            others follow, since another folder may have none.
+
+    Raises:
+        InputError: There is no piece to choose from.
+    """
+
+    def is_other(piece: Piece) -> bool:
+        return not fnmatch.fnmatchcase(piece.path.name, like)
+
+    def rank(piece: Piece) -> tuple[bool, int, str]:
+        return is_other(piece), -piece.path.stat().st_size, piece.name
+
+    firsts: dict[str, Piece] = {}
+    for piece in sorted(pieces, key=rank):
+        firsts.setdefault(piece.group, piece)
+    if not firsts:
+        raise InputError("no piece to choose from: name a folder with more music")
+    return sorted(_by_turns(firsts.values()), key=is_other)[: count or None]
+
+
 def _digest(text: str) -> str:
     """SHA-256 of a name; names that are no valid UTF-8 keep the bytes of the file system."""
     return hashlib.sha256(os.fsencode(text)).hexdigest()
 
 
+def _turn_of_take(piece: Piece) -> tuple[str, str]:
+    """In each split another source begins; the pieces of a source come in hash order."""
+    return _digest(piece.split + piece.source), _digest(piece.name)
+
+
 def _by_turns(pieces: Iterable[Piece]) -> list[Piece]:
-    """Pieces in hash order, the sources taking turns; each split starts with its own source."""
-    by_source: dict[str, list[Piece]] = defaultdict(list)
-    for piece in sorted(pieces, key=lambda piece: _digest(piece.name)):
-        by_source[piece.source].append(piece)
-    turns = [
-        (turn, _digest(piece.split + source), piece)
-        for source, members in by_source.items()
-        for turn, piece in enumerate(members)
-    ]
-    return [piece for _, _, piece in sorted(turns, key=lambda entry: entry[:2])]
+    """The sources take turns; else the pieces keep their order."""
+    taken: Counter[str] = Counter()
+    turns = []
+    for piece in pieces:
+        turns.append((taken[piece.source], piece))
+        taken[piece.source] += 1
+    return [piece for _, piece in sorted(turns, key=lambda entry: entry[0])]
 
 
 def _without_stems(paths: list[Path]) -> list[Path]:

@@ -33,7 +33,7 @@ from enhancelib.checks import check_number
 from enhancelib.enhance.backends import Backend, PathLike
 from enhancelib.enhance.modelfiles import as_backend, open_stream
 from enhancelib.enhance.streaming import RealTimeAudioEnhancer
-from enhancelib.errors import ConfigError, EnhanceError, InputError
+from enhancelib.errors import ConfigError, EnhanceError, InputError, installs
 
 _MOST_CHANNELS = 2
 _STOP_TIMEOUT_S = 2.0
@@ -267,8 +267,8 @@ def _sounddevice() -> ModuleType:
     try:
         with _quiet_alsa():
             import sounddevice
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"sound devices: pip install {error.name}") from None
+    except ModuleNotFoundError:
+        raise ConfigError(f"sound devices: {installs('live')}") from None
     except OSError:
         raise ConfigError(
             "sound devices: PortAudio is not installed; apt install libportaudio2"

@@ -19,7 +19,7 @@ from enhancelib.enhance.backends import (
     PyTorchBackend,
     TorchScriptBackend,
 )
-from enhancelib.errors import ModelError
+from enhancelib.errors import ModelError, installs
 from enhancelib.metadata import describe
 from enhancelib.model.weights import DEFAULT_PRESET, PRETRAINED
 
@@ -84,9 +84,8 @@ def open_model(
             return TorchScriptBackend(path, threads=threads)
         return {"onnx": OnnxBackend, "tflite": LiteRTBackend}[kind](path, threads=threads or 1)
     except ModuleNotFoundError as error:
-        raise ModelError(
-            f"{path}: its runtime is not installed; pip install {error.name}"
-        ) from None
+        extra = "train" if error.name == "torch" else "optimize"
+        raise ModelError(f"{path}: its runtime is not installed; {installs(extra)}") from None
 
 
 def open_stream(

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 PathLike = str | os.PathLike
 System = PathLike | Callable[..., np.ndarray]
 """A model file, or a function ``f(wave, *, sample_rate)`` that returns a wave of the same shape. A
-function with a parameter ``reference`` is given the original too: an oracle, to compare with."""
+function with a parameter ``reference`` is given the original too: an oracle, as a yardstick."""
 
 CODING_RATE_HZ = 44100
 """Pieces are degraded at no lower rate than this, then brought to the rate of the evaluation."""
@@ -127,12 +127,13 @@ def piece_seed(path: PathLike, seed: int = 0) -> int:
 
 
 def oracle_mask(wave: np.ndarray, *, sample_rate: int, reference: np.ndarray) -> np.ndarray:
-    """A mask of one STFT, computed from the original: what turning its bins up and down can gain.
+    """A yardstick for turning bins up and down: the best gain for each, known from the original.
 
-    Per bin (1024, hop 512) the gain ``Re(X Y*) / |Y|²`` between 0 and 10, which brings Y closest to
-    the original X without touching its phase (Erdogan et al. 2015); empty bins stay empty. That is
-    a mark to compare with and no bound: the best gain of each bin by itself is not the best after
-    overlapping frames are added, and another window, resolution or range of gains ends elsewhere.
+    Per bin of an STFT (1024, hop 512) the gain ``Re(X Y*) / |Y|²`` between 0 and 10, which brings Y
+    closest to the original X without touching its phase (Erdogan et al. 2015); empty bins stay
+    empty. It is the best mask bin by bin, of this transform alone: frames overlap, and other
+    windows and lengths gain other amounts of SNR, so it is no bound for all systems that leave the
+    phase alone.
 
     Args:
         wave: The lossy signal (channels, samples).

@@ -74,6 +74,7 @@ def train_model(
     preset: str | None = None,
     sample_rate: int | None = None,
     start_from: str | Path | None = None,
+    notes: dict[str, str] | None = None,
     overwrite: bool = False,
     progress: bool = True,
 ) -> TrainingResult:
@@ -88,6 +89,8 @@ def train_model(
         sample_rate: of the network in Hz; the pairs are resampled to it. If left out, that of
             ``start_from``, else of a known ``preset``, else of the pairs.
         start_from: checkpoint to fine-tune instead of an untrained network.
+        notes: kept in the checkpoint beside what the run says of itself, such as whose music it
+            learnt from.
         overwrite: start anew where the folder holds a finished run, or one with other settings; an
             unfinished one with these settings is resumed all the same.
         progress: show a bar.
@@ -126,7 +129,7 @@ def train_model(
         # Depthwise convolutions train twice as fast in this layout.
         task = Restorer(model.to(memory_format=torch.channels_last), config, conditions)
         origin = {"commit": provenance.commit()}
-        recorder = RunRecorder(folder, preset, facts | origin, progress=progress)
+        recorder = RunRecorder(folder, preset, (notes or {}) | facts | origin, progress=progress)
         resume_point = ModelCheckpoint(
             folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         )

@@ -132,6 +132,12 @@ def dress_device_page(
         context["metatags"] += DEVICE_PAGE
 
 
+def credit_makers(app: Sphinx, page: str, template: str, context: dict, *unused: object) -> None:
+    """End every page with a link to those who made the music."""
+    link = f'<a href="{context["pathto"]("credits")}">credits</a>.'
+    context["theme_extra_footer"] = f"{context['theme_extra_footer']} {link}"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
@@ -141,4 +147,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme
     app.connect("html-page-context", dress_device_page)
+    app.connect("html-page-context", credit_makers)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urljoin
 
 import nbformat
+import pandas
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
@@ -202,6 +203,33 @@ def test_links_within_the_book_lead_somewhere(html):
             else:
                 dead += [(name, link)] * (not (html / path).exists())
     assert dead == []
+
+
+def test_every_page_leads_to_the_credits_and_those_name_everybody(html):
+    for name in pages(html):
+        above = "../" * name.count("/")
+        footer = re.search(
+            r'<div class="extra_footer">(.*?)</div>', (html / name).read_text(), re.S
+        )
+        assert f'href="{above}credits.html"' in footer[1] or name == "credits.html", name
+    text = unescape((html / "credits.html").read_text())
+    for table in ("excerpts/index.csv", "devset.csv", "testset.csv"):
+        rows = pandas.read_csv(ROOT / "data" / table)
+        for column in ("author", "licence", "source"):
+            assert [word for word in rows[column] if word not in plain(text)] == [], table
+    for path in (ROOT / "tools/corpus").glob("*.csv"):
+        corpus = pandas.read_csv(path).query("kind != 'signal'")
+        for column in ("author", "licence"):
+            assert [word for word in corpus[column] if word not in plain(text)] == []
+    for found in re.findall(r"\bCC-BY(?:-SA)?-\d\.\d", text):
+        _, _, *sharing, version = found.split("-")
+        licence = "-".join(["by", *sharing]).lower()
+        assert f'href="https://creativecommons.org/licenses/{licence}/{version}/' in text, found
+
+
+def plain(text: str) -> str:
+    """The words of a page, without its tags."""
+    return re.sub(r"<[^>]+>", "", text)
 
 
 def test_figures_are_numbered_and_described(html):

@@ -4,12 +4,16 @@ import ast
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas
 import pytest
 import yaml
 from conftest import ROOT
+
+import enhancelib as el
 
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 CHAPTERS = [source.stem for source in SOURCES]
@@ -134,6 +138,47 @@ def test_profiles_name_real_chapters_and_parameters(profile):
         assert set(given) <= known[chapter], chapter
 
 
+def run_choices(source, scope: dict) -> None:
+    """Run the statements of a chapter that choose pieces, and those that make what they need."""
+    parameters, *cells = code_cells(source)
+    exec(parameters.source, scope)
+    statements = [statement for cell in cells for statement in ast.parse(cell.source).body]
+    wanted, needed = [], set()
+    for statement in reversed(statements):
+        names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+        stored = {name.id for name in names if isinstance(name.ctx, ast.Store)}
+        made = stored if isinstance(statement, ast.Assign) else set()
+        if made & needed or "el.choose_pieces(" in ast.unparse(statement):
+            wanted.insert(0, statement)
+            needed = (needed - made) | {name.id for name in names} - stored - set(scope)
+    exec(compile(ast.Module(wanted, []), source.name, "exec"), scope)
+
+
+def test_the_default_profile_plays_a_dozen_different_pieces(monkeypatch):
+    """Of different groups, most of them songs, voices or instruments that play for a while."""
+    monkeypatch.chdir(ROOT)
+    everything = el.list_pieces("data/excerpts")
+    pairs = pandas.DataFrame({"piece": [piece.name for piece in everything], "channels": 2})
+    choose, groups = el.choose_pieces, {}
+
+    def noted(*given, **how):
+        chosen = choose(*given, **how)
+        groups[source.stem] |= {piece.group for piece in chosen}
+        return chosen
+
+    monkeypatch.setattr(el, "choose_pieces", noted)
+    for source in SOURCES:
+        groups[source.stem] = set()
+        run_choices(source, {"el": el, "Path": Path, "pairs": pairs})
+    assert all(groups.values()), groups
+    assert len(groups["03_spectral_evaluation"]) >= 5
+    assert not groups["02_training"] & groups["05_mobile_benchmarking"]
+    used = set.union(*groups.values())
+    assert len(used) >= 12, used
+    music = ("lmms", "voice", "drums", "rendered", "recorded", "freedoom1")
+    assert sum(group.startswith(music) for group in used) >= 10, used
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """A chapter of two cells, and how to run it."""
@@ -194,6 +239,19 @@ def test_chapter_executes_with_the_smoke_profile(make, source):
             assert output.output_type != "error", output
             if output.output_type == "stream":
                 assert "Warning" not in output.text, output.text
+
+
+@each_chapter
+def test_every_player_and_blind_test_names_what_it_plays(source):
+    """A reader finds it in the credits; so do those who made it."""
+    names = {path.stem for path in (ROOT / "data/excerpts").glob("*.flac")}
+    notebook = nbformat.read(EXECUTED / f"{source.stem}.ipynb", as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    pages = [output.get("data", {}).get("text/html", "") for output in outputs]
+    players = [page for page in pages if "el-root" in page]
+    assert players
+    for page in players:
+        assert any(name in page for name in names), page[:300]
 
 
 @each_chapter

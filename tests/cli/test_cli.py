@@ -9,6 +9,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas
@@ -170,7 +171,6 @@ def test_choices_and_config_keys_are_those_of_the_library():
 @pytest.mark.parametrize(
     ("arguments", "names"),
     [
-        (["enhance", "--input_path", "a.wav"], ["--output_path"]),
         (["enhance", "--model_type", "keras"], ["pytorch", "onnx", "tflite", "torchscript"]),
         (["prepare", "--max_files", "many"], ["--max_files", "integer"]),
         (["enhance", "--wet_mix", "1"], ["--wet_mix"]),
@@ -258,6 +258,25 @@ def test_enhance_takes_the_published_model_where_none_is_named(song, tmp_path, m
     published = ("--model_path", PRETRAINED / "fullband-44k.stream.onnx")
     assert run("enhance", "--input_path", song, "--output_path", "b.wav", *published).exit_code == 0
     assert (tmp_path / "a.wav").read_bytes() == (tmp_path / "b.wav").read_bytes()
+
+
+def test_a_song_alone_is_enhanced_beside_it(song, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = Path("my song.wav")
+    named.write_bytes(Path(song).read_bytes())
+    Path("album").mkdir()
+    (Path("album") / "one.wav").write_bytes(named.read_bytes())
+    for arguments in (["my song.wav"], ["album"], ["my song.wav", "--format", "WAV"]):
+        assert run("enhance", *arguments, "--model_path", model).exit_code == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "song.wav",
+        *("my song.wav", "my song_enhanced.flac", "my song_enhanced.wav"),
+        *("album", "album_enhanced"),
+    }
+    assert (tmp_path / "album_enhanced/one.wav").is_file()
+    assert "my song_enhanced.flac" in refused("enhance", "my song.wav", "--model_path", model)
+    for both_or_none in (["my song.wav", "--input_path", "my song.wav"], []):
+        assert "name one audio file or folder" in refused("enhance", *both_or_none)
 
 
 def test_enhance_folder_keeps_names_skips_counts_and_resumes(model, tmp_path):

@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enhancelib.data.catalogue import SPLITS, assign_splits, list_pieces, take
+from enhancelib.data.catalogue import SPLITS, assign_splits, choose_pieces, list_pieces, take
 from enhancelib.errors import InputError
 
 
@@ -142,3 +142,44 @@ def test_taking_some_files_covers_splits_and_sources(tmp_path):
     assert take(pieces, 1000) == take(pieces, None) == pieces
     with pytest.raises(InputError, match="max_files is 0"):
         take(pieces, 0)
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """Songs of a band in two groups, two of a singer, one drum loop; the number is the size."""
+    rows = {
+        "song_a1": ("band", "a", 5),
+        "song_a2": ("band", "a", 9),
+        "song_b": ("band", "b", 8),
+        "voice_c": ("singer", "c", 7),
+        "voice_d": ("singer", "d", 2),
+        "loop_e": ("kit", "e", 1),
+    }
+    for name, (_, _, tenths) in rows.items():
+        soundfile.write(tmp_path / f"{name}.wav", np.zeros(4410 * tenths), 44100)
+    lines = "".join(f"{name}.wav,{source},{group}\n" for name, (source, group, _) in rows.items())
+    (tmp_path / "index.csv").write_text("path,source,group\n" + lines)
+    return list_pieces(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("count", "like", "chosen"),
+    [
+        (None, "*", ["song_a2", "voice_c", "loop_e", "song_b", "voice_d"]),
+        (0, "*", ["song_a2", "voice_c", "loop_e", "song_b", "voice_d"]),
+        (2, "*", ["song_a2", "voice_c"]),
+        (1, "loop_*", ["loop_e"]),
+        (4, "voice_*", ["voice_c", "voice_d", "song_a2", "loop_e"]),
+        (3, "song_a1.*", ["song_a1", "voice_c", "loop_e"]),
+        (1, "piano_*", ["song_a2"]),
+    ],
+)
+def test_chosen_pieces_differ(shelf, count, like, chosen):
+    """One of each group, sources in turn, large files first; alike names come before all others."""
+    for order in (shelf, shelf[::-1]):
+        assert [p.path.stem for p in choose_pieces(order, count, like=like)] == chosen
+
+
+def test_there_must_be_something_to_choose_from():
+    with pytest.raises(InputError, match="no piece to choose from"):
+        choose_pieces([], 1)

@@ -22,6 +22,7 @@ from enhancelib.data.item_plans import ItemSettings, Material, Part, Plan, Pool,
 from enhancelib.degrade import codecs
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.locking import only_one
+from tools.research import items as command
 
 RATE = 44100
 COLUMNS = (
@@ -406,3 +407,23 @@ def test_impossible_settings_are_refused_by_their_option(corpus, tmp_path):
         assert run.returncode == 1
         assert run.stderr.startswith(f"error: --{option}: ")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_a_folder_the_items_of_pretraining_are_made(corpus, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "COUNTS", {"train": 2, "validation": 1})
+    monkeypatch.setattr(command, "ITEMS", tmp_path / "items")
+    monkeypatch.setattr(sys, "argv", ["items", str(corpus), "--jobs", "1"])
+    command.main()
+    assert "{'train': 2, 'validation': 1} items are in" in capsys.readouterr().out
+    train, validation = (items.Items(tmp_path / "items" / name) for name in command.COUNTS)
+    assert (len(train), len(validation)) == (2, 1)
+    assert train[0][0].shape == (1, 10 * RATE)
+    assert validation.rows[0]["pieces"].startswith("song/other.flac")
+
+
+@pytest.mark.parametrize("words", [["--count", "3"], ["out"]])
+def test_a_folder_and_a_count_go_together(corpus, words, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["items", str(corpus), *words])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "OUTPUT and --count go together" in capsys.readouterr().err

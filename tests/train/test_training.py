@@ -140,8 +140,10 @@ def test_a_run_cut_short_goes_on_as_if_nothing_happened(trained, manifest, tmp_p
 
 def test_fine_tuning_starts_from_the_given_weights(trained, manifest, tmp_path):
     config = TINY.model_copy(update={"epochs": 1, "learning_rate": 1e-12})
-    tuned = train_model(manifest, tmp_path, config, start_from=trained.weights, progress=False)
+    options = {"start_from": trained.weights, "notes": {"corpus_editions": "1 2"}}
+    tuned = train_model(manifest, tmp_path, config, **options, progress=False)
     weight = "core.encoder.0.pointwise.weight"
+    assert read_checkpoint(tuned.weights)[0]["corpus_editions"] == "1 2"
     torch.testing.assert_close(
         read_checkpoint(tuned.weights)[1][weight],
         read_checkpoint(trained.weights)[1][weight],

@@ -25,6 +25,7 @@ from enhancelib.evaluate.statistics import t_interval
 from enhancelib.model.checkpoints import read_checkpoint
 from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import provenance
+from tools.corpus import credits
 from tools.measure.results import DEVSET, RATES, TESTSET, VOICES, command, read_set
 from tools.measure.tables import RESULTS, check_commit, check_rows, write_table
 from tools.publish.findings import findings
@@ -38,6 +39,13 @@ HOW_USED = {
     "development set": "They stayed out of training, but results on them were looked at while this "
     "network and its training were chosen, so expect less on other music.",
 }
+TRAINED_ON = {
+    "1": "the training split of the first edition of the free corpus (MIDI, drum kits, words and "
+    "speech), each segment under 2 conditions drawn at random",
+    "2": "the training split of the second edition of the free corpus (songs, games' music, MIDI, "
+    "synthesizers, drum kits, voices and instruments), mixed and degraded item by item",
+}
+"""Edition of the corpus → what the model card says of it."""
 HARMFUL = 0.1
 """Loss in ViSQOL that the model card counts as harm."""
 SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
@@ -195,6 +203,10 @@ def model_card(
         parameters=model.num_parameters,
         rate=model.config.sample_rate,
         sha256=el.checkpoint_sha256(weights),
+        trained_on=", then ".join(
+            TRAINED_ON[edition] for edition in facts.get("corpus_editions", "1").split()
+        ),
+        sources=source_tables(facts),
         steps=int(log["step"].max()),
         seed=config["seed"],
         commit=facts.get("commit", "unknown"),
@@ -207,6 +219,28 @@ def model_card(
         table="\n".join(lines),
         limits="\n".join(limits),
     )
+
+
+def source_tables(facts: dict[str, str]) -> str:
+    """Who made the music that a checkpoint has learnt from, a table for each edition of the corpus.
+
+    Args:
+        facts: the checkpoint's metadata. Where it names its ``corpus_sources``, only those of the
+            last edition are listed, with what played them.
+    """
+    editions = facts.get("corpus_editions", "1").split()
+    parts = []
+    for edition in editions:
+        rows = credits.read(edition)
+        if edition == editions[-1] and "corpus_sources" in facts:
+            rows = credits.used_in(rows, json.loads(facts["corpus_sources"]))
+        columns = ("kind", "author", "licence", "package", "split")
+        lines = dict.fromkeys(
+            "| " + " | ".join(row[name] for name in columns) + " |" for row in rows
+        )
+        head = ["| kind | author | licence | from | split |", "|---|---|---|---|---|"]
+        parts.append("\n".join([f"Edition {edition} of the corpus:", "", *head, *lines]))
+    return "\n\n".join(parts)
 
 
 def all_kinds() -> pandas.Series:

@@ -12,24 +12,24 @@ them.
 """
 
 import argparse
+import csv
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from enhancelib.data.envelopes import make_tables
-from enhancelib.data.items import ItemSettings, prepare_items
 from enhancelib.errors import EnhanceError
-from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.model.weights import find_weights
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
 from enhancelib.train.run import train_model
 from enhancelib.train.task import TrainingConfig
+from tools.corpus.credits import EDITIONS
+from tools.research.items import COUNTS, ITEMS, make_items
 
-ROOT = Path("data/pretraining")
-ITEMS = ROOT / "items"
-COUNTS = {"train": 8000, "validation": 300}
-"""Items of 10 s: 22 and 0.8 hours, 15 GB."""
+ROOT = ITEMS.parent
 
 
 @dataclass(frozen=True)
@@ -82,12 +82,6 @@ RECIPES = {
 }
 
 
-def make_items(corpus: Path) -> None:
-    """First stage: the items of both splits."""
-    for split, count in COUNTS.items():
-        prepare_items(corpus, ITEMS / split, ItemSettings(count=count, split=split))
-
-
 def teach_energies(preset: str) -> Path:
     """Second stage; the folder of its run."""
     config, run = RECIPES[preset].energies, ROOT / f"{preset}-energies"
@@ -110,8 +104,26 @@ def start_of(preset: str, run: Path) -> Path:
             start[name] = value
     model.load_state_dict(start)
     facts["weights_sha256"] = checkpoint_sha256(weights)
+    facts["corpus_editions"] = editions_of(weights)
     insert(run / "energies.safetensors", model)
     return model.save(ROOT / f"{preset}-start.safetensors", metadata=facts, overwrite=True)
+
+
+def editions_of(weights: Path) -> str:
+    """Editions of the corpus that a checkpoint says it learnt from; the first said nothing."""
+    return read_checkpoint(weights)[0].get("corpus_editions", "1")
+
+
+def corpus_notes(corpus: Path, start: Path) -> dict[str, str]:
+    """What the weights will say of their music: editions of the corpus, sources of this one.
+
+    The model card is written from it. A corpus may lack games or recordings: its manifest tells.
+    """
+    editions = editions_of(start).split()
+    editions += [edition for edition in [*EDITIONS][-1:] if edition not in editions]
+    with open(corpus / "manifest.csv", newline="", encoding="utf-8") as file:
+        sources = sorted({row["source"] for row in csv.DictReader(file)})
+    return {"corpus_editions": " ".join(editions), "corpus_sources": json.dumps(sources)}
 
 
 def main() -> None:
@@ -139,6 +151,7 @@ def main() -> None:
             settings.model_copy(update={"epochs": arguments.epochs or settings.epochs}),
             preset=preset,
             start_from=start,
+            notes=corpus_notes(arguments.corpus, start),
         )
     except EnhanceError as error:
         sys.exit(f"error: {error}")

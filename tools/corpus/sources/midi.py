@@ -21,6 +21,14 @@ FLUID = SOUNDS / "FluidR3_GM.sf2"
 SOUNDFONTS = {MUSESCORE: "MuseScore_General", FLUID: "FluidR3"}
 """Both are under the MIT licence."""
 
+SOUNDFONT_AUTHORS = {
+    MUSESCORE: "S. Christian Collins, Michael Cowgill, Frank Wen, Ethan Winer, Michael Schorsch, "
+    "Amir Oosman, Sam Gossner, Simon Dalzell, Elan Hickler",
+    FLUID: "Frank Wen, Suren M. Seron, Scott Hanan, Steve Aupperle, Chris Gillman, Alex Taubr, "
+    "Chris Prola, Andrew Klenk, Winfried Hubbe, Dylan, Tim, Gort, Uros Katic, Ethan Winer",
+}
+"""As the packages' copyright files name them."""
+
 GROOVES = Path("/usr/share/mma/lib")
 OPENMSX = Path("/usr/share/games/openttd/baseset/openmsx")
 WADS = Path("/usr/share/games/doom")

@@ -29,6 +29,12 @@ from tools.corpus.sources import lmms, midi, sequencer
 
 LMMS_PRESETS = Path("/usr/share/lmms/presets")
 ZYN_BANKS = Path("/usr/share/zynaddsubfx/banks")
+AUTHORS = {
+    "lmms-common": "contributors to LMMS",
+    "zynaddsubfx-data": "Nasca Octavian Paul and contributors to ZynAddSubFX",
+}
+"""Package → who made its patches."""
+
 PATCHES = Path(__file__).with_name("patches.csv")
 SOURCE = "synthesizer-patches"
 TREBLE_HZ = (8000.0, 16000.0)

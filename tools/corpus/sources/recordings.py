@@ -23,6 +23,7 @@ from tools.corpus.sources import notes, sequencer
 
 TABLE = Path(__file__).with_name("recordings.csv")
 CABINETS = Path("/usr/share/gx_head/sounds/amps")
+CABINETS_AUTHOR = "David Fau Casquel"
 CABINETS_LICENCE = "GPL-2+ (guitarix's cabinets)"
 ROOMS_LICENCE = "Apache-2.0 (rooms)"
 VALIDATION = ("nathalie", "vocobox", "weresax", "kay5banjo", "steeldrum")
