@@ -23,11 +23,15 @@ HEARD_DB = -80.0
 """Bands of the original further under the running level are left out of the errors."""
 
 
+WHOLE = 0.01
+"""Share of emptied bands under which an item counts as whole: there, whatever is added is harm."""
+
 NOISY_DB = (-12.0, -3.0)
 """Geometric against arithmetic mean of a band's bins, from not at all to altogether noise-like."""
 
 
-_DB = 10 / np.log(10)  # per neper of power
+NEPER_DB = 10 / np.log(10)
+"""Decibels in a neper of power, the unit of the tables."""
 
 
 def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
@@ -38,7 +42,7 @@ def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
 
 def emptied(own: Tensor, target: Tensor) -> Tensor:
     """Whether each band was emptied and can be heard, from log energies in units of the level."""
-    return (own < target - LOST_DB / _DB) & (target > HEARD_DB / _DB)
+    return (own < target - LOST_DB / NEPER_DB) & (target > HEARD_DB / NEPER_DB)
 
 
 def energy_loss(
@@ -55,17 +59,33 @@ def energy_loss(
     lost = emptied(batch.own, batch.target)
     weight = batch.trusted * (lost + config.survivors * ~lost)
     total = weight.sum().clamp(min=1)
-    level = _DB * (weight * pinball(energies, batch.target, config.quantile)).sum() / total
+    level = NEPER_DB * (weight * pinball(energies, batch.target, config.quantile)).sum() / total
     steps = energies.diff(dim=2) - batch.target.diff(dim=2)
     between = weight[:, :, 1:]
-    difference = _DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
+    difference = NEPER_DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
     low, high = NOISY_DB
-    wanted = ((_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
+    wanted = ((NEPER_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
     noise = (weight * (noisiness - wanted).square()).sum() / total
-    survived = batch.trusted * ~lost
-    excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0)
-    harm = (survived * excess).sum() / survived.sum().clamp(min=1)
+    whole, excess = added_treble(energies, batch)
+    harm = (whole * excess).sum() / whole.sum().clamp(min=1)
     return {"level": level, "difference": difference, "noisiness": noise, "harm": harm}
+
+
+def added_treble(energies: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Treble that music never had.
+
+    Args:
+        energies: predicted, log, (batch, bands, frames).
+        batch: what was to be predicted.
+
+    Returns:
+        Where it counts, of the same shape, 1 in items from which nothing was lost and 0 elsewhere;
+        and by how many dB the prediction is too strong there, beyond the fill's margin.
+    """
+    share = emptied(batch.own, batch.target).float().mean(dim=(1, 2), keepdim=True)
+    audible = batch.target.clamp(min=HEARD_DB / NEPER_DB)
+    excess = (NEPER_DB * (energies - audible) - MARGIN_DB).clamp(min=0)
+    return (batch.trusted * (share < WHOLE)).expand_as(excess), excess
 
 
 class Batch:
@@ -101,8 +121,7 @@ def validation_errors(
     Returns:
         Condition → ``lost_s`` (seconds of audio times share of bands emptied), ``error_db`` (mean
         absolute) and ``bias_db`` (mean of predicted minus true), nothing where nothing was lost;
-        and ``harm_db``, the mean of what is predicted too much, beyond the fill's margin, where
-        nothing was emptied.
+        and ``harm_db``, the mean of :func:`added_treble` over items from which nothing was lost.
     """
     rate, first = config.model.sample_rate, predictor.first
     lower_hz = np.arange(first, tables.bands) * (rate / 2 / tables.bands)
@@ -117,10 +136,10 @@ def validation_errors(
             states = predictor.initial_state(len(values))
             energies, _, _ = predictor(batch.features, states)
             lost = emptied(batch.own, batch.target) & high & (batch.trusted > 0)
-            difference = _DB * (energies - batch.target) * lost
-            left = ~emptied(batch.own, batch.target) & high & (batch.trusted > 0)
-            excess = (_DB * (energies - batch.target) - MARGIN_DB).clamp(min=0) * left
-            parts = lost.float(), difference.abs(), difference, left.float(), excess
+            difference = NEPER_DB * (energies - batch.target) * lost
+            whole, excess = added_treble(energies, batch)
+            whole = whole * high
+            parts = lost.float(), difference.abs(), difference, whole, whole * excess
             figures = torch.stack(parts).sum(dim=(2, 3))
         for name, figure in zip(tables.items["condition"][chosen], figures.T, strict=True):
             for key in (name, "all"):

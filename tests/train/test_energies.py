@@ -21,6 +21,7 @@ from enhancelib.model.fill import MARGIN_DB, band_features, running_level
 from enhancelib.model.network import AudioUNet, ModelConfig
 from enhancelib.train import energies, energy_errors
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining
+from enhancelib.train.energy_errors import NEPER_DB
 from enhancelib.train.loading import open_pairs
 from enhancelib.train.run import train_model
 from enhancelib.train.task import TrainingConfig
@@ -190,6 +191,30 @@ def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
         assert float(terms["harm"]) == pytest.approx(expected, abs=1e-3)
 
 
+def test_what_cannot_be_heard_and_what_lost_something_is_no_harm():
+    quiet = batch_of(-90.0, -90.0)
+    terms = energy_errors.energy_loss(predicted(-75.0), quiet, CONFIG)
+    assert float(terms["harm"]) == pytest.approx(5.0 - MARGIN_DB, abs=1e-3)
+    damaged = batch_of(-60.0, -60.0)
+    damaged.own[:, :3] = -80 / 4.342945  # 3 of 56 bands were emptied
+    assert float(energy_errors.energy_loss(predicted(-50.0), damaged, CONFIG)["harm"]) == 0
+
+
+def test_a_colour_is_the_same_on_both_sides_and_smooth(tables, tmp_path):
+    plain = EnergyTrainer(CONFIG, tables, tables, tmp_path / "plain")
+    settings = CONFIG.model_copy(update={"colour_db": 6.0})
+    coloured = EnergyTrainer(settings, tables, tables, tmp_path / "coloured")
+    before, after = plain._draw(), coloured._draw()
+    change = NEPER_DB * (after.own - before.own)
+    torch.testing.assert_close(NEPER_DB * (after.target - before.target), change, atol=1e-3, rtol=0)
+    torch.testing.assert_close(change, change[:, :, :1].expand_as(change), atol=1e-3, rtol=0)
+    torch.testing.assert_close(after.flatness, before.flatness, atol=1e-3, rtol=0)
+    assert 1 < float(change.abs().max()) <= 18
+    assert float(change.diff(dim=1).abs().max()) < 3
+    assert float((change[0] - change[1]).abs().max()) > 0.5
+    assert torch.equal(coloured._draw().own, after.own)  # of one step, always the same
+
+
 def test_trusted_bands_end_where_the_item_says(tables):
     trusted = tables.trusted_bands(RATE)
     counts = dict(zip(tables.items["condition"], trusted.sum(axis=1), strict=True))
@@ -324,7 +349,9 @@ def test_it_learns_from_the_command_line(items, tmp_path):
         [*command, "--settings", str(settings)], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 1
-    assert done.stderr.strip().endswith("settings.json: quantil: Extra inputs are not permitted")
+    assert done.stderr.strip().endswith(
+        "settings.json: quantil: Extra inputs are not permitted (got 0.5)"
+    )
 
 
 def filled_start(folder) -> tuple[Path, AudioUNet]:
