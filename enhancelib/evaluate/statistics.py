@@ -43,9 +43,9 @@ def signed_rank(values: np.ndarray) -> tuple[float, float]:
         values: Paired differences, (values,).
 
     Returns:
-        The two-sided p: the chance, if each value could as well have had the other sign, of rank
-        sums at least as uneven; 1 without any difference. And the rank-biserial correlation, from
-        -1 (all are negative) to 1 (Kerby, Comprehensive Psychology 3, 2014).
+        The two-sided p, which is the chance of rank sums at least as uneven if each value could as
+        well have had the other sign (1 without any difference), and the rank-biserial correlation
+        from -1, where all are negative, to 1 (Kerby, Comprehensive Psychology 3, 2014).
     """
     values = values[values != 0]
     if not len(values):

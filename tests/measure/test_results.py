@@ -223,10 +223,12 @@ def test_the_table_of_the_readme_is_the_results(tools, kinds):
 
 def test_only_the_table_of_the_readme_is_replaced(tools):
     text = "# T\n| a | b |\n|---|---|\n| `c` | 1 → 2 |\n| `d` | 3 → 4 |\n\n| `e` | f |\n"
-    got = tools["report"].update_readme(text, ["| `c` | 1 → 9 |"])
+    update, row = tools["report"].update_readme, tools["report"].ROW
+    got = update(text, ["| `c` | 1 → 9 |"], row)
     assert got == "# T\n| a | b |\n|---|---|\n| `c` | 1 → 9 |\n\n| `e` | f |\n"
-    with pytest.raises(InputError, match="no table of conditions"):
-        tools["report"].update_readme("# T\n", ["| `c` | 1 → 9 |"])
+    for wrong in ("# T\n", text + text):
+        with pytest.raises(InputError, match="not one block of lines like"):
+            update(wrong, ["| `c` | 1 → 9 |"], row)
 
 
 def test_rows_of_one_system_replace_its_older_ones(tools, tmp_path):

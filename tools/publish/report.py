@@ -4,13 +4,14 @@
 
 Reads data/results/PRESET*.csv (of ``tools.measure``) and data/bars.csv; measures nothing. Writes
 PRESET-bars.csv, the model card beside the weights and, for the preset that README speaks of, its
-table and figures/report_card.png.
+table, its sentences on each kind of piece and figures/report_card.png.
 """
 
 import argparse
 import csv
 import json
 import operator
+import re
 import sys
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from enhancelib.provenance import provenance
 from tools.corpus import credits
 from tools.measure.results import DEVSET, RATES, TESTSET, VOICES, command, read_set
 from tools.measure.tables import RESULTS, check_commit, check_rows, write_table
+from tools.publish.findings import findings
 
 BARS = Path("data/bars.csv")
 CARD = Path(__file__).with_name("model_card.md")
@@ -50,6 +52,8 @@ SIGNS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.l
 SHOWN = ("lossless", "sbc-53", "aac-256", "mp3-320", "sbc-35", "aac-128", "mp3-128", "sbc-20")
 SHOWN += ("aac-64", "mp3-64", "aac-64+sbc-20", "down-16000hz", "noise-white-20db")
 """Conditions of README's table and of the report card."""
+ROW, FINDING = re.compile(r"\| `.* → "), re.compile(r"- \*\*\w+\*\* \(\d+ pieces\)")
+"""What lines of README's table look like, and its sentences on each kind of piece."""
 COLUMNS = (("visqol", "music"), ("lsd", "music"), ("in_band_si_sdr", "music"), ("visqol", "speech"))
 
 
@@ -266,18 +270,16 @@ def readme_lines(results: pandas.DataFrame, preset: str, kinds: pandas.Series) -
     return lines
 
 
-def update_readme(text: str, lines: list[str]) -> str:
-    """README with the rows of its table in place of those there.
+def update_readme(text: str, lines: list[str], form: re.Pattern) -> str:
+    """README with these lines in place of the only block of lines of the same form.
 
     Raises:
-        InputError: There is no such table.
+        InputError: There is no such block, or more than one.
     """
     old = text.split("\n")
-    rows = [n for n, line in enumerate(old) if line.startswith("| `") and " → " in line]
+    rows = [n for n, line in enumerate(old) if form.match(line)]
     if not rows or rows != list(range(rows[0], rows[-1] + 1)):
-        raise InputError(
-            f"{README}: no table of conditions with rows | `condition` | 1.00 → 2.00 |"
-        )
+        raise InputError(f"{README}: not one block of lines like {lines[0]!r}; write one there")
     return "\n".join([*old[: rows[0]], *lines, *old[rows[-1] + 1 :]])
 
 
@@ -376,8 +378,9 @@ def main() -> None:
         card = model_card(preset, weights, results, bars, kinds)
         write_text(weights.with_suffix(".md"), card)
         if preset == DEFAULT_PRESET:
-            lines = readme_lines(results, preset, kinds)
-            write_text(README, update_readme(README.read_text(), lines))
+            text = update_readme(README.read_text(), readme_lines(results, preset, kinds), ROW)
+            text = update_readme(text, findings(results, preset, kinds), FINDING)
+            write_text(README, text)
             report_card(preset, results, rates, costs, bars, kinds)
     except FileNotFoundError as error:
         sys.exit(f"error: {error.filename}: not there; run make results PRESET={preset}")

@@ -1,0 +1,136 @@
+"""What README, the landing page and the page of limits claim is what the results say.
+
+Of each kind of piece by itself. A sentence that praises or warns has a check here, so that it fails
+with the results that refute it; one that has none is not to be written.
+"""
+
+import re
+from pathlib import Path
+
+import pandas
+import pytest
+
+import enhancelib as el
+from enhancelib.evaluate.verdicts import TRANSPARENT
+from tools.measure.results import VOICES
+from tools.publish.findings import changes, findings
+from tools.publish.report import FINDING, ROW, all_kinds
+
+ROOT = Path(__file__).parents[2]
+PRESET = "fullband-44k"
+WEAK = ("sbc-20", "aac-64", "mp3-64")
+LITTLE_LEFT = ("mp3-32", "mp3-40", "mp3-48")
+HEARING = ("visqol", "zimtohrli")
+
+
+@pytest.fixture(scope="module")
+def kinds():
+    return all_kinds()
+
+
+@pytest.fixture(scope="module")
+def results():
+    table = pandas.read_csv(ROOT / "data" / "results" / f"{PRESET}.csv")
+    return table[table["system"].isin(["untreated", PRESET])]
+
+
+def by_kind(results, kinds, *, voices):
+    for kind, part in results.groupby(results["piece"].map(kinds)):
+        if (kind in VOICES) == voices:
+            yield part
+
+
+def weakly_coded_music_gains(results, kinds):
+    """Every kind of music is helped by every weak codec."""
+    heard = results[results["metric"].isin(HEARING) & results["condition"].isin(WEAK)]
+    music = by_kind(heard, kinds, voices=False)
+    return all((changes(el.does_good(part)) == 1).all() for part in music)
+
+
+def something_fine_is_changed(results, kinds):
+    """Some check of some kind finds harm where nothing was to be repaired."""
+    parts = (part for _, part in results.groupby(results["piece"].map(kinds)))
+    return any(el.does_no_harm(part)["harmed"].any() for part in parts)
+
+
+def speech_of_which_little_is_left_is_harmed(results, kinds):
+    """It falls in ViSQOL on the mean under every condition that leaves little."""
+    heard = results[(results["metric"] == "visqol") & results["condition"].isin(LITTLE_LEFT)]
+    return all(
+        (el.does_good(part)["delta"] < -0.02).all() for part in by_kind(heard, kinds, voices=True)
+    )
+
+
+CLAIMS = {
+    r"Music of which a weak codec left little gains": weakly_coded_music_gains,
+    r"What was fine does not always stay as it was": something_fine_is_changed,
+    r"speech of which little is left is harmed": speech_of_which_little_is_left_is_harmed,
+}
+DEFINITIONS = (
+    r"^ViSQOL is an estimate",
+    r"^To help under a condition, the 95 % intervals",
+    r"one of them that falls so is harm",
+)
+"""Sentences with a telling word that tell no result."""
+WORDS = (
+    *(r"gain\w*", r"harm\w*", r"help\w*", r"stay\w*", r"los(?:e|es|t|ing)", r"f[ae]ll\w*"),
+    *(r"rises?", r"rose", r"improv\w*", r"closer", r"better", r"worse"),
+)
+TELLING = re.compile(rf"\b(?:{'|'.join(WORDS)})\b")
+
+
+def told():
+    """Page and sentence: README's section on what was measured, what the other pages print bold."""
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("## What it does, measured")[1].split("\n## ")[0]
+    lines = [x for x in section.split("\n") if not ROW.match(x) and not FINDING.match(x)]
+    lines = [line for line in lines if not line.startswith("|")]
+    prose = " ".join(lines).replace("*", "")
+    for sentence in re.split(r"(?<=[.:]) +|  +", prose):
+        if TELLING.search(sentence):
+            yield "README.md", sentence
+    for page in ("index.md", "guide/limits.md"):
+        text = (ROOT / "jupyter_book" / page).read_text()
+        text = text.split("## What it must not be used for")[0]
+        for bold in re.findall(r"\*\*(.+?)\*\*", text, re.DOTALL):
+            if TELLING.search(bold):
+                yield page, bold
+
+
+def test_every_sentence_that_praises_or_warns_has_a_check():
+    sentences = list(told())
+    assert {page for page, _ in sentences} >= {"README.md", "index.md"}
+    for page, sentence in sentences:
+        known = any(re.search(form, sentence) for form in (*CLAIMS, *DEFINITIONS))
+        assert known, f"{page}: give this sentence a check: {sentence}"
+    everything = " ".join(sentence for _, sentence in sentences)
+    assert all(re.search(form, everything) for form in CLAIMS), "a check without its sentence"
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_the_results_do_not_refute_what_is_said(claim, results, kinds):
+    assert CLAIMS[claim](results, kinds)
+
+
+def test_readme_says_of_each_kind_what_the_results_say(results, kinds):
+    lines = (ROOT / "README.md").read_text().split("\n")
+    assert [line for line in lines if FINDING.match(line)] == findings(results, PRESET, kinds)
+
+
+@pytest.mark.parametrize(
+    "claim",
+    [form for form, check in CLAIMS.items() if check is not something_fine_is_changed],
+)
+def test_a_claim_fails_where_the_numbers_are_turned_round(claim, results, kinds):
+    turned = results.assign(
+        system=results["system"].map({"untreated": PRESET, PRESET: "untreated"})
+    )
+    assert not CLAIMS[claim](turned, kinds)
+    assert findings(turned, PRESET, kinds) != findings(results, PRESET, kinds)
+
+
+def test_the_warning_fails_where_nothing_is_changed(results, kinds):
+    fine = results[results["condition"].isin(TRANSPARENT)]
+    untreated = fine[fine["system"] == "untreated"]
+    same = pandas.concat([untreated, untreated.assign(system=PRESET)])
+    assert not something_fine_is_changed(same, kinds)
