@@ -12,8 +12,13 @@ LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
 
 
 def interruptible() -> None:
-    """For a child process: hear Ctrl-C even where the tests run in the background, deaf to it."""
+    """For a child process: hear Ctrl-C and SIGHUP even where the tests run deaf to them.
+
+    In the background Ctrl-C is ignored, and under nohup SIGHUP; children inherit that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items):

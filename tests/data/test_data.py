@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import interruptible
 from dask_cluster import dask_cluster
 from scipy.signal import correlate
 
@@ -370,6 +371,31 @@ def test_killed_at_any_moment_it_leaves_no_half_piece_and_resumes(tmp_path, n_jo
     assert not list(output.glob(".partial-*"))
     finished = {path: at for path, at in times.items() if ".partial-" not in str(path)}
     assert finished.items() <= changed_at(output).items()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_takes_its_half_pieces_with_it(tmp_path, number):
+    """A terminal that closes sends SIGHUP to the workers and to what joblib starts, too."""
+    for index in range(4):
+        write(tmp_path / "music" / f"{index}.wav", music(20.0, seed=index))
+    output = tmp_path / "pairs"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "enhancelib", "prepare", "--condition", "mp3-64"),
+            *("--input_dir", tmp_path / "music", "--output_dir", output),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+        start_new_session=True,
+    )
+    while not list(output.glob(".partial-*/*")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
+    assert {path.name for path in output.iterdir()} <= {".lock", "settings.json"}
 
 
 def test_a_dask_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path):

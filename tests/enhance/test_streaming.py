@@ -1,6 +1,7 @@
 """A stream, in any chunks and any runtime, is the clip; late chunks leave no gap."""
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -476,12 +477,12 @@ CALLS = st.sampled_from(
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=int(os.environ.get("ENHANCELIB_FUZZ", "60")), deadline=None)
 @given(actions=st.lists(CHUNKS | CALLS, max_size=12))
 def test_whatever_comes_the_answer_has_its_shape_or_names_the_chunk(
     backends, offline, kind, actions
 ):
-    """And afterwards the stream is whole again."""
+    """And afterwards the stream is whole again. ENHANCELIB_FUZZ=3000 tries that many."""
     enhancer = RealTimeAudioEnhancer(backends[kind], max_wait_s=1)
     for action in actions:
         if action in ("bypass", "amount"):
