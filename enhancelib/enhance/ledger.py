@@ -64,8 +64,11 @@ class Ledger:
         files = {key: asdict(entry) for key, entry in self.entries.items()}
         partial = self._path.with_suffix(".partial")
         with _writing(self._path):
-            partial.write_text(json.dumps(self._settings | {"files": files}, indent=1) + "\n")
-            partial.replace(self._path)
+            try:
+                partial.write_text(json.dumps(self._settings | {"files": files}, indent=1) + "\n")
+                partial.replace(self._path)
+            finally:
+                partial.unlink(missing_ok=True)
         self._written = time.monotonic()
 
 

@@ -156,10 +156,19 @@ def partial_file(path: Path) -> Iterator[Path]:
     """A hidden name beside ``path`` to write to; gone at the end unless it was renamed.
 
     No two exports share one, and what a killed export left is removed.
+
+    Raises:
+        ModelError: nothing can be written there.
     """
-    remove_abandoned(path.parent)
-    with hidden_files(path.parent) as base:
-        yield Path(f"{base}.{path.name}")
+    try:
+        remove_abandoned(path.parent)
+        with hidden_files(path.parent) as base:
+            yield Path(f"{base}.{path.name}")
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be written ({error.strerror or error}); free the disk or name another "
+            "place"
+        ) from None
 
 
 def seal(
@@ -306,7 +315,7 @@ def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
     module, inputs = _example(model, kind, channels=2, frames=3)
     with quiet_exporters(), torch.inference_mode():
         traced = torch.jit.trace(module, inputs, check_trace=False)
-        torch.jit.save(torch.jit.freeze(traced), str(path))
+        path.write_bytes(torch.jit.freeze(traced).save_to_buffer())
 
 
 def _stamp_onnx(path: Path, metadata: Metadata, model: AudioUNet) -> None:
@@ -394,7 +403,7 @@ def _stamp_torchscript(path: Path, metadata: Metadata, model: AudioUNet) -> None
     facts = metadata.as_strings() | {"state_shapes": json.dumps(shapes)}
     with quiet_exporters():
         module = torch.jit.load(str(path))
-        torch.jit.save(module, str(path), _extra_files={METADATA_NAME: json.dumps(facts)})
+        path.write_bytes(module.save_to_buffer(_extra_files={METADATA_NAME: json.dumps(facts)}))
 
 
 @contextlib.contextmanager
