@@ -1,6 +1,8 @@
 """What all tests share: the repository's root, and the slow end-to-end tests last."""
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -19,6 +21,17 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def full_disk(room: int):
+    """A limit on the size of files, in bytes, stands in for a full disk: writes fall short."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def pytest_collection_modifyitems(items):

@@ -307,7 +307,8 @@ def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
         from litert_torch import progress
 
         progress.config.show_progress = False
-        litert_torch.convert(module, inputs).export(str(path))
+        content = litert_torch.convert(module, inputs).model_content()
+    path.write_bytes(content)  # its own writer ends the process on a full disk
 
 
 def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:

@@ -318,8 +318,16 @@ class _WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
         """See the base class."""
         partial = Path(path).with_suffix(".partial")
-        torch.save(checkpoint, partial)
-        partial.replace(path)
+        try:
+            torch.save(checkpoint, partial)
+            partial.replace(path)
+        except (OSError, RuntimeError) as error:  # PyTorch's own for a write that falls short
+            raise ConfigError(
+                f"{path}: cannot be written ({str(error).splitlines()[0]}); free the disk and run "
+                "the same command again"
+            ) from None
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def launched() -> tuple[int, int]:

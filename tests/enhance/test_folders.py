@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from conftest import interruptible
+from conftest import full_disk, interruptible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen.flac import FLAC
@@ -388,6 +388,15 @@ def test_a_disk_that_fills_up_at_any_point_is_an_error_and_leaves_nothing(model,
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = [f"whole{suffix}" for suffix in (".aiff", ".flac", ".mp3", ".ogg", ".wav")]
     assert done.stdout == f"{names}\n"
+
+
+def test_a_disk_without_room_for_the_ledger_is_named_and_leaves_nothing(model, tmp_path):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", noise(), sample_rate=RATE)
+    with full_disk(10), pytest.raises(InputError, match=r"enhanced\.json: cannot be written"):
+        enhance_folder(source, goal, model=model, n_jobs=1)
+    assert list(goal.iterdir()) == []
+    assert len(enhance_folder(source, goal, model=model, n_jobs=1).done) == 1
 
 
 # ---------------------------------------------------------------- the summary
