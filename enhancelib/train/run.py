@@ -27,7 +27,6 @@ from typing import Literal
 import lightning
 import pandas
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -40,7 +39,7 @@ from enhancelib.data.pairs import PairDataset, read_manifest
 from enhancelib.errors import ConfigError, StoppedError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
-from enhancelib.train.recorder import RunRecorder
+from enhancelib.train.recorder import RunRecorder, WholeFiles
 from enhancelib.train.task import Restorer, TrainingConfig, nearest_preset
 
 _KEYS_OF_A_RUN = {"preset", "training_config", "manifest_sha256"}
@@ -312,24 +311,6 @@ def _resume_point(folder: Path) -> Path | None:
     return path
 
 
-class _WholeFiles(TorchCheckpointIO):
-    """Writes beside the file and renames, so that no kill leaves half a state."""
-
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
-        """See the base class."""
-        partial = Path(path).with_suffix(".partial")
-        try:
-            torch.save(checkpoint, partial)
-            partial.replace(path)
-        except (OSError, RuntimeError) as error:  # PyTorch's own for a write that falls short
-            raise ConfigError(
-                f"{path}: cannot be written ({str(error).splitlines()[0]}); free the disk and run "
-                "the same command again"
-            ) from None
-        finally:
-            partial.unlink(missing_ok=True)
-
-
 def launched() -> tuple[int, int]:
     """How many processes train together, and how many of them on this machine.
 
@@ -392,7 +373,7 @@ def _trainer(
         log_every_n_steps=1,
         enable_checkpointing=bool(callbacks),
         callbacks=list(callbacks),
-        plugins=[_WholeFiles()],
+        plugins=[WholeFiles()],
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -225,9 +225,12 @@ def test_a_file_that_deviates_is_not_written(small_model, tmp_path, monkeypatch)
 @pytest.mark.parametrize("name", ["tflite", "torchscript"])
 def test_a_full_disk_is_named_and_leaves_nothing(small_model, tmp_path, name):
     """The converters' own writers end the process or raise errors that only they know."""
-    with pytest.raises(ModelError, match=r"small\.pt: cannot be written \(File too large\)"):
-        with full_disk(5000), export.partial_file(tmp_path / "small.pt") as partial:
-            export._WRITERS[name](small_model, "stream", partial)
+    with (
+        full_disk(5000),
+        pytest.raises(ModelError, match=r"small\.pt: cannot be written \(File too large\)"),
+        export.partial_file(tmp_path / "small.pt") as partial,
+    ):
+        export._WRITERS[name](small_model, "stream", partial)
     assert list(tmp_path.iterdir()) == []
 
 

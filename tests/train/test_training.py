@@ -30,7 +30,8 @@ from enhancelib.train.augmentation import (
     equalise,
     random_response,
 )
-from enhancelib.train.run import _WholeFiles, held_out_loss, launched, train_model
+from enhancelib.train.recorder import WholeFiles
+from enhancelib.train.run import held_out_loss, launched, train_model
 from enhancelib.train.task import TrainingConfig
 
 TINY = TrainingConfig(
@@ -472,7 +473,7 @@ def test_a_disk_without_room_for_the_state_is_named(tmp_path):
     path = tmp_path / "last.ckpt"
     path.write_bytes(b"before")
     with full_disk(5000), pytest.raises(ConfigError, match=r"last\.ckpt: cannot be written \("):
-        _WholeFiles().save_checkpoint({"weights": torch.zeros(10_000)}, path)
+        WholeFiles().save_checkpoint({"weights": torch.zeros(10_000)}, path)
     assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
         ("last.ckpt", b"before")
     ]
