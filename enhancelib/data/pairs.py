@@ -324,7 +324,7 @@ def _report(
     if not skipped:
         return
     for name, reason in skipped:
-        _LOG.warning("skipped %s: %s", name, reason)
+        _LOG.warning("skipped %s: %s", audio.display_name(name), reason)
     rows = [{"path": name, "reason": reason} for name, reason in skipped]
     write_csv(listing, ("path", "reason"), rows)
     if len(skipped) == total:
@@ -332,7 +332,8 @@ def _report(
             f"{input_dir}: none of the {total} audio files could be used; "
             f"the first: {skipped[0][1]}"
         )
-    _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, listing)
+    shown = audio.display_name(listing)
+    _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, shown)
 
 
 def _check_columns(path: Path, found: Iterable[str]) -> None:

@@ -25,7 +25,7 @@ from enhancelib import audio
 from enhancelib.data import pairing
 from enhancelib.data import pairs as data
 from enhancelib.degrade import codecs
-from enhancelib.errors import ConfigError, InputError
+from enhancelib.errors import ConfigError, InputError, printable
 from enhancelib.locking import only_one
 
 RATE = 44100
@@ -615,6 +615,16 @@ def test_a_few_excerpts_cover_splits_and_keep_their_licences(tmp_path):
     assert table["piece"].nunique() == 3
     assert set(table["split"]) == {"train", "validation", "test"}
     assert "unknown" not in set(table["licence"])
+
+
+def test_no_name_steers_the_terminal_and_each_message_is_one_line(tmp_path, caplog):
+    write(tmp_path / "music" / "a.wav", music(0.5))
+    (tmp_path / "music" / "\x1b]0;title\x07\nb.wav").write_bytes(b"RIFF nothing")
+    prepare(tmp_path / "music", tmp_path / "\x1b[2Jpairs")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all(printable(message) == message and "\n" not in message for message in said)
+    assert said[0].startswith(r"skipped \x1b]0;title\x07\nb.wav: ")
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(folder, tmp_path):
