@@ -20,7 +20,8 @@ from filelock import FileLock, Timeout
 
 #: Prefix of unfinished folders and arrays; whoever finds one later may delete it.
 PARTIAL = ".partial-"
-_TOKEN = "[0-9a-f]" * 16
+TOKEN = "[0-9a-f]" * 16
+"""Stands, as a pattern, between the dot and the suffix of every hidden file."""
 _LOCK = ".lock"
 
 
@@ -117,7 +118,7 @@ def held(path: Path) -> Iterator[None]:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove the hidden files in this folder whose process is gone."""
-    for lock in folder.glob(f".{_TOKEN}{_LOCK}"):
+    for lock in folder.glob(f".{TOKEN}{_LOCK}"):
         with contextlib.suppress(Timeout, OSError), held(lock):
             _remove(lock.with_suffix(""))
 

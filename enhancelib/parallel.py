@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
+from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.signals import end_with_parent
+from enhancelib.signals import end_with_parent, hangup_blocked
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -73,6 +74,8 @@ def map(
 
 def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     """Processes on this machine; one thread each, so that two jobs use two cores, not four."""
+    with hangup_blocked():  # loky's tracker ignores other signals by itself; it ends with us
+        resource_tracker.ensure_running()
     with joblib.parallel_config(
         backend="loky",
         inner_max_num_threads=1,

@@ -38,6 +38,22 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
+@contextlib.contextmanager
+def hangup_blocked() -> Iterator[None]:
+    """Let processes that are started now outlive a terminal that closes.
+
+    They inherit that SIGHUP is blocked. In this process it is delivered afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def end_with_parent(parent: int) -> None:
     """End this process soon after its parent, which may be killed and can then end nobody.
 

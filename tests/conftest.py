@@ -1,6 +1,8 @@
 """What all tests share: the repository's root, and the slow end-to-end tests last."""
 
+import contextlib
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -12,8 +14,24 @@ LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
 
 
 def interruptible() -> None:
-    """For a child process: hear Ctrl-C even where the tests run in the background, deaf to it."""
+    """For a child process: hear Ctrl-C and SIGHUP even where the tests run deaf to them.
+
+    In the background Ctrl-C is ignored, and under nohup SIGHUP; children inherit that.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def full_disk(room: int):
+    """A limit on the size of files, in bytes, stands in for a full disk: writes fall short."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def pytest_collection_modifyitems(items):

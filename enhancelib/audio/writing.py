@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import soundfile
 
+from enhancelib.atomic import TOKEN, remove_abandoned
 from enhancelib.audio.containers.chunks import finish_wav
 from enhancelib.audio.containers.speakers import checked_mask, mark_flac, order_in
 from enhancelib.audio.reading import AudioInfo, PathLike, blocks, display_name, info, load
@@ -162,6 +162,8 @@ def writer(
         InputError: The target exists, has another suffix, cannot hold this rate, channel count or
             subtype, or the disk is full or read-only.
     """
+    from enhancelib.atomic import hidden_files  # here: who only reads needs no locks
+
     target, name = Path(path), display_name(path)
     container, default = _container(target)
     suffix, subtype = target.suffix.lower(), subtype or default
@@ -170,8 +172,9 @@ def writer(
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
-    part = part or target.parent / f".{secrets.token_hex(8)}{_PART}"
     with contextlib.ExitStack() as open_files:
+        with _write_errors(name):
+            part = part or Path(f"{open_files.enter_context(hidden_files(target.parent))}{_PART}")
         open_files.callback(part.unlink, missing_ok=True)
         with _write_errors(name):
             sink = open_files.enter_context(Sink(part))
@@ -202,13 +205,18 @@ def writer(
 
 
 def remove_left_overs(folder: PathLike) -> None:
-    """Remove what :func:`writer` had begun when its process was killed; nobody may be writing.
+    """Remove what :func:`writer` and others had begun when their processes were killed.
+
+    What a process that lives is writing stays.
 
     Args:
         folder: The folder, searched recursively.
     """
-    for part in Path(folder).rglob(f".{'[0-9a-f]' * 16}{_PART}"):
-        part.unlink(missing_ok=True)
+    for inner in [Path(folder), *(path for path in Path(folder).rglob("*") if path.is_dir())]:
+        remove_abandoned(inner)
+    for part in Path(folder).rglob(f".{TOKEN}{_PART}"):
+        if not part.with_suffix(".lock").exists():  # of an earlier version, which held no locks
+            part.unlink(missing_ok=True)
 
 
 def save(

@@ -1,5 +1,6 @@
 """What the commands have in common: errors as one line, signals, and text that is safe to print."""
 
+import errno
 import sys
 
 import typer
@@ -15,6 +16,9 @@ _EXTRA = {
     "train": "train",
 }
 """What a command needs beyond the core."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A write fails so, and the error does not say which file's."""
 
 
 class OneLineErrors(TyperGroup):
@@ -39,9 +43,12 @@ class OneLineErrors(TyperGroup):
                 raise
             message = f"{command}: {error.name} is missing; {installs(_EXTRA[command])}"
         except OSError as error:
-            if error.filename is None:
+            if error.filename is not None:
+                message = f"{error.filename}: {error.strerror}; check the path and its permissions"
+            elif error.errno in _FULL:
+                message = f"{error.strerror}; free the disk and run the same command again"
+            else:
                 raise
-            message = f"{error.filename}: {error.strerror}; check the path and its permissions"
         say(f"error: {message}", err=True)
         raise typer.Exit(1)
 

@@ -174,11 +174,17 @@ def make_piece(job: PieceJob) -> str:
         partial.rename(job.folder)
     except (EnhanceError, OSError) as error:
         # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).
-        return "" if job.is_complete() else str(error)
+        return "" if job.is_complete() else _reason(error)
     finally:
         if partial is not None:
             shutil.rmtree(partial, ignore_errors=True)
     return ""
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong; NumPy says of a full disk only how many bytes are missing."""
+    full = isinstance(error, OSError) and error.errno is None
+    return f"cannot be written ({error}); is the disk full?" if full else str(error)
 
 
 def _write_piece(job: PieceJob, folder: Path) -> None:

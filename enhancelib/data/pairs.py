@@ -15,6 +15,7 @@ condition of :mod:`enhancelib.degrade.codecs`. Three decisions keep the pair a p
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import logging
 import os
@@ -128,12 +129,15 @@ def prepare(
     _check_ours(output_dir, settings, overwrite=overwrite)
     with only_one(output_dir):
         _claim(output_dir, settings, overwrite=overwrite)
-        return _make(
-            [PieceJob(piece, output_dir, settings) for piece in pieces],
-            Path(input_dir),
-            n_jobs=n_jobs,
-            scheduler=scheduler,
-        )
+        try:
+            return _make(
+                [PieceJob(piece, output_dir, settings) for piece in pieces],
+                Path(input_dir),
+                n_jobs=n_jobs,
+                scheduler=scheduler,
+            )
+        finally:
+            _remove_left_overs(output_dir)
 
 
 def _make(
@@ -142,12 +146,10 @@ def _make(
     """Make what is missing and write the manifest."""
     output_dir = jobs[0].output_dir
     missing = [job for job in jobs if not job.is_complete()]
-    outcomes = parallel.map(
-        make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
-    )
-    skipped = [
-        (job.piece.name, reason) for job, reason in zip(missing, outcomes, strict=True) if reason
-    ]
+    how = {"n_jobs": n_jobs, "scheduler": scheduler, "description": "pairs"}
+    with contextlib.closing(parallel.map(make_piece, missing, **how)) as outcomes:
+        pairs = list(zip(missing, outcomes, strict=True))
+    skipped = [(job.piece.name, reason) for job, reason in pairs if reason]
     _report(skipped, output_dir, total=len(jobs), input_dir=input_dir)
     failed = {name for name, _ in skipped}
     done = (job for job in jobs if job.piece.name not in failed)
@@ -280,9 +282,14 @@ def _claim(output_dir: Path, settings: PairSettings, *, overwrite: bool) -> None
         for entry in list(output_dir.iterdir()):
             if entry.name in _OURS or (entry / "piece.json").is_file():
                 _remove(entry)
+    _remove_left_overs(output_dir)
+    write_text(settings_file, settings.model_dump_json(indent=1))
+
+
+def _remove_left_overs(output_dir: Path) -> None:
+    """Remove what a run that was stopped had begun."""
     for left_over in output_dir.glob(f"{PARTIAL}*"):
         _remove(left_over)
-    write_text(settings_file, settings.model_dump_json(indent=1))
 
 
 def _settings_of(settings_file: Path) -> PairSettings | None:
@@ -317,7 +324,7 @@ def _report(
     if not skipped:
         return
     for name, reason in skipped:
-        _LOG.warning("skipped %s: %s", name, reason)
+        _LOG.warning("skipped %s: %s", audio.display_name(name), reason)
     rows = [{"path": name, "reason": reason} for name, reason in skipped]
     write_csv(listing, ("path", "reason"), rows)
     if len(skipped) == total:
@@ -325,7 +332,8 @@ def _report(
             f"{input_dir}: none of the {total} audio files could be used; "
             f"the first: {skipped[0][1]}"
         )
-    _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, listing)
+    shown = audio.display_name(listing)
+    _LOG.warning("%d of %d files skipped; see %s", len(skipped), total, shown)
 
 
 def _check_columns(path: Path, found: Iterable[str]) -> None:

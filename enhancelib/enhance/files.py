@@ -350,13 +350,8 @@ def _write(
         channel_mask=facts.channel_mask,
         part=hidden.with_suffix(".part"),
     )
-    bar = tqdm(
-        total=round(facts.seconds),
-        unit="s",
-        desc=display_name(source.name),
-        disable=None if progress else True,
-    )
-    with bar, file as out:
+    bar = _bar(round(facts.seconds), display_name(source.name)) if progress else None
+    with bar or contextlib.nullcontext(), file as out:
         wide = max(rate, facts.sample_rate)  # the model hears all there is and has all the room
         stream = blocks(source, sample_rate=wide, notes=notes)
         stream = enhance_blocks(change.before(stream), backend, sample_rate=wide, amount=amount)
@@ -366,11 +361,17 @@ def _write(
             out.write(block)
             meter.add(block)
             samples += block.shape[1]
-            bar.update(samples // rate - bar.n)
+            if bar:
+                bar.update(samples // rate - bar.n)
         peak = meter.finish()
         if peak > ceiling_dbtp:
             raise _TooLoudError(peak)
     return Enhanced(hidden, samples / rate, peak, gain_db, change.filled_db, tuple(notes))
+
+
+def _bar(seconds: int, name: str) -> tqdm:
+    """A bar on a terminal. Making one takes a semaphore, which a worker that is killed leaks."""
+    return tqdm(total=seconds, unit="s", desc=name, disable=None)
 
 
 class TruePeakMeter:

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import Timeout
 
-from enhancelib.atomic import held, remove_abandoned, write_json
+from enhancelib.atomic import held, write_json
 from enhancelib.audio.writing import display_name, remove_left_overs
 from enhancelib.errors import ConfigError, InputError
 
@@ -114,10 +114,10 @@ def open_ledger(
                 f"{display_name(new[present[0]])}: exists, and no run made it; move it away, pass "
                 "overwrite or choose another folder"
             )
-        _remove_left_overs(folder)
+        remove_left_overs(folder)
         ledger = Ledger(folder, settings, entries)
         ledger.write()
-        stack.callback(_remove_left_overs, folder)
+        stack.callback(remove_left_overs, folder)
         stack.callback(ledger.write)
         yield ledger
 
@@ -210,10 +210,3 @@ def _writing(path: Path) -> Iterator[None]:
             f"{display_name(path)}: cannot be written ({error.strerror or error}); free the disk, "
             "or choose another folder"
         ) from None
-
-
-def _remove_left_overs(folder: Path) -> None:
-    """Remove what killed runs had begun in an output folder, in its subfolders too."""
-    remove_left_overs(folder)
-    for inner in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-        remove_abandoned(inner)

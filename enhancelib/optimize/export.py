@@ -10,8 +10,9 @@ compared with PyTorch; one that deviates is not written.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,7 +128,7 @@ def export_model(
     metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
     results = []
     for name, kind, path in targets:
-        with replacing(path) as partial:
+        with model_file(path) as partial:
             _WRITERS[name](model, kind, partial)
             results.append(
                 seal(partial, path, model, metadata, music=music, max_error_db=max_error_db)
@@ -146,6 +147,23 @@ def _check_converters(formats: Sequence[str]) -> None:
                 f"{name}: cannot be written without {error.name}; in the repository, "
                 f"`pip install --no-deps -r requirements.lock`, or leave {name} out"
             ) from None
+
+
+@contextlib.contextmanager
+def model_file(path: Path) -> Iterator[Path]:
+    """:func:`enhancelib.atomic.replacing` for a model.
+
+    Raises:
+        ModelError: nothing can be written there.
+    """
+    try:
+        with replacing(path) as partial:
+            yield partial
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot be written ({error.strerror or error}); free the disk or name another "
+            "place"
+        ) from None
 
 
 def seal(
@@ -273,7 +291,8 @@ def _write_tflite(model: AudioUNet, kind: str, path: Path) -> None:
         from litert_torch import progress
 
         progress.config.show_progress = False
-        litert_torch.convert(module, inputs).export(str(path))
+        content = litert_torch.convert(module, inputs).model_content()
+    path.write_bytes(content)  # its own writer ends the process on a full disk
 
 
 def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
@@ -281,7 +300,7 @@ def _write_torchscript(model: AudioUNet, kind: str, path: Path) -> None:
     module, inputs = _example(model, kind, channels=2, frames=3)
     with quiet_exporters(), torch.inference_mode():
         traced = torch.jit.trace(module, inputs, check_trace=False)
-        torch.jit.save(torch.jit.freeze(traced), str(path))
+        path.write_bytes(torch.jit.freeze(traced).save_to_buffer())
 
 
 _CONVERTERS = {"onnx": "onnxscript", "tflite": "litert_torch", "torchscript": "torch"}

@@ -115,7 +115,7 @@ def _stamp_torchscript(path: Path, metadata: Metadata, model: AudioUNet) -> None
     facts = metadata.as_strings() | {"state_shapes": json.dumps(shapes)}
     with quiet_exporters():
         module = torch.jit.load(str(path))
-        torch.jit.save(module, str(path), _extra_files={METADATA_NAME: json.dumps(facts)})
+        path.write_bytes(module.save_to_buffer(_extra_files={METADATA_NAME: json.dumps(facts)}))
 
 
 @contextlib.contextmanager

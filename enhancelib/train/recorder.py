@@ -5,10 +5,13 @@ import math
 from pathlib import Path
 
 import lightning
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from tqdm import tqdm
 
-from enhancelib.atomic import write_csv
+from enhancelib.atomic import replacing, write_csv
+from enhancelib.errors import ConfigError
 from enhancelib.model.network import AudioUNet
 from enhancelib.train.task import Restorer
 
@@ -100,3 +103,18 @@ class RunRecorder(Callback):
         model.save(self.folder / f"{self.preset}.safetensors", overwrite=True, metadata=facts)
         if previous != self.checkpoint:
             previous.unlink(missing_ok=True)
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes beside the file and renames, so that no kill leaves half a state."""
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
+        """See the base class."""
+        try:
+            with replacing(Path(path)) as partial:
+                torch.save(checkpoint, partial)
+        except (OSError, RuntimeError) as error:  # PyTorch's own for a write that falls short
+            raise ConfigError(
+                f"{path}: cannot be written ({str(error).splitlines()[0]}); free the disk and run "
+                "the same command again"
+            ) from None

@@ -26,19 +26,18 @@ from pathlib import Path
 import lightning
 import pandas
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from enhancelib import provenance
-from enhancelib.atomic import replacing, write_json
+from enhancelib.atomic import write_json
 from enhancelib.data.pairs import read_manifest
 from enhancelib.errors import ConfigError, StoppedError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
 from enhancelib.train.loading import loader, open_pairs
-from enhancelib.train.recorder import RunRecorder
+from enhancelib.train.recorder import RunRecorder, WholeFiles
 from enhancelib.train.task import Restorer, TrainingConfig, nearest_preset
 
 _KEYS_OF_A_RUN = {"preset", "training_config", "manifest_sha256"}
@@ -273,15 +272,6 @@ def _resume_point(folder: Path) -> Path | None:
     return path
 
 
-class _WholeFiles(TorchCheckpointIO):
-    """Writes beside the file and renames, so that no kill leaves half a state."""
-
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
-        """See the base class."""
-        with replacing(Path(path)) as partial:
-            torch.save(checkpoint, partial)
-
-
 def launched() -> tuple[int, int]:
     """How many processes train together, and how many of them on this machine.
 
@@ -315,7 +305,7 @@ def _trainer(
         log_every_n_steps=1,
         enable_checkpointing=bool(callbacks),
         callbacks=list(callbacks),
-        plugins=[_WholeFiles()],
+        plugins=[WholeFiles()],
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -297,6 +297,28 @@ def test_chapters_travel(tmp_path, name):
         assert [c.end_s for c in found] == [61.25, 3723.5]
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "kept"),
+    [("b.mp3", 1001, 1001), ("b.wav", 256, 256), ("b.flac", 1001, 1000), ("b.ogg", 1000, 1000)],
+)
+def test_the_many_chapters_of_a_long_book_cost_no_other_tag(tmp_path, name, count, kept):
+    chapters = [Chapter(k, k + 1, f"{k}") for k in range(count)]
+    path = sound(tmp_path, name)
+    lost = write_tags(path, Tags({"title": ["Tide"]}, chapters=chapters))
+    assert lost == ["chapters beyond the 1000th"] * (kept < count)
+    found = read_tags(path)
+    assert found.text == {"title": ["Tide"]}
+    assert [chapter.title for chapter in found.chapters] == [f"{k}" for k in range(kept)]
+
+
+def test_numbers_with_their_total_twice_and_two_recordings_stay_what_they_are(tmp_path):
+    path = sound(tmp_path, "a.mp3")
+    text = {"tracknumber": ["3/12"], "tracktotal": ["12"], "musicbrainz_trackid": ["7b6f", "5c"]}
+    assert write_tags(path, Tags(text)) == []
+    assert str(id3.ID3(path)["TRCK"]) == "3/12"
+    assert read_tags(path).text["musicbrainz_trackid"] == ["7b6f", "5c"]
+
+
 @pytest.mark.parametrize(("name", "muxer"), [("a.m4a", "ipod"), ("a.mka", "matroska")])
 def test_chapters_of_mp4_and_matroska_reach_flac_and_mp3(tmp_path, name, muxer):
     path, plain = tmp_path / name, tmp_path / f"plain-{name}"

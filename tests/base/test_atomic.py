@@ -6,8 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from conftest import full_disk
 
 from enhancelib import atomic
+
+ROWS = [{"a": "x" * 10_000, "b": "caf\udce9"}]
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +58,24 @@ def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path):
     atomic.write_csv(path, ("a", "b"), [{"a": 1, "b": 2, "c": 3}])
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_text() == "a,b\n1,2\n"
+
+
+@pytest.mark.parametrize("before", [None, "old"])
+def test_a_full_disk_keeps_what_was_there_and_leaves_nothing_beside(tmp_path, before):
+    path = tmp_path / "a.csv"
+    if before:
+        path.write_text(before)
+    for write in (
+        lambda: atomic.write_text(path, "x" * 10_000),
+        lambda: atomic.write_csv(path, "ab", ROWS),
+    ):
+        with full_disk(500), pytest.raises(OSError, match="too large"):
+            write()
+        assert [file.read_text() for file in tmp_path.iterdir()] == ([before] if before else [])
+
+
+def test_names_of_any_bytes_are_written_as_they_are(tmp_path):
+    path = atomic.write_csv(tmp_path / "a.csv", ("a", "b"), ROWS)
+    assert path.read_bytes() == b"a,b\n" + b"x" * 10_000 + b",caf\xe9\n"
+    atomic.write_text(path, "new")
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]

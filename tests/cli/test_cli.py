@@ -1,6 +1,7 @@
 """The command line as a user meets it: spellings, help, results, and every kind of bad input."""
 
 import contextlib
+import errno
 import os
 import pty
 import re
@@ -642,6 +643,22 @@ def test_benchmark_measures_skips_and_writes_results(small_exports, tmp_path):
     assert float(shown["file_mb"]) == pytest.approx(good.stat().st_size / 1e6, rel=0.01)
     assert "overwrite" in refused("benchmark", "--model_path", good, *arguments)
     assert "no model files" in refused("benchmark", "--model_path", tmp_path / "gone")
+
+
+def test_a_full_disk_is_one_line_and_a_bug_is_not(tmp_path, monkeypatch):
+    """The error of a write that falls short names no file."""
+
+    def fails(*rest, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(el, "prepare", fails)
+    arguments = ("prepare", "--input_dir", tmp_path, "--output_dir", tmp_path / "out")
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        line = refused(*arguments)
+        assert line == f"error: {os.strerror(number)}; free the disk and run the same command again"
+    number = errno.EBADF
+    with pytest.raises(OSError, match="Bad file"):
+        run(*arguments)
 
 
 def test_benchmark_on_a_gpu_says_when_it_was_not_measured(small_exports, tmp_path):

@@ -5,6 +5,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from conftest import interruptible
 from dask_cluster import dask_cluster
 from scipy.signal import correlate
 
@@ -23,7 +25,7 @@ from enhancelib import audio
 from enhancelib.data import pairing
 from enhancelib.data import pairs as data
 from enhancelib.degrade import codecs
-from enhancelib.errors import ConfigError, InputError
+from enhancelib.errors import ConfigError, InputError, printable
 from enhancelib.locking import only_one
 
 RATE = 44100
@@ -372,6 +374,32 @@ def test_killed_at_any_moment_it_leaves_no_half_piece_and_resumes(tmp_path, n_jo
     assert finished.items() <= changed_at(output).items()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_takes_its_half_pieces_with_it(tmp_path, number):
+    """A terminal that closes sends SIGHUP to the workers and to what joblib starts, too."""
+    noise = np.random.default_rng(0).uniform(-0.5, 0.5, (60 * RATE, 2))
+    for index in range(2):
+        write(tmp_path / "music" / f"{index}.wav", noise)
+    output = tmp_path / "pairs"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "enhancelib", "prepare", "--condition", "mp3-64"),
+            *("--input_dir", tmp_path / "music", "--output_dir", output),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=interruptible,
+        start_new_session=True,
+    )
+    while not list(output.glob(".partial-*/*")) and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
+    assert {path.name for path in output.iterdir()} <= {".lock", "settings.json"}
+
+
 def test_a_dask_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path):
     for index in range(10):
         write(tmp_path / "music" / f"{index}.wav", music(2.0, seed=index))
@@ -559,7 +587,9 @@ def test_a_file_too_large_for_the_disk_is_reported_and_the_rest_done(tmp_path):
         text=True,
         check=True,
     )
-    assert "skipped long.wav" in process.stderr
+    assert re.search(
+        r"skipped long\.wav: cannot be written \(.*\); is the disk full\?", process.stderr
+    )
     table = data.read_manifest(tmp_path / "pairs")
     assert set(table["piece"]) == {"short.wav"}
     assert not list((tmp_path / "pairs").glob(".partial-*"))
@@ -585,6 +615,16 @@ def test_a_few_excerpts_cover_splits_and_keep_their_licences(tmp_path):
     assert table["piece"].nunique() == 3
     assert set(table["split"]) == {"train", "validation", "test"}
     assert "unknown" not in set(table["licence"])
+
+
+def test_no_name_steers_the_terminal_and_each_message_is_one_line(tmp_path, caplog):
+    write(tmp_path / "music" / "a.wav", music(0.5))
+    (tmp_path / "music" / "\x1b]0;title\x07\nb.wav").write_bytes(b"RIFF nothing")
+    prepare(tmp_path / "music", tmp_path / "\x1b[2Jpairs")
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert all(printable(message) == message and "\n" not in message for message in said)
+    assert said[0].startswith(r"skipped \x1b]0;title\x07\nb.wav: ")
 
 
 def test_a_folder_that_another_run_writes_to_is_refused(folder, tmp_path):

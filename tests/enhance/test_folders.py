@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from conftest import interruptible
+from conftest import full_disk, interruptible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen.flac import FLAC
@@ -233,6 +233,26 @@ def test_only_what_nobody_writes_is_removed(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [".hidden"]
 
 
+def test_a_folder_run_leaves_alone_what_another_process_writes_in_its_folder(model, tmp_path):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", noise(), sample_rate=RATE)
+    code = "import sys; from enhancelib import audio; import numpy as np\n"
+    code += "with audio.writer(sys.argv[1], sample_rate=22050, channels=1) as file:\n"
+    code += "    file.write(np.ones((1, 9), np.float32)); print(flush=True); input()\n"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, goal / "deeper" / "b.wav"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdout.readline() == "\n"  # it has begun
+    (goal / "deeper" / ".0123456789abcdef.part").touch()  # of an earlier version that was killed
+    assert len(enhance_folder(source, goal, model=model, n_jobs=1).done) == 1
+    other.communicate("\n")
+    assert other.returncode == 0
+    assert outputs(goal) == ["a.wav", "deeper/b.wav"]
+
+
 def start(model, source, goal) -> subprocess.Popen:
     """Begin `enhancelib enhance`, and wait until it writes."""
     folder = goal if goal.suffix == "" else goal.parent
@@ -286,19 +306,18 @@ def long_music(tmp_path_factory):
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
 def test_a_run_that_is_asked_to_end_leaves_no_process_and_no_file(
-    model, long_music, tmp_path, number
+    model, long_music, tmp_path, number, send
 ):
-    # Under nohup, or in a job that its terminal left, SIGHUP is ignored; children inherit that.
-    if signal.getsignal(number) is signal.SIG_IGN:
-        signal.signal(number, signal.SIG_DFL)
+    """A terminal sends the signal to the workers and to what joblib starts, too."""
     process = start(model, long_music, tmp_path / "out")
-    process.send_signal(number)
+    send(process.pid, number)
     _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     if number != signal.SIGINT:
         assert f"error: stopped by {signal.Signals(number).name}" in errors
-    assert "Traceback" not in errors
+    assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
     assert wait_for_end_of(process.pid, 5) == []
     assert [name for name in outputs(tmp_path / "out") if name.startswith(".")] == []
 
@@ -369,6 +388,15 @@ def test_a_disk_that_fills_up_at_any_point_is_an_error_and_leaves_nothing(model,
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     names = [f"whole{suffix}" for suffix in (".aiff", ".flac", ".mp3", ".ogg", ".wav")]
     assert done.stdout == f"{names}\n"
+
+
+def test_a_disk_without_room_for_the_ledger_is_named_and_leaves_nothing(model, tmp_path):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", noise(), sample_rate=RATE)
+    with full_disk(10), pytest.raises(InputError, match=r"enhanced\.json: cannot be written"):
+        enhance_folder(source, goal, model=model, n_jobs=1)
+    assert list(goal.iterdir()) == []
+    assert len(enhance_folder(source, goal, model=model, n_jobs=1).done) == 1
 
 
 # ---------------------------------------------------------------- the summary

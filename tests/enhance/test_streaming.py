@@ -1,6 +1,7 @@
 """A stream, in any chunks and any runtime, is the clip; late chunks leave no gap."""
 
 import itertools
+import os
 import subprocess
 import sys
 import textwrap
@@ -476,12 +477,12 @@ CALLS = st.sampled_from(
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=int(os.environ.get("ENHANCELIB_FUZZ", "60")), deadline=None)
 @given(actions=st.lists(CHUNKS | CALLS, max_size=12))
 def test_whatever_comes_the_answer_has_its_shape_or_names_the_chunk(
     backends, offline, kind, actions
 ):
-    """And afterwards the stream is whole again."""
+    """And afterwards the stream is whole again. ENHANCELIB_FUZZ=3000 tries that many."""
     enhancer = RealTimeAudioEnhancer(backends[kind], max_wait_s=1)
     for action in actions:
         if action in ("bypass", "amount"):
@@ -631,6 +632,9 @@ REAL_TIME = """
 """
 
 
+LITERT_SAYS = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
 def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
@@ -647,7 +651,7 @@ def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
         started, peak_mb, heavy = done.stdout.split(maxsplit=2)
         assert heavy.strip() == "[]"
         assert float(peak_mb) < 100
-        assert done.stderr == ""
+        assert done.stderr in ("", LITERT_SAYS)
         best = min(best, float(started))
         if best < 1:
             break

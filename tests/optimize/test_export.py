@@ -6,6 +6,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from conftest import full_disk
 
 from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import ConfigError, ModelError
@@ -218,6 +219,18 @@ def test_a_file_that_deviates_is_not_written(small_model, tmp_path, monkeypatch)
     with pytest.raises(ModelError, match=r"small\.pt: not written") as caught:
         export_model(small_model, tmp_path, preset="small", formats=["torchscript"])
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["tflite", "torchscript"])
+def test_a_full_disk_is_named_and_leaves_nothing(small_model, tmp_path, name):
+    """The converters' own writers end the process or raise errors that only they know."""
+    with (
+        full_disk(5000),
+        pytest.raises(ModelError, match=r"small\.pt: cannot be written \(File too large\)"),
+        export.partial_file(tmp_path / "small.pt") as partial,
+    ):
+        export._WRITERS[name](small_model, "stream", partial)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -14,6 +14,7 @@ import pandas
 import pytest
 import soundfile
 import torch
+from conftest import full_disk
 from scipy.signal import butter, sosfilt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -29,6 +30,7 @@ from enhancelib.train.augmentation import (
     equalise,
     random_response,
 )
+from enhancelib.train.recorder import WholeFiles
 from enhancelib.train.run import held_out_loss, launched, train_model
 from enhancelib.train.task import TrainingConfig
 
@@ -321,6 +323,7 @@ def test_a_manifest_without_validation_is_refused(manifest, tmp_path):
 ONE_STEP = """
 import sys
 import torch
+from enhancelib.train import loading
 from enhancelib.train import run as training
 from enhancelib.train import task as restoration
 from enhancelib.data.pairs import read_manifest
@@ -466,6 +469,17 @@ def test_the_state_appears_complete(manifest, tmp_path, monkeypatch):
     assert torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] == 0
     assert train_model(manifest, tmp_path, config, progress=False).log.exists()
     assert not list(tmp_path.glob("*.partial"))
+
+
+def test_a_disk_without_room_for_the_state_is_named(tmp_path):
+    """The state before stays, and nothing lies beside it."""
+    path = tmp_path / "last.ckpt"
+    path.write_bytes(b"before")
+    with full_disk(5000), pytest.raises(ConfigError, match=r"last\.ckpt: cannot be written \("):
+        WholeFiles().save_checkpoint({"weights": torch.zeros(10_000)}, path)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [
+        ("last.ckpt", b"before")
+    ]
 
 
 def test_a_crop_that_is_too_short_for_the_loss_is_refused(manifest, tmp_path):

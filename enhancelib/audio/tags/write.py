@@ -17,6 +17,8 @@ from enhancelib.audio.tags.ogg import save_comments
 PathLike = str | os.PathLike
 _COVER = "metadata_block_picture"
 _FLAC_BLOCK = (1 << 24) - 1  # bytes of a metadata block (RFC 9639, 8.1)
+_VORBIS_CHAPTERS = 1000  # their names have three digits
+_ID3_TABLE = 255  # entries that a table of chapters counts
 
 
 def write_tags(path: PathLike, tags: Tags) -> list[str]:
@@ -57,7 +59,9 @@ def _write_vorbis(file: mutagen.FileType, tags: Tags) -> list[str]:
             file.tags[name] = values
         except ValueError:  # empty, or beyond ASCII
             lost.append(repr(name))
-    for number, chapter in enumerate(tags.chapters[:1000]):
+    if len(tags.chapters) > _VORBIS_CHAPTERS:
+        lost.append(f"chapters beyond the {_VORBIS_CHAPTERS}th")
+    for number, chapter in enumerate(tags.chapters[:_VORBIS_CHAPTERS]):
         minutes, seconds = divmod(chapter.start_s, 60)
         hours, minutes = divmod(int(minutes), 60)
         file.tags[f"CHAPTER{number:03}"] = f"{hours:02}:{minutes:02}:{seconds:06.3f}"
@@ -80,7 +84,8 @@ def _write_id3(frames: id3.ID3, tags: Tags) -> list[str]:
     text, lost = _under_known_names(tags.text), []
     for name, total in NUMBERS.items():
         if total in text and name in text:
-            text[name] = [f"{text[name][0]}/{text.pop(total)[0]}"]
+            number, count = text[name][0], text.pop(total)[0]
+            text[name] = [number if "/" in number else f"{number}/{count}"]
     involved = [[role, value] for name, role in ROLES.items() for value in text.pop(name, [])]
     played = [_played(value) for value in text.pop("performer", [])]
     if involved:
@@ -130,7 +135,7 @@ def _frame(name: str, values: list[str]) -> id3.Frame:
         return id3.USLT(encoding=3, lang="XXX", text="\n".join(values))
     if kind == "COMM":
         return id3.COMM(encoding=3, lang="XXX", desc="", text=values)
-    if kind == "UFID" and values[0].isascii():
+    if kind == "UFID" and len(values) == 1 and values[0].isascii():
         return id3.UFID(owner=detail, data=values[0].encode("ascii"))
     if kind in ("WOAR", "WCOP") and len(values) == 1 and values[0].isascii():
         return getattr(id3, kind)(url=values[0])
@@ -148,7 +153,10 @@ def _played(performer: str) -> list[str]:
 
 
 def _write_chapters(frames: id3.ID3, tags: Tags) -> None:
-    """Write chapters and their table (ID3v2 Chapter Frame Addendum 1.0)."""
+    """Write chapters, and their table where it can count them (ID3v2 Chapter Frame Addendum 1.0).
+
+    Without a table, players take them in the order of their times.
+    """
     names = []
     for number, chapter in enumerate(tags.chapters):
         later = tags.chapters[number + 1].start_s if number + 1 < len(tags.chapters) else None
@@ -165,6 +173,6 @@ def _write_chapters(frames: id3.ID3, tags: Tags) -> None:
                 sub_frames=[id3.TIT2(encoding=3, text=[chapter.title])],
             )
         )
-    if names:
+    if 0 < len(names) <= _ID3_TABLE:
         flags = id3.CTOCFlags.TOP_LEVEL | id3.CTOCFlags.ORDERED
         frames.add(id3.CTOC(element_id="toc", flags=flags, child_element_ids=names, sub_frames=[]))

@@ -26,11 +26,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enhancelib.atomic import replacing
 from enhancelib.audio.writing import PathLike, Wave
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.errors import ModelError
-from enhancelib.optimize.export import ExportResult, check_music
+from enhancelib.optimize.export import ExportResult, check_music, model_file
 from enhancelib.optimize.footprint import deviation_db
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ def _derive(
             raise ModelError(f"{target}: exists already; pass overwrite to replace it")
     results = []
     for source, target in zip(sources, targets, strict=True):
-        with replacing(target) as partial:
+        with model_file(target) as partial:
             with _quiet():
                 writers[path.suffix](source, partial)
             made = open_model(partial)

@@ -21,7 +21,6 @@ import pandas
 import torch
 
 import enhancelib as el
-from enhancelib.atomic import replacing
 from enhancelib.enhance.backends import Backend, step_by_step
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.errors import EnhanceError, ModelError
@@ -29,7 +28,7 @@ from enhancelib.evaluate.stopwatch import timed
 from enhancelib.metadata import Metadata, describe
 from enhancelib.model.blocks import BandScale, CausalBlock, TemporalBlock
 from enhancelib.model.network import AudioUNet
-from enhancelib.optimize.export import StreamStep, check_music
+from enhancelib.optimize.export import StreamStep, check_music, model_file
 from enhancelib.optimize.footprint import deviation_db
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.peers import wheels
@@ -102,7 +101,7 @@ def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) ->
     infix = ".int8" * int8
     path = folder / f"{metadata.preset}{infix}.stream.pte"
     shapes = [tuple(state.shape) for state in inputs[1:]]
-    with replacing(path) as partial:
+    with model_file(path) as partial:
         partial.write_bytes(lowered.to_executorch().buffer)
         backend = ExecuTorchBackend(partial, metadata, shapes)
         error_db = deviation_db(backend, model, check_music(metadata.sample_rate)[0])
