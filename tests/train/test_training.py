@@ -363,7 +363,26 @@ torch.save({"items": items, "table": task.validation_table()}, f"{folder}/rank{r
 """
 
 
-def test_two_processes_average_to_one(manifest, tmp_path):
+def by_torchrun(count: int, *arguments: str) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*torchrun, f"--nproc-per-node={count}", *arguments]
+    subprocess.run(command, check=True, env=environment)
+
+
+def by_srun(count: int, *arguments: str) -> None:
+    """What `srun --ntasks-per-node=COUNT` does on one node: it starts all, and tells each so."""
+    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NAME": "train", "OMP_NUM_THREADS": "1"}
+    job |= {"SLURM_NTASKS": str(count), "SLURM_NTASKS_PER_NODE": str(count), "SLURM_NNODES": "1"}
+    job |= {"SLURM_NODELIST": "localhost", "SLURM_NODEID": "0"}
+    own = ({"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(count))
+    command = [sys.executable, *arguments]
+    processes = [subprocess.Popen(command, env=os.environ | job | each) for each in own]
+    assert [process.wait(300) for process in processes] == [0] * count
+
+
+@pytest.mark.parametrize("launch", [by_torchrun, by_srun])
+def test_two_processes_average_to_one(manifest, tmp_path, launch):
     """Two gloo processes with half the batch each: the same gradients, every item seen once."""
     script = tmp_path / "one_step.py"
     script.write_text(ONE_STEP)
@@ -371,10 +390,7 @@ def test_two_processes_average_to_one(manifest, tmp_path):
     for count in (1, 2):
         folder = tmp_path / str(count)
         folder.mkdir()
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        torchrun += [f"--nproc-per-node={count}", str(script), str(manifest), str(folder)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        subprocess.run([*torchrun, str(4 // count)], check=True, env=environment)
+        launch(count, str(script), str(manifest), str(folder), str(4 // count))
         ranks = [torch.load(path) for path in sorted(folder.glob("rank*.pt"))]
         assert len(ranks) == count
         seen[count] = torch.load(folder / "gradients.pt"), ranks
