@@ -14,7 +14,7 @@ from pathlib import Path
 
 import soundfile
 
-from enhancelib.atomic import TOKEN, remove_abandoned
+from enhancelib.atomic import TOKEN, hidden_files, remove_abandoned
 from enhancelib.audio.containers.chunks import finish_wav
 from enhancelib.audio.containers.speakers import checked_mask, mark_flac, order_in
 from enhancelib.audio.reading import AudioInfo, PathLike, blocks, display_name, info, load
@@ -162,8 +162,6 @@ def writer(
         InputError: The target exists, has another suffix, cannot hold this rate, channel count or
             subtype, or the disk is full or read-only.
     """
-    from enhancelib.atomic import hidden_files  # here: who only reads needs no locks
-
     target, name = Path(path), display_name(path)
     container, default = _container(target)
     suffix, subtype = target.suffix.lower(), subtype or default

@@ -228,7 +228,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(small_model, tmp_path, name):
     with (
         full_disk(5000),
         pytest.raises(ModelError, match=r"small\.pt: cannot be written \(File too large\)"),
-        export.partial_file(tmp_path / "small.pt") as partial,
+        export.model_file(tmp_path / "small.pt") as partial,
     ):
         export._WRITERS[name](small_model, "stream", partial)
     assert list(tmp_path.iterdir()) == []
