@@ -21,7 +21,7 @@ def only_one(folder: Path) -> Iterator[None]:
     The lock goes with the process that holds it, however it ends.
 
     Raises:
-        ConfigError: Another process holds the folder.
+        ConfigError: another process holds the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:

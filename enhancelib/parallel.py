@@ -36,14 +36,14 @@ def map(
     Args:
         function: A picklable function of one argument (module level, so that a Dask worker can
             import it). An exception it raises stops the map and is raised here.
-        items: What to map over.
-        n_jobs: Processes on this machine, each with one thread; None means one per usable core,
+        items: what to map over.
+        n_jobs: processes on this machine, each with one thread; None means one per usable core,
             1 runs in this process.
-        scheduler: Address of a Dask scheduler (``"tcp://host:8786"``). Its workers then do the
+        scheduler: address of a Dask scheduler (``"tcp://host:8786"``). Its workers then do the
             work, and must see the same files under the same paths. A task whose worker dies is
             run again on another worker.
-        description: Text before the bar.
-        unit: What one item is.
+        description: text before the bar.
+        unit: what one item is.
 
     Raises:
         ConfigError: ``n_jobs`` is zero, or no scheduler with a worker answers at the address.

@@ -56,7 +56,7 @@ def provenance(command: str) -> dict[str, str | float]:
     """The columns of a row that do not depend on what was measured.
 
     Args:
-        command: What a reader runs to measure it again, such as ``make results``.
+        command: what a reader runs to measure it again, such as ``make results``.
 
     Returns:
         ``commit`` (see :func:`commit`), ``device`` (processor and number of cores), ``load`` (of
@@ -167,7 +167,7 @@ def write_results(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
     """Write a results table as CSV, all at once or not at all; a table already there is replaced.
 
     Raises:
-        InputError: The table has not the columns of :data:`RESULT_COLUMNS`.
+        InputError: the table has not the columns of :data:`RESULT_COLUMNS`.
     """
     path = Path(path)
     if list(table.columns) != list(RESULT_COLUMNS):

@@ -33,7 +33,7 @@ def long_term_spectrum(wave: Wave, *, sample_rate: int) -> tuple[np.ndarray, np.
 
     Args:
         wave: ``(channels, samples)``; shorter than a frame, it is filled with zeros.
-        sample_rate: In Hz.
+        sample_rate: in Hz.
 
     Returns:
         Frequencies in Hz and levels in dB per bin, smoothed over 300 Hz, both of shape (2049,).

@@ -50,7 +50,7 @@ def probe(path: PathLike, *, name: str) -> Stream:
     """Return the form of the first frame that can be decoded.
 
     Raises:
-        InputError: No audio that FFmpeg knows, or none that can be decoded.
+        InputError: no audio that FFmpeg knows, or none that can be decoded.
     """
     with open_media(path, name=name) as container:
         stream = container.streams.audio[0]
@@ -83,16 +83,16 @@ def decoded(path: PathLike, *, name: str, frames: int, note: Note) -> Iterator[W
     """Decode a file from its beginning to its end.
 
     Args:
-        path: Any file FFmpeg reads.
-        name: What to call it.
-        frames: Most samples per channel in one block.
-        note: Is told, in one line each, what is missing or was converted.
+        path: any file FFmpeg reads.
+        name: what to call it.
+        frames: most samples per channel in one block.
+        note: is told, in one line each, what is missing or was converted.
 
     Yields:
         float32 ``(channels, <= frames)``, all of one form: the first frame's.
 
     Raises:
-        InputError: As :func:`probe`.
+        InputError: as :func:`probe`.
     """
     reader = _Reader(name, note)
     yield from _gathered(reader.read(_sources(path)), frames)
@@ -350,7 +350,7 @@ def open_media(path: PathLike, *, name: str):
     """Return a context that opens a file with FFmpeg, by its path and nothing else.
 
     Raises:
-        InputError: Not readable, no audio in it, or a list of other files.
+        InputError: not readable, no audio in it, or a list of other files.
     """
     return _open(_source(path), name=name)
 

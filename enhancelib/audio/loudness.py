@@ -18,7 +18,7 @@ def loudness_lufs(wave: np.ndarray, *, sample_rate: int) -> float:
 
     Args:
         wave: float (channels, samples) in [-1, 1].
-        sample_rate: In Hz.
+        sample_rate: in Hz.
     """
     import pyloudnorm
 
@@ -49,8 +49,8 @@ def matched_gains_db(waves: Sequence[np.ndarray], *, sample_rate: int) -> list[f
     matched wave would pass -0.1 dB true peak, all are lowered alike.
 
     Args:
-        waves: Each float (channels, samples).
-        sample_rate: In Hz.
+        waves: each float (channels, samples).
+        sample_rate: in Hz.
     """
     levels = [loudness_lufs(wave, sample_rate=sample_rate) for wave in waves]
     target = next((level for level in levels if math.isfinite(level)), 0.0)
@@ -64,7 +64,7 @@ def safe_gains_db(waves: Sequence[np.ndarray]) -> list[float]:
     """One gain in dB for all waves: 0, or as much lower as keeps the loudest from clipping.
 
     Args:
-        waves: Each float (channels, samples).
+        waves: each float (channels, samples).
     """
     lowered = min(0.0, PEAK_LIMIT_DB - max(true_peak_db(wave) for wave in waves))
     return [lowered] * len(waves)

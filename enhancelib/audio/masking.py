@@ -36,15 +36,15 @@ def noise_to_mask(
 
     Args:
         estimate: ``(channels, samples)`` in [-1, 1].
-        reference: The same shape.
-        sample_rate: In Hz.
+        reference: the same shape.
+        sample_rate: in Hz.
 
     Returns:
         Centres of the bands in Hz, and the ratio in dB, averaged in power over time and channels;
         not less than −60.
 
     Raises:
-        InputError: The waves differ in shape or are shorter than one frame of 2048 samples.
+        InputError: the waves differ in shape or are shorter than one frame of 2048 samples.
     """
     estimate, reference = check_wave(estimate), check_wave(reference, name="reference")
     if estimate.shape != reference.shape:

@@ -82,7 +82,7 @@ def info(path: PathLike) -> AudioInfo:
     The length of an MP3 without a length tag, of a chained Ogg and of raw AAC is a guess.
 
     Raises:
-        InputError: The file is missing, unreadable, or no audio.
+        InputError: the file is missing, unreadable, or no audio.
     """
     _check_file(path)
     file = _plain_file(path)
@@ -127,17 +127,17 @@ def load(
     """Read a file, or a stretch of it, as a wave.
 
     Args:
-        path: Any audio file of :data:`AUDIO_SUFFIXES`; the content counts, not the suffix.
-        sample_rate: Resample to this rate in Hz; ``None`` keeps the file's own.
-        offset_s: Start of the stretch in seconds.
-        duration_s: Its length in seconds; ``None``, or more than there is: up to the end.
-        notes: Gets a line for what is damaged, missing or was converted; ``None``: a warning.
+        path: any audio file of :data:`AUDIO_SUFFIXES`; the content counts, not the suffix.
+        sample_rate: resample to this rate in Hz; ``None`` keeps the file's own.
+        offset_s: start of the stretch in seconds.
+        duration_s: its length in seconds; ``None``, or more than there is: up to the end.
+        notes: gets a line for what is damaged, missing or was converted; ``None``: a warning.
 
     Returns:
         The wave ``(channels, samples)`` and its sample rate in Hz.
 
     Raises:
-        InputError: Missing, unreadable or empty file, NaN inside, or an offset past the end.
+        InputError: missing, unreadable or empty file, NaN inside, or an offset past the end.
     """
     name = display_name(path)
     if not (0 <= offset_s < math.inf and (duration_s is None or duration_s > 0)):
@@ -165,17 +165,17 @@ def blocks(
     """Read a file of any length in constant memory.
 
     Args:
-        path: As in :func:`load`.
-        frames: Most samples per channel in one block (of the file's own rate).
-        sample_rate: Resample the stream to this rate in Hz; ``None`` keeps the file's own. Blocks
+        path: as in :func:`load`.
+        frames: most samples per channel in one block (of the file's own rate).
+        sample_rate: resample the stream to this rate in Hz; ``None`` keeps the file's own. Blocks
             then vary in size.
-        notes: As in :func:`load`; complete when the last block is taken.
+        notes: as in :func:`load`; complete when the last block is taken.
 
     Yields:
         Waves ``(channels, <= frames)`` that follow each other; at least one.
 
     Raises:
-        InputError: As in :func:`load`.
+        InputError: as in :func:`load`.
     """
     if frames < 1:
         raise InputError(f"frames: {frames} is not positive; give for example 65536")

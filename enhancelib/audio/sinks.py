@@ -31,7 +31,7 @@ class Sink(io.FileIO):
         """Raise the first error there was.
 
         Raises:
-            OSError: Something is missing in the file.
+            OSError: something is missing in the file.
         """
         if self._error:
             raise self._error

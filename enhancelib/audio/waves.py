@@ -22,11 +22,11 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
     """Return ``wave`` as float32 ``(channels, samples)``, or say what is wrong with it.
 
     Args:
-        wave: Floating-point array ``(channels, samples)``, at least one channel and one sample.
-        name: What to call it in the message (an argument or a file name).
+        wave: floating-point array ``(channels, samples)``, at least one channel and one sample.
+        name: what to call it in the message (an argument or a file name).
 
     Raises:
-        InputError: Wrong shape, integers (their full scale is unknown), NaN or infinity.
+        InputError: wrong shape, integers (their full scale is unknown), NaN or infinity.
     """
     array = np.asarray(wave)
     if array.ndim != 2:
@@ -74,8 +74,8 @@ def resample(wave: Wave, *, from_rate: int, to_rate: int) -> Wave:
 
     Args:
         wave: ``(channels, samples)``.
-        from_rate: Rate of ``wave`` in Hz.
-        to_rate: Wanted rate in Hz.
+        from_rate: rate of ``wave`` in Hz.
+        to_rate: wanted rate in Hz.
 
     Returns:
         ``(channels, round(samples · to_rate / from_rate))``, float32; at least one sample.
@@ -96,9 +96,9 @@ def resample_blocks(blocks: Iterable[Wave], *, from_rate: int, to_rate: int) -> 
     """Resample a stream block by block; the blocks joined equal :func:`resample` in length.
 
     Args:
-        blocks: Waves ``(channels, any number of samples)`` that follow each other.
-        from_rate: Their rate in Hz.
-        to_rate: Wanted rate in Hz.
+        blocks: waves ``(channels, any number of samples)`` that follow each other.
+        from_rate: their rate in Hz.
+        to_rate: wanted rate in Hz.
 
     Yields:
         Waves ``(channels, samples)``, as the filter releases them; none is empty.
@@ -129,8 +129,8 @@ def segments(wave: Wave, *, sample_rate: int, duration_s: float) -> np.ndarray:
 
     Args:
         wave: ``(channels, samples)``.
-        sample_rate: Rate in Hz.
-        duration_s: Length of a part in seconds.
+        sample_rate: rate in Hz.
+        duration_s: length of a part in seconds.
 
     Returns:
         ``(parts, channels, round(duration_s · sample_rate))``. A last part of at least a third of

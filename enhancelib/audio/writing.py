@@ -100,7 +100,7 @@ class BlockWriter:
         """Append ``wave`` (channels, samples); values beyond full scale are clipped in PCM.
 
         Raises:
-            InputError: Another number of channels, NaN, the format's end, or the disk is full.
+            InputError: another number of channels, NaN, the format's end, or the disk is full.
         """
         wave = check_wave(wave, name=self._name)
         if wave.shape[0] != self._file.channels:
@@ -120,7 +120,7 @@ def check_size(name: str, *, suffix: str, frames: int, channels: int, subtype: s
     """Refuse what AIFF and AU cannot hold: their sizes end at 4 GiB.
 
     Raises:
-        InputError: Names the formats that can.
+        InputError: names the formats that can.
     """
     if suffix not in (".aiff", ".aif", ".au"):
         return
@@ -145,21 +145,21 @@ def writer(
     block ends well and removed when it does not. A WAV beyond 4 GiB becomes RF64 (EBU Tech 3306).
 
     Args:
-        path: Target; the suffix picks the format, one of :data:`WRITABLE_SUFFIXES`.
-        sample_rate: Rate in Hz.
-        channels: Number of channels.
+        path: target; the suffix picks the format, one of :data:`WRITABLE_SUFFIXES`.
+        sample_rate: rate in Hz.
+        channels: number of channels.
         subtype: libsndfile's name such as ``PCM_16`` or ``FLOAT``; ``None``: 24-bit, or the
             format's only coding.
-        channel_mask: Which loudspeaker each channel is for, as in :class:`AudioInfo`; WAV and FLAC
+        channel_mask: which loudspeaker each channel is for, as in :class:`AudioInfo`; WAV and FLAC
             keep it. The waves are in the mask's order, also for Ogg, which stores another.
-        overwrite: Whether an existing file may be replaced.
-        part: Hidden file to write to before it is renamed; ``None``: one in the same folder.
+        overwrite: whether an existing file may be replaced.
+        part: hidden file to write to before it is renamed; ``None``: one in the same folder.
 
     Yields:
         A :class:`BlockWriter`.
 
     Raises:
-        InputError: The target exists, has another suffix, cannot hold this rate, channel count or
+        InputError: the target exists, has another suffix, cannot hold this rate, channel count or
             subtype, or the disk is full or read-only.
     """
     target, name = Path(path), display_name(path)
@@ -208,7 +208,7 @@ def remove_left_overs(folder: PathLike) -> None:
     What a process that lives is writing stays.
 
     Args:
-        folder: The folder, searched recursively.
+        folder: the folder, searched recursively.
     """
     for inner in [Path(folder), *(path for path in Path(folder).rglob("*") if path.is_dir())]:
         remove_abandoned(inner)
@@ -228,17 +228,17 @@ def save(
     """Write a wave to a file; complete under its name, or not there at all.
 
     Args:
-        path: As in :func:`writer`.
+        path: as in :func:`writer`.
         wave: ``(channels, samples)``; values beyond full scale are clipped in PCM formats.
-        sample_rate: Rate in Hz.
-        subtype: As in :func:`writer`.
-        overwrite: Whether an existing file may be replaced.
+        sample_rate: rate in Hz.
+        subtype: as in :func:`writer`.
+        overwrite: whether an existing file may be replaced.
 
     Returns:
         The path written.
 
     Raises:
-        InputError: As in :func:`writer` and :func:`check_wave`.
+        InputError: as in :func:`writer` and :func:`check_wave`.
     """
     wave = check_wave(wave)
     with writer(
@@ -303,7 +303,7 @@ def find_audio(path: PathLike) -> list[Path]:
     out. A folder that may not be opened is listed itself, so that reading it reports the reason.
 
     Raises:
-        InputError: There is no such path, or no audio file under it.
+        InputError: there is no such path, or no audio file under it.
     """
     root = Path(path)
     if root.is_file():

@@ -73,7 +73,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
         leave_out: A folder to ignore, such as one for results that lies inside the input.
 
     Raises:
-        InputError: Nothing there, or a catalogue with an unknown split.
+        InputError: nothing there, or a catalogue with an unknown split.
     """
     input_path = Path(input_path)
     root = input_path if input_path.is_dir() else input_path.parent
@@ -114,9 +114,9 @@ def assign_splits(strata: dict[str, str], fixed: dict[str, str] | None = None) -
     """The split of every group.
 
     Args:
-        strata: Group → stratum (its source). Each stratum of three groups or more is heard in
+        strata: group → stratum (its source). Each stratum of three groups or more is heard in
             every split; smaller ones are pooled.
-        fixed: Group → split, where it is given. Given splits stay, with one exception: when no
+        fixed: group → split, where it is given. Given splits stay, with one exception: when no
             group at all is in validation, some given to training become it (data sets that come
             in two halves).
 
@@ -183,13 +183,13 @@ def choose_pieces(
     A large file is long, or dense music, or both.
 
     Args:
-        pieces: As :func:`list_pieces` gives them, or some of those.
-        count: At most so many; None or 0 means one of every group.
-        like: Pattern of file names, such as ``"song_*"``. Pieces of such names come first; all
+        pieces: as :func:`list_pieces` gives them, or some of those.
+        count: at most so many; None or 0 means one of every group.
+        like: pattern of file names, such as ``"song_*"``. Pieces of such names come first; all
             others follow, since another folder may have none.
 
     Raises:
-        InputError: There is no piece to choose from.
+        InputError: there is no piece to choose from.
     """
 
     def is_other(piece: Piece) -> bool:

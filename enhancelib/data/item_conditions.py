@@ -109,8 +109,8 @@ def draw_condition(rng: np.random.Generator, *, energies_only: bool) -> tuple[st
     """Return a condition, and the wall of the original in Hz where it has one, else 0.
 
     Args:
-        rng: Source of all that is random.
-        energies_only: Whether any of the music was coded before.
+        rng: source of all that is random.
+        energies_only: whether any of the music was coded before.
     """
     if not energies_only and rng.random() < WALL:
         return _walled(rng)

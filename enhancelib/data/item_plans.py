@@ -48,11 +48,11 @@ class ItemSettings(BaseModel):
     """What decides the content of a folder of items.
 
     Attributes:
-        seconds: Length of an item.
-        sample_rate: In Hz; the corpus and the items are at 44.1 kHz.
-        count: Number of items.
-        split: Of the corpus.
-        seed: Of everything that is drawn; each item has its own from it.
+        seconds: length of an item.
+        sample_rate: in Hz; the corpus and the items are at 44.1 kHz.
+        count: number of items.
+        split: of the corpus.
+        seed: of everything that is drawn; each item has its own from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,17 +104,17 @@ class Plan:
     """Everything about one item.
 
     Attributes:
-        kind: Of the main part, which comes first.
-        parts: What is summed.
-        joined: What follows from ``join_s`` on, if anything.
-        condition: Its canonical name.
-        channel: One of :data:`enhancelib.data.mixing.CHANNELS`.
-        level_db: Peak of the mix in dBFS, before the condition.
-        drive_db: Into a limiter; 0 for none.
-        slope: Corner in Hz and fall in dB per octave of a natural roll-off, if any.
-        wall_hz: Of a brick wall in the original too; 0 for none.
-        dip_s: First and last second of a silence, if any.
-        seed: Of what is random in the condition.
+        kind: of the main part, which comes first.
+        parts: what is summed.
+        joined: what follows from ``join_s`` on, if anything.
+        condition: its canonical name.
+        channel: one of :data:`enhancelib.data.mixing.CHANNELS`.
+        level_db: peak of the mix in dBFS, before the condition.
+        drive_db: into a limiter; 0 for none.
+        slope: corner in Hz and fall in dB per octave of a natural roll-off, if any.
+        wall_hz: of a brick wall in the original too; 0 for none.
+        dip_s: first and last second of a silence, if any.
+        seed: of what is random in the condition.
     """
 
     kind: str
@@ -208,7 +208,7 @@ def read_corpus(corpus_dir: Path, split: str) -> list[Material]:
     """Read the pieces of one split from a corpus's ``manifest.csv``.
 
     Raises:
-        InputError: No manifest, one that lacks a column, or no piece of the split.
+        InputError: no manifest, one that lacks a column, or no piece of the split.
     """
     path = corpus_dir / "manifest.csv"
     if not path.is_file():
@@ -241,9 +241,9 @@ def draw(rng: np.random.Generator, pool: Pool, *, seconds: float = 10.0) -> Plan
     """Draw the plan of one item.
 
     Args:
-        rng: Source of all that is random.
-        pool: What there is to draw from.
-        seconds: Length of the item.
+        rng: source of all that is random.
+        pool: what there is to draw from.
+        seconds: length of the item.
     """
     main = pool.main(rng)
     table = PARTS_OF_MIXED if main.kind in ("song", "game") else PARTS_OF_OTHERS

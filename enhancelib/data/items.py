@@ -75,16 +75,16 @@ def prepare_items(
     Args:
         corpus_dir: A corpus with its ``manifest.csv``.
         output_dir: A new or empty folder, or one with items of the same corpus and settings.
-        settings: What to make.
-        n_jobs: Processes; None means one per core.
-        scheduler: Address of a Dask scheduler that does the work instead.
+        settings: what to make.
+        n_jobs: processes; None means one per core.
+        scheduler: address of a Dask scheduler that does the work instead.
 
     Returns:
         Path of ``items.csv``.
 
     Raises:
-        ConfigError: The folder holds something else, or another run is writing there.
-        InputError: The corpus is incomplete, or the disk has no room.
+        ConfigError: the folder holds something else, or another run is writing there.
+        InputError: the corpus is incomplete, or the disk has no room.
     """
     corpus_dir, output_dir = Path(corpus_dir), Path(output_dir)
     pieces = read_corpus(corpus_dir, settings.split)
@@ -122,12 +122,12 @@ class Items:
     mapped, not read: processes share what the operating system keeps of it.
 
     Args:
-        folder: As :func:`prepare_items` left it.
-        originals_only: Leave out those that teach energies only.
-        sample_rate: In Hz, to which they are resampled; None leaves them as they were made.
+        folder: as :func:`prepare_items` left it.
+        originals_only: leave out those that teach energies only.
+        sample_rate: in Hz, to which they are resampled; None leaves them as they were made.
 
     Raises:
-        InputError: No finished items there, or no original among them.
+        InputError: no finished items there, or no original among them.
     """
 
     def __init__(
@@ -185,9 +185,9 @@ def make_item(
     """Make the audio of one plan.
 
     Args:
-        plan: What it is.
-        corpus_dir: Where its pieces lie.
-        settings: Its length and rate.
+        plan: what it is.
+        corpus_dir: where its pieces lie.
+        settings: its length and rate.
 
     Returns:
         float32 ``(2, samples)``, the lossy side and the lossless one, and its row without index.

@@ -25,11 +25,11 @@ def add(parts: Sequence[np.ndarray], gains_db: Sequence[float]) -> np.ndarray:
     """Return the sum of 1 to 8 parts, each brought to RMS 0.1 and then to its gain.
 
     Args:
-        parts: Waves of one shape. A silent one adds nothing.
-        gains_db: Of each part, in dB.
+        parts: waves of one shape. A silent one adds nothing.
+        gains_db: of each part, in dB.
 
     Raises:
-        InputError: No part, more than :data:`MOST_PARTS`, or parts that differ in shape.
+        InputError: no part, more than :data:`MOST_PARTS`, or parts that differ in shape.
     """
     if not 1 <= len(parts) <= MOST_PARTS:
         raise InputError(f"mix: {len(parts)} parts; add 1 to {MOST_PARTS}")
@@ -52,7 +52,7 @@ def pick_channel(wave: np.ndarray, channel: str) -> np.ndarray:
         channel: ``"mean"`` (mid), ``"left"``, ``"right"``, or ``"side"``, half of left less right.
 
     Raises:
-        InputError: Another channel.
+        InputError: another channel.
     """
     left, right = wave[:1], wave[1:2]
     match channel:
@@ -82,8 +82,8 @@ def limit(wave: np.ndarray, drive_db: float, *, sample_rate: int) -> np.ndarray:
 
     Args:
         wave: ``(channels, samples)``.
-        drive_db: By how much the signal is raised against the ceiling, at least 0.
-        sample_rate: Rate in Hz.
+        drive_db: by how much the signal is raised against the ceiling, at least 0.
+        sample_rate: rate in Hz.
     """
     ceiling = float(np.abs(wave).max())
     if ceiling < 1e-7:
@@ -131,9 +131,9 @@ def roll_off(
 
     Args:
         wave: ``(channels, samples)``.
-        corner_hz: Where it begins.
-        slope_db: Fall in dB per octave, 12 to 40 in nature.
-        sample_rate: Rate in Hz.
+        corner_hz: where it begins.
+        slope_db: fall in dB per octave, 12 to 40 in nature.
+        sample_rate: rate in Hz.
     """
 
     def gain(frequency: np.ndarray) -> np.ndarray:

@@ -85,30 +85,30 @@ def prepare(
     changed. Unreadable files are skipped, logged, and listed in ``skipped.csv``.
 
     Args:
-        input_dir: Folder of music (or one file); see :mod:`enhancelib.data.catalogue` for splits.
-        output_dir: Where the pairs go: a new or empty folder, or one with the same settings.
-        sample_rate: Of the pairs, in Hz.
-        duration_s: Length of a segment; the last part of a piece is kept from a third of it on,
+        input_dir: folder of music (or one file); see :mod:`enhancelib.data.catalogue` for splits.
+        output_dir: where the pairs go: a new or empty folder, or one with the same settings.
+        sample_rate: of the pairs, in Hz.
+        duration_s: length of a segment; the last part of a piece is kept from a third of it on,
             padded with zeros.
-        max_files: Take at most so many files, spread over splits and sources.
-        splits: Only pieces of these splits; None means all.
-        conditions: Names of conditions; None means
+        max_files: take at most so many files, spread over splits and sources.
+        splits: only pieces of these splits; None means all.
+        conditions: names of conditions; None means
             :data:`~enhancelib.data.pairing.DEFAULT_CONDITIONS`. ``random-1``, ``random-2`` … draw
             one for each segment (``draw_condition`` of
             :mod:`enhancelib.data.pairing`); the manifest says which.
-        seed: Of the noise in conditions that have any.
-        n_jobs: Processes; None means one per core.
-        scheduler: Address of a Dask scheduler that does the work instead.
-        overwrite: Start over where the folder holds pairs made with other settings; what else lies
+        seed: of the noise in conditions that have any.
+        n_jobs: processes; None means one per core.
+        scheduler: address of a Dask scheduler that does the work instead.
+        overwrite: start over where the folder holds pairs made with other settings; what else lies
             there stays.
 
     Returns:
         Path of ``manifest.csv`` in ``output_dir``, with one row per pair, columns :data:`COLUMNS`.
 
     Raises:
-        ConfigError: An impossible setting, or a folder with other settings, other content or
+        ConfigError: an impossible setting, or a folder with other settings, other content or
             another run at work in it.
-        InputError: No audio in ``input_dir``, or none of it usable.
+        InputError: no audio in ``input_dir``, or none of it usable.
     """
     output_dir = Path(output_dir)
     settings = checked_settings(
@@ -166,7 +166,7 @@ def read_manifest(path: str | Path) -> pandas.DataFrame:
     zero padding, ``gain_db`` given to both files.
 
     Raises:
-        InputError: No such file, or no manifest of pairs.
+        InputError: no such file, or no manifest of pairs.
     """
     import pandas  # only here, so that the workers that make pairs start quickly
 
@@ -192,13 +192,13 @@ class PairDataset:
     Args:
         manifest_path: ``manifest.csv`` of :func:`prepare`, or its folder.
         split: ``"train"``, ``"validation"`` or ``"test"``.
-        conditions: Only these; None means all.
+        conditions: only these; None means all.
         downmix: ``"mean"`` of the channels, or ``"varied"``: for each pair the mean, the left or
             the right one, chosen by the pair's name.
-        sample_rate: In Hz, to which the pairs are resampled; None leaves them as they were made.
+        sample_rate: in Hz, to which the pairs are resampled; None leaves them as they were made.
 
     Raises:
-        InputError: An unknown split or no pair in it.
+        InputError: an unknown split or no pair in it.
     """
 
     def __init__(

@@ -126,11 +126,11 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
     Args:
         wave: ``(channels, samples)`` in [-1, 1].
         condition: A name, see the table of :mod:`enhancelib.degrade.codecs`.
-        sample_rate: Rate in Hz.
-        seed: For what is random; the same seed gives the same samples.
+        sample_rate: rate in Hz.
+        seed: for what is random; the same seed gives the same samples.
 
     Raises:
-        InputError: An unknown condition, one that this rate does not allow, or a negative seed.
+        InputError: an unknown condition, one that this rate does not allow, or a negative seed.
     """
     if seed < 0:
         raise InputError(f"seed is {seed}; use a whole number from 0 up")
@@ -146,11 +146,11 @@ class Encoded:
     """What a condition's last codec sent.
 
     Attributes:
-        condition: Canonical name with every rate conversion, as :func:`resolve` gives it.
-        packets: The packets in order; of several channel pairs, those of one time joined.
-        kbps: Measured bit rate in kbit/s, of all channels together.
-        sample_rate: Rate in Hz at which it was coded.
-        gain_db: Level of the decoded signal against what was coded, see :func:`gain_db`.
+        condition: canonical name with every rate conversion, as :func:`resolve` gives it.
+        packets: the packets in order; of several channel pairs, those of one time joined.
+        kbps: measured bit rate in kbit/s, of all channels together.
+        sample_rate: rate in Hz at which it was coded.
+        gain_db: level of the decoded signal against what was coded, see :func:`gain_db`.
     """
 
     condition: str
@@ -166,11 +166,11 @@ def encode(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> En
     Args:
         wave: ``(channels, samples)`` in [-1, 1].
         condition: A codec, or a chain that ends in one.
-        sample_rate: Rate in Hz.
-        seed: As in :func:`degrade`.
+        sample_rate: rate in Hz.
+        seed: as in :func:`degrade`.
 
     Raises:
-        InputError: As in :func:`degrade`, or the last step is no codec.
+        InputError: as in :func:`degrade`, or the last step is no codec.
     """
     resolved = parse_condition(condition).at_rate(check_rate(sample_rate))
     if not resolved.steps or not isinstance(resolved.steps[-1], Coding):

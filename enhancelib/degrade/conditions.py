@@ -162,10 +162,10 @@ def parse_condition(name: str) -> Condition:
     """Read a condition's name.
 
     Args:
-        name: Steps joined by ``+``; case does not matter.
+        name: steps joined by ``+``; case does not matter.
 
     Raises:
-        InputError: An unknown step, or a value its codec does not have; names the legal ones.
+        InputError: an unknown step, or a value its codec does not have; names the legal ones.
     """
     steps = (_step(part) for part in name.strip().lower().split("+"))
     return Condition(steps=tuple(step for step in steps if step is not None))

@@ -32,16 +32,16 @@ def add_noise(
 
     Args:
         wave: ``(channels, samples)``.
-        colour: One of :data:`NOISE_COLOURS`; the noise differs between channels, the hum does not.
+        colour: one of :data:`NOISE_COLOURS`; the noise differs between channels, the hum does not.
         snr_db: 10 log10 of the wave's energy over the noise's. Silence stays silence.
-        sample_rate: Rate in Hz.
-        rng: Source of randomness.
+        sample_rate: rate in Hz.
+        rng: source of randomness.
 
     Returns:
         float32 ``(channels, samples)``; not limited to full scale, so that the ratio holds.
 
     Raises:
-        InputError: An unknown colour.
+        InputError: an unknown colour.
     """
     if colour not in NOISE_COLOURS:
         raise InputError(f"noise: unknown colour {colour}; use {', '.join(NOISE_COLOURS)}")
@@ -112,8 +112,8 @@ def old_recording(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generato
 
     Args:
         wave: ``(channels, samples)``.
-        sample_rate: Rate in Hz.
-        rng: Source of randomness.
+        sample_rate: rate in Hz.
+        rng: source of randomness.
 
     Returns:
         float32 of the same shape.

@@ -26,18 +26,18 @@ class Codec:
     """A codec and what it allows.
 
     Attributes:
-        name: The name it has in a condition.
-        title: The name it has in print, with its standard.
-        rates: Legal sample rates in Hz, ascending.
-        settings: Function (rate, channels) -> legal bit rates in kbit/s for all channels, or
+        name: the name it has in a condition.
+        title: the name it has in print, with its standard.
+        rates: legal sample rates in Hz, ascending.
+        settings: function (rate, channels) -> legal bit rates in kbit/s for all channels, or
             bitpools; empty where there is nothing to choose.
-        unit: What a setting counts: ``"kbit/s"``, ``"bitpool"``, ``"bitpool per channel"`` or
+        unit: what a setting counts: ``"kbit/s"``, ``"bitpool"``, ``"bitpool per channel"`` or
             ``""``.
-        channels: Channel counts one stream can have.
-        frame: Function rate -> samples per channel in one packet.
-        delay: Function rate -> samples by which encoder and decoder together delay the signal.
-        coder: The real encoder and decoder.
-        variants: Other ways to run its encoder, by the word that names them in a condition.
+        channels: channel counts one stream can have.
+        frame: function rate -> samples per channel in one packet.
+        delay: function rate -> samples by which encoder and decoder together delay the signal.
+        coder: the real encoder and decoder.
+        variants: other ways to run its encoder, by the word that names them in a condition.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Codec:
         """Return the codec with its encoder run in another way; ``None``: as it is by default.
 
         Raises:
-            InputError: The codec has no such variant; names those it has.
+            InputError: the codec has no such variant; names those it has.
         """
         if name is None:
             return self
@@ -288,11 +288,11 @@ class Stream:
     """One coded stream: what goes over the line, and what a decoder must know beforehand.
 
     Attributes:
-        codec: The codec.
-        sample_rate: Rate in Hz at which it was coded.
+        codec: the codec.
+        sample_rate: rate in Hz at which it was coded.
         channels: 1 or 2.
-        samples: Samples per channel of the signal coded.
-        packets: The packets in order, no more than carry the signal.
+        samples: samples per channel of the signal coded.
+        packets: the packets in order, no more than carry the signal.
         header: FFmpeg's "extradata", such as AAC's AudioSpecificConfig.
     """
 
@@ -316,13 +316,13 @@ def encode_stream(
     """Encode a wave at a legal rate.
 
     Args:
-        codec: One of :data:`CODECS`.
+        codec: one of :data:`CODECS`.
         wave: ``(channels, samples)`` in [-1, 1]; codecs that take integers clip beyond.
-        sample_rate: Rate in Hz, one of ``codec.rates``.
-        setting: One of ``codec.settings(sample_rate, channels)``, for these channels.
+        sample_rate: rate in Hz, one of ``codec.rates``.
+        setting: one of ``codec.settings(sample_rate, channels)``, for these channels.
 
     Raises:
-        InputError: Anything the codec does not allow, named with what it does; liblc3 is missing.
+        InputError: anything the codec does not allow, named with what it does; liblc3 is missing.
     """
     channels, samples = wave.shape
     check_legal(codec, sample_rate=sample_rate, channels=channels, setting=setting)
@@ -345,8 +345,8 @@ def encode_adaptive(
     Args:
         codec: SBC.
         wave: ``(channels, samples)``.
-        sample_rate: Rate in Hz.
-        settings: Bitpool of each frame; at least as many as there are frames.
+        sample_rate: rate in Hz.
+        settings: bitpool of each frame; at least as many as there are frames.
     """
     streams = {
         setting: encode_stream(codec, wave, sample_rate=sample_rate, setting=setting)
@@ -362,7 +362,7 @@ def decode_stream(stream: Stream, *, lost: np.ndarray | None = None) -> np.ndarr
 
     Args:
         stream: A stream.
-        lost: For SBC, mSBC and LC3: bool ``(packets,)``, which of them never arrived; the decoder
+        lost: for SBC, mSBC and LC3: bool ``(packets,)``, which of them never arrived; the decoder
             conceals them as a headset does.
     """
     codec, rate = stream.codec, stream.sample_rate

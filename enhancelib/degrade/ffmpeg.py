@@ -16,10 +16,10 @@ class FfmpegCoder:
     """One encoder and its decoder, by FFmpeg's names.
 
     Attributes:
-        encoder: Name of the encoder.
-        decoder: Name of the decoder.
-        sample_format: What the encoder takes, such as ``fltp`` or ``s16``.
-        tune: Function setting -> (bit rate in bit/s or ``None``, FFmpeg's options).
+        encoder: name of the encoder.
+        decoder: name of the decoder.
+        sample_format: what the encoder takes, such as ``fltp`` or ``s16``.
+        tune: function setting -> (bit rate in bit/s or ``None``, FFmpeg's options).
     """
 
     encoder: str
@@ -33,9 +33,9 @@ class FfmpegCoder:
         """Encode a wave ``(1 or 2, samples)`` in [-1, 1]; integer formats clip what is beyond.
 
         Args:
-            wave: The signal.
-            sample_rate: Rate in Hz.
-            setting: Bit rate in kbit/s, bitpool, or ``None``, as :attr:`tune` takes it.
+            wave: the signal.
+            sample_rate: rate in Hz.
+            setting: bit rate in kbit/s, bitpool, or ``None``, as :attr:`tune` takes it.
 
         Returns:
             The packets, and the header a decoder needs beforehand (FFmpeg's "extradata").

@@ -26,7 +26,7 @@ def library() -> ctypes.CDLL:
     """Return liblc3.
 
     Raises:
-        InputError: It is not installed; names the package.
+        InputError: it is not installed; names the package.
     """
     for name in _NAMES:
         try:
@@ -77,9 +77,9 @@ class Lc3Coder:
         """Encode float32 ``(channels, samples)``; a rest shorter than a frame is not coded.
 
         Args:
-            wave: The signal.
-            sample_rate: One of :data:`RATES`.
-            setting: Bit rate in kbit/s, shared by the channels, rounded down to whole bytes per
+            wave: the signal.
+            sample_rate: one of :data:`RATES`.
+            setting: bit rate in kbit/s, shared by the channels, rounded down to whole bytes per
                 frame and channel.
 
         Returns:

@@ -34,10 +34,10 @@ def gilbert(
     """Return which packets are lost: a bool array ``(packets,)`` from Gilbert's model.
 
     Args:
-        packets: How many are sent.
-        loss: Share lost in the long run, in (0, 1); the chain starts from its stationary state.
-        mean_burst: Mean number of packets lost in a row, at least 1 and loss / (1 − loss).
-        rng: Source of randomness.
+        packets: how many are sent.
+        loss: share lost in the long run, in (0, 1); the chain starts from its stationary state.
+        mean_burst: mean number of packets lost in a row, at least 1 and loss / (1 − loss).
+        rng: source of randomness.
     """
     leave_bad = 1 / mean_burst
     leave_good = leave_bad * loss / (1 - loss)
@@ -64,12 +64,12 @@ def adaptive_bitpools(
     a second, down to ``floor``; while it is clear, it raises it by 1 up to ``top``.
 
     Args:
-        frames: Number of SBC frames.
-        top: Bitpool of a clear link, where it starts.
-        floor: Lowest bitpool.
-        congested: Share of time in the bad state, in (0, 1).
-        frame_s: Length of a frame in seconds.
-        rng: Source of randomness.
+        frames: number of SBC frames.
+        top: bitpool of a clear link, where it starts.
+        floor: lowest bitpool.
+        congested: share of time in the bad state, in (0, 1).
+        frame_s: length of a frame in seconds.
+        rng: source of randomness.
     """
     per_interval = max(1, round(BITPOOL_INTERVAL_S / frame_s))
     bad = gilbert(
@@ -90,11 +90,11 @@ def conceal(pcm: np.ndarray, lost: np.ndarray, *, frame: int, sample_rate: int) 
     """Fill lost frames with a continuation of what came before.
 
     Args:
-        pcm: Decoded ``(channels, frames · frame)``, where lost frames were decoded as silence (so
+        pcm: decoded ``(channels, frames · frame)``, where lost frames were decoded as silence (so
             that the filter bank rings out and starts again as it does in a headset).
         lost: bool ``(frames,)``.
-        frame: Samples per frame.
-        sample_rate: Rate in Hz.
+        frame: samples per frame.
+        sample_rate: rate in Hz.
 
     Returns:
         The same shape; without a past to continue, silence stays.
@@ -135,7 +135,7 @@ def _best_lag(history: np.ndarray, sample_rate: int) -> int | None:
 
     Args:
         history: ``(channels, samples)`` up to the gap.
-        sample_rate: Rate in Hz.
+        sample_rate: rate in Hz.
 
     Returns:
         A lag of 4 to 16 ms in samples; ``None`` where there is too little history.

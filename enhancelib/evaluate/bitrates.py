@@ -32,10 +32,10 @@ def equal_rates(
     Intervals are over pieces, at 95 %: Student's of the means, a bootstrap's of the equal rate.
 
     Args:
-        results: Columns piece, condition, system, metric and value at least.
-        kbps: Conditions of one codec → kbit/s.
-        metric: Of quality, higher is better.
-        seed: Of the bootstrap.
+        results: columns piece, condition, system, metric and value at least.
+        kbps: conditions of one codec → kbit/s.
+        metric: of quality, higher is better.
+        seed: of the bootstrap.
 
     Returns:
         Columns condition, kbps, system, ``untreated`` and ``value`` (mean qualities) and
@@ -94,10 +94,10 @@ def bitrate_saving(
     interval.
 
     Args:
-        results: As in :func:`equal_rates`.
-        kbps: Conditions of one codec → kbit/s; at least four.
-        metric: Of quality, higher is better.
-        seed: Of the bootstrap.
+        results: as in :func:`equal_rates`.
+        kbps: conditions of one codec → kbit/s; at least four.
+        metric: of quality, higher is better.
+        seed: of the bootstrap.
 
     Returns:
         Columns system, metric, ``saving_percent`` (positive where fewer bits do; NaN where the

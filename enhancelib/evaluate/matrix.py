@@ -68,21 +68,21 @@ def evaluate(
     more, then brought to ``sample_rate``, enhanced, and compared with the original at that rate.
 
     Args:
-        pieces: Lossless audio files; by name, or in a list (then the file's name is the name).
-        conditions: Names of conditions.
-        systems: Model files or functions, by name, or model files in a list. The untreated audio is
+        pieces: lossless audio files; by name, or in a list (then the file's name is the name).
+        conditions: names of conditions.
+        systems: model files or functions, by name, or model files in a list. The untreated audio is
             always measured and needs no naming.
-        metrics: Keys of :data:`enhancelib.evaluate.metrics.METRICS`, or such a list by the name of
+        metrics: keys of :data:`enhancelib.evaluate.metrics.METRICS`, or such a list by the name of
             each system, the untreated audio's too; default: all but the expensive ones.
-        sample_rate: Of the comparison, in Hz; every model's own.
-        excerpt_s: Measure so many seconds from the middle of each piece; None measures all of it.
-        seed: Of what is random in conditions; every piece gets its own from it, see
+        sample_rate: of the comparison, in Hz; every model's own.
+        excerpt_s: measure so many seconds from the middle of each piece; None measures all of it.
+        seed: of what is random in conditions; every piece gets its own from it, see
             :func:`piece_seed`.
-        cache_dir: Folder that keeps what was measured. Functions from outside this package are
+        cache_dir: folder that keeps what was measured. Functions from outside this package are
             always measured again, as nothing tells when they change.
-        n_jobs: Processes; None means one per core.
-        scheduler: Address of a Dask scheduler that does the work instead.
-        command: For the column of that name: what a reader runs to measure this again.
+        n_jobs: processes; None means one per core.
+        scheduler: address of a Dask scheduler that does the work instead.
+        command: for the column of that name: what a reader runs to measure this again.
 
     Returns:
         A row per piece, condition, system and metric, with the columns of
@@ -90,7 +90,7 @@ def evaluate(
         nothing to judge (silence, or less than it needs).
 
     Raises:
-        InputError: An unknown condition or metric, two pieces or systems of one name, a file that
+        InputError: an unknown condition or metric, two pieces or systems of one name, a file that
             cannot be read, or a system that returns another shape.
         ModelError: A model file that cannot be opened.
         ConfigError: A model of another sample rate.
@@ -120,7 +120,7 @@ def piece_seed(path: PathLike, seed: int = 0) -> int:
     So no two pieces share their noise or lose the same packets, under whatever name they come.
 
     Raises:
-        InputError: The file cannot be read.
+        InputError: the file cannot be read.
     """
     digest = hashlib.sha256(f"{seed}:{_file_digest(path)}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
@@ -135,9 +135,9 @@ def oracle_mask(wave: np.ndarray, *, sample_rate: int, reference: np.ndarray) ->
     overlapping frames are added, and another window, resolution or range of gains ends elsewhere.
 
     Args:
-        wave: The lossy signal (channels, samples).
-        sample_rate: In Hz.
-        reference: The original, same shape.
+        wave: the lossy signal (channels, samples).
+        sample_rate: in Hz.
+        reference: the original, same shape.
     """
     from scipy.signal import ShortTimeFFT
 

@@ -18,7 +18,7 @@ def t_interval(
 
     Args:
         values: (..., values).
-        confidence: Wanted share of intervals that hold the true mean.
+        confidence: wanted share of intervals that hold the true mean.
 
     Returns:
         The lower and the upper end, each of the shape without the last axis.
@@ -40,7 +40,7 @@ def signed_rank(values: np.ndarray) -> tuple[float, float]:
     method.
 
     Args:
-        values: Paired differences, (values,).
+        values: paired differences, (values,).
 
     Returns:
         The two-sided p, which is the chance of rank sums at least as uneven if each value could as

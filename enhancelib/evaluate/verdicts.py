@@ -52,8 +52,8 @@ def piece_set(results: pandas.DataFrame, *, data_dir: str | Path = "data") -> st
     """Which set some results were measured on, by the names of their pieces.
 
     Args:
-        results: With a column piece.
-        data_dir: Where the tables of :data:`SETS` lie; a missing one holds no piece.
+        results: with a column piece.
+        data_dir: where the tables of :data:`SETS` lie; a missing one holds no piece.
 
     Returns:
         A key of :data:`SETS`, or ``"pieces of this run"`` if not all are in one set.
@@ -73,7 +73,7 @@ def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:
     """Every system's value beside the untreated one of the same piece and condition.
 
     Args:
-        results: Columns piece, condition, system, metric and value at least; a row per value.
+        results: columns piece, condition, system, metric and value at least; a row per value.
 
     Returns:
         Columns piece, condition, system, metric, untreated, value, ``delta`` (value minus
@@ -103,7 +103,7 @@ def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
     """Mean paired difference per condition, system and metric, with its uncertainty.
 
     Args:
-        results: As in :func:`paired_deltas`. Each call is one table: the more it compares, the more
+        results: as in :func:`paired_deltas`. Each call is one table: the more it compares, the more
             a verdict takes.
 
     Returns:
@@ -169,8 +169,8 @@ def does_good(
     """Where there is room: :func:`summarise` of the conditions that are not transparent.
 
     Args:
-        results: As in :func:`summarise`, and of one kind of music or voice.
-        transparent: Names of the conditions that leave nothing to repair.
+        results: as in :func:`summarise`, and of one kind of music or voice.
+        transparent: names of the conditions that leave nothing to repair.
     """
     room = results["metric"].isin(GOOD) & ~results["condition"].isin(transparent)
     return summarise(results[room])
@@ -184,8 +184,8 @@ def does_no_harm(
     A table without rows of a metric of :data:`HARM` is not asked for it.
 
     Args:
-        results: As in :func:`paired_deltas`.
-        transparent: As in :func:`does_good`.
+        results: as in :func:`paired_deltas`.
+        transparent: as in :func:`does_good`.
 
     Returns:
         A row per condition, system and metric of :data:`HARM` with ``pieces``, mean ``untreated``

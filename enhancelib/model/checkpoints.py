@@ -24,10 +24,10 @@ def write_checkpoint(
     """Write a checkpoint; the file appears when it is complete.
 
     Args:
-        path: Of the file, ``.safetensors`` or ``.pth``.
-        facts: Kept beside the weights, as text.
-        weights: Tensors by name.
-        overwrite: Replace a file that is there.
+        path: of the file, ``.safetensors`` or ``.pth``.
+        facts: kept beside the weights, as text.
+        weights: tensors by name.
+        overwrite: replace a file that is there.
 
     Raises:
         ModelError: the file exists and ``overwrite`` is not set, its suffix is another, or it

@@ -20,10 +20,10 @@ def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
 
     Args:
         wave: float (channels, samples).
-        sample_rate: In Hz, at least 9000.
+        sample_rate: in Hz, at least 9000.
 
     Raises:
-        InputError: The sample rate is too low for the filter.
+        InputError: the sample rate is too low for the filter.
     """
     from scipy.signal import fftconvolve, firwin, kaiserord
 
@@ -42,17 +42,17 @@ class Player(Comparison):
     Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops.
 
     Args:
-        sources: Name to wave, each float (1 or 2 channels, samples), all of one shape.
-        sample_rate: In Hz.
-        title: Heading of the player.
-        loudness_match: Bring all sources to the loudness of the first (gains stated in dB).
-        audio_dir: Write audio as files here, see the module; the environment variable where None.
+        sources: name to wave, each float (1 or 2 channels, samples), all of one shape.
+        sample_rate: in Hz.
+        title: heading of the player.
+        loudness_match: bring all sources to the loudness of the first (gains stated in dB).
+        audio_dir: write audio as files here, see the module; the environment variable where None.
 
     Raises:
-        InputError: No source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
+        InputError: no source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
 
     Attributes:
-        gains_db: Name to the gain at which the source is heard.
+        gains_db: name to the gain at which the source is heard.
     """
 
     _kind = "player"
@@ -85,15 +85,15 @@ class MUSHRA(Comparison):
     :attr:`answers`.
 
     Args:
-        systems: Name to wave, each float (1 or 2 channels, samples).
-        reference: The same shape.
-        sample_rate: In Hz, at least 9000.
-        title: Heading of the test: the piece, for one test rates one piece.
-        loudness_match: Bring all to the loudness of the reference.
-        audio_dir: As for :class:`Player`.
+        systems: name to wave, each float (1 or 2 channels, samples).
+        reference: the same shape.
+        sample_rate: in Hz, at least 9000.
+        title: heading of the test: the piece, for one test rates one piece.
+        loudness_match: bring all to the loudness of the reference.
+        audio_dir: as for :class:`Player`.
 
     Raises:
-        InputError: As for :class:`Player`, or a system named "reference" or "low anchor".
+        InputError: as for :class:`Player`, or a system named "reference" or "low anchor".
     """
 
     _kind = "mushra"
@@ -129,16 +129,16 @@ class ABX(Comparison):
 
     Args:
         a: float (1 or 2 channels, samples).
-        b: The same shape.
-        sample_rate: In Hz.
-        trials: Number of trials, fixed in advance.
-        names: What A and B are.
-        title: Heading of the test.
-        loudness_match: Bring B to the loudness of A.
-        audio_dir: As for :class:`Player`.
+        b: the same shape.
+        sample_rate: in Hz.
+        trials: number of trials, fixed in advance.
+        names: what A and B are.
+        title: heading of the test.
+        loudness_match: bring B to the loudness of A.
+        audio_dir: as for :class:`Player`.
 
     Raises:
-        InputError: As for :class:`Player`, or fewer than one trial.
+        InputError: as for :class:`Player`, or fewer than one trial.
     """
 
     _kind = "abx"

@@ -20,13 +20,13 @@ class ABXResult:
     """Outcome of an ABX test.
 
     Attributes:
-        hits: Right answers.
-        trials: Answers.
-        p_value: Chance that a guesser has at least as many hits (exact binomial, one-sided).
+        hits: right answers.
+        trials: answers.
+        p_value: chance that a guesser has at least as many hits (exact binomial, one-sided).
         interval: Clopper-Pearson 95 % interval of the share of right answers.
-        d_prime: Sensitivity that predicts the share observed; 0 at or under one half, infinite
+        d_prime: sensitivity that predicts the share observed; 0 at or under one half, infinite
             where every answer is right.
-        detectable_d_prime: The least d' that a test of this length reveals (p <= 0.05) in 80 % of
+        detectable_d_prime: the least d' that a test of this length reveals (p <= 0.05) in 80 % of
             runs; infinite where it is too short to reveal anything.
     """
 
@@ -54,10 +54,10 @@ def abx_result(answers: str | Path | Iterable[bool]) -> ABXResult:
     """Evaluate an ABX test.
 
     Args:
-        answers: The CSV file that the ABX page saves, or for each trial whether it was right.
+        answers: the CSV file that the ABX page saves, or for each trial whether it was right.
 
     Raises:
-        InputError: No answer, or a file that is not such a CSV.
+        InputError: no answer, or a file that is not such a CSV.
     """
     from scipy.stats import binom, binomtest
 
@@ -82,7 +82,7 @@ def read_abx(path: str | Path) -> list[bool]:
     """Read the CSV that the ABX page saves: for each trial whether the answer was right.
 
     Raises:
-        InputError: The file cannot be read, or lacks the columns ``x`` and ``answer``.
+        InputError: the file cannot be read, or lacks the columns ``x`` and ``answer``.
     """
     rows = _read_csv(path)
     for number, row in enumerate(rows, start=2):
@@ -122,11 +122,11 @@ class MUSHRAResult:
     """Outcome of a MUSHRA test over listeners and pieces.
 
     Attributes:
-        scores: System to mean score with its 95 % interval (mean, low, high), best first; from
+        scores: system to mean score with its 95 % interval (mean, low, high), best first; from
             Student's t over the means of the listeners, 0 to 100 where there is only one listener.
-        listeners: Listeners counted.
-        ratings: Ratings counted for each system.
-        excluded: Sessions left out: the hidden reference rated under 90 in more than 15 % of the
+        listeners: listeners counted.
+        ratings: ratings counted for each system.
+        excluded: sessions left out: the hidden reference rated under 90 in more than 15 % of the
             pieces (ITU-R BS.1534-3, section 4.1.2).
     """
 
@@ -148,7 +148,7 @@ def mushra_result(answers: Iterable[str | Path | Mapping[str, object]]) -> MUSHR
             taken for a listener: the page begins one whenever it is loaded.
 
     Raises:
-        InputError: No rating, a rating outside 0 to 100, a file that is not such a CSV, systems
+        InputError: no rating, a rating outside 0 to 100, a file that is not such a CSV, systems
             that not every piece has, or no listener left.
     """
     rows = [row for answer in answers for row in _mushra_rows(answer)]

@@ -80,11 +80,11 @@ def curves(
     """Draw named curves, each ``(x, y)`` or ``(x, y, low, high)`` with a shaded interval.
 
     Args:
-        lines: Label to equally long sequences.
-        x_label: Text of the x axis, with its unit.
-        y_label: Text of the y axis, with its unit.
-        ax: Axes to draw on; a new figure where None.
-        title: Title of the axes.
+        lines: label to equally long sequences.
+        x_label: text of the x axis, with its unit.
+        y_label: text of the y axis, with its unit.
+        ax: axes to draw on; a new figure where None.
+        title: title of the axes.
     """
     ax = ax or subplots()[1]
     looks = _looks(list(lines))
@@ -111,10 +111,10 @@ def bars(
     """Draw horizontal bars, grouped: ``{group: {series: value or (value, low, high)}}``.
 
     Args:
-        groups: Group to series to value; every group may lack some series.
-        x_label: Text of the value axis, with its unit.
-        ax: Axes to draw on; a new figure, as high as the bars need, where None.
-        title: Title of the axes.
+        groups: group to series to value; every group may lack some series.
+        x_label: text of the value axis, with its unit.
+        ax: axes to draw on; a new figure, as high as the bars need, where None.
+        title: title of the axes.
     """
 
     def draw(
@@ -149,10 +149,10 @@ def intervals(
     The plot for paired differences: an interval clear of the zero line is a difference.
 
     Args:
-        groups: Group to series to value and bounds; every group may lack some series.
-        x_label: Text of the value axis, with its unit.
-        ax: Axes to draw on; a new figure, as high as the rows need, where None.
-        title: Title of the axes.
+        groups: group to series to value and bounds; every group may lack some series.
+        x_label: text of the value axis, with its unit.
+        ax: axes to draw on; a new figure, as high as the rows need, where None.
+        title: title of the axes.
     """
 
     def draw(
@@ -210,11 +210,11 @@ def points(
     """Draw named points ``{label: (x, y)}``, each with its label beside it, above other labels.
 
     Args:
-        places: Label to coordinates.
-        x_label: Text of the x axis, with its unit.
-        y_label: Text of the y axis, with its unit.
-        ax: Axes to draw on; a new figure where None.
-        title: Title of the axes.
+        places: label to coordinates.
+        x_label: text of the x axis, with its unit.
+        y_label: text of the y axis, with its unit.
+        ax: axes to draw on; a new figure where None.
+        title: title of the axes.
     """
     ax = ax or subplots()[1]
     labels = []

@@ -30,12 +30,12 @@ def level_db(
 
     Args:
         wave: float (channels, samples) in [-1, 1].
-        frame_length: Samples of one frame.
-        hop_length: Samples from frame to frame.
-        floor_db: Levels below are raised to this.
+        frame_length: samples of one frame.
+        hop_length: samples from frame to frame.
+        floor_db: levels below are raised to this.
 
     Raises:
-        InputError: The array is not (channels, samples) with at least one sample, or not finite.
+        InputError: the array is not (channels, samples) with at least one sample, or not finite.
     """
     wave = np.asarray(wave, dtype=np.float32)
     if wave.ndim != 2 or wave.size == 0:
@@ -66,11 +66,11 @@ def spectrogram(
 
     Args:
         wave: float (channels, samples) in [-1, 1].
-        sample_rate: In Hz.
-        ax: Axes to draw on; a new figure with a colour bar where None.
-        title: Title of the axes.
-        max_hz: Highest frequency shown; half the sample rate where None.
-        floor_db: Lowest level shown, in dBFS.
+        sample_rate: in Hz.
+        ax: axes to draw on; a new figure with a colour bar where None.
+        title: title of the axes.
+        max_hz: highest frequency shown; half the sample rate where None.
+        floor_db: lowest level shown, in dBFS.
     """
     level = level_db(wave, floor_db=floor_db)
     return _draw_level(
@@ -94,16 +94,16 @@ def spectrogram_difference(
 
     Args:
         estimate: float (channels, samples).
-        reference: The same shape.
-        sample_rate: In Hz.
-        ax: Axes to draw on; a new figure with a colour bar where None.
-        title: Title of the axes.
-        max_hz: Highest frequency shown; half the sample rate where None.
-        range_db: The scale runs from minus to plus this.
-        floor_db: Levels below, in either wave, count as this.
+        reference: the same shape.
+        sample_rate: in Hz.
+        ax: axes to draw on; a new figure with a colour bar where None.
+        title: title of the axes.
+        max_hz: highest frequency shown; half the sample rate where None.
+        range_db: the scale runs from minus to plus this.
+        floor_db: levels below, in either wave, count as this.
 
     Raises:
-        InputError: The two waves differ in shape.
+        InputError: the two waves differ in shape.
     """
     if np.shape(estimate) != np.shape(reference):
         shapes = f"{np.shape(estimate)} and {np.shape(reference)}"
@@ -155,14 +155,14 @@ def spectrogram_grid(
     """Draw named waves side by side on one level scale.
 
     Args:
-        waves: Title to wave, each float (channels, samples) in [-1, 1].
-        sample_rate: In Hz, of all of them.
-        columns: Spectrograms in a row; two or three, as they fit, where None.
-        max_hz: Highest frequency shown; half the sample rate where None.
-        floor_db: Lowest level shown, in dBFS.
+        waves: title to wave, each float (channels, samples) in [-1, 1].
+        sample_rate: in Hz, of all of them.
+        columns: spectrograms in a row; two or three, as they fit, where None.
+        max_hz: highest frequency shown; half the sample rate where None.
+        floor_db: lowest level shown, in dBFS.
 
     Raises:
-        InputError: There is no wave.
+        InputError: there is no wave.
     """
     if not waves:
         raise InputError("a grid of spectrograms needs at least one wave")

@@ -101,10 +101,10 @@ def subplots(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: flo
     """Return ``(figure, axes)`` in the house style, as :func:`matplotlib.pyplot.subplots` does.
 
     Args:
-        rows: Rows of axes.
-        columns: Columns of axes.
-        width: Width of the figure in inches.
-        height: Height of one row in inches.
+        rows: rows of axes.
+        columns: columns of axes.
+        width: width of the figure in inches.
+        height: height of one row in inches.
     """
     return plt.subplots(rows, columns, figsize=(width, height * rows))
 
@@ -116,12 +116,12 @@ def save_figure(fig: Figure, name: str, *, figures_dir: str | Path = "figures") 
     Use ``.png`` for spectrograms. The same figure gives the same bytes on every run.
 
     Args:
-        fig: The figure.
-        name: File name: chapter number, underscore, what it shows.
-        figures_dir: Folder, made where missing.
+        fig: the figure.
+        name: file name: chapter number, underscore, what it shows.
+        figures_dir: folder, made where missing.
 
     Raises:
-        InputError: The suffix is neither .svg nor .png.
+        InputError: the suffix is neither .svg nor .png.
     """
     path = Path(figures_dir) / (name if Path(name).suffix else f"{name}.svg")
     if path.suffix not in {".svg", ".png"}:

@@ -63,20 +63,20 @@ def build(
     what was made of games or recordings stays where they are left out today.
 
     Args:
-        output_dir: The corpus folder.
-        excerpts: Folder of the committed excerpts; what they were cut from is left out.
-        recipes: What to make; None means :func:`~tools.corpus.recipes.all_recipes`.
-        small: Without the games' music.
-        recordings_dir: Folder of the free recordings; None leaves them out.
-        n_jobs: Processes; None means one per core.
-        scheduler: Address of a Dask scheduler that does the work instead.
+        output_dir: the corpus folder.
+        excerpts: folder of the committed excerpts; what they were cut from is left out.
+        recipes: what to make; None means :func:`~tools.corpus.recipes.all_recipes`.
+        small: without the games' music.
+        recordings_dir: folder of the free recordings; None leaves them out.
+        n_jobs: processes; None means one per core.
+        scheduler: address of a Dask scheduler that does the work instead.
 
     Returns:
         Path of ``manifest.csv``, with the columns :data:`COLUMNS`.
 
     Raises:
         ConfigError: A Debian package is missing.
-        InputError: No recipe could be made.
+        InputError: no recipe could be made.
     """
     output_dir = Path(output_dir)
     absent: set[str] = set()
@@ -107,7 +107,7 @@ def materials(excerpts: str | Path) -> set[str]:
     """Beginnings of the names of what the committed excerpts, and their groups, were cut from.
 
     Raises:
-        InputError: No ``index.csv`` there: without it the corpus might hold the test pieces.
+        InputError: no ``index.csv`` there: without it the corpus might hold the test pieces.
     """
     index = Path(excerpts) / "index.csv"
     if not index.is_file():

@@ -55,7 +55,7 @@ class Shelf:
         """A file of a package.
 
         Raises:
-            InputError: It is not there.
+            InputError: it is not there.
         """
         found = self.root / path.lstrip("/")
         for candidate in (found, found.with_name(f"{found.name}.gz")):

@@ -201,10 +201,10 @@ def play(
     """FluidSynth's rendering: float32 (2, samples) at 44.1 kHz, no louder than full scale.
 
     Args:
-        notes: In any order.
-        soundfont: An SF2 file.
-        beats_per_minute: Quarter notes a minute.
-        programs: Program of each channel, from 0.
+        notes: in any order.
+        soundfont: an SF2 file.
+        beats_per_minute: quarter notes a minute.
+        programs: program of each channel, from 0.
 
     Raises:
         InputError: FluidSynth is missing or failed.

@@ -67,7 +67,7 @@ def make_testset(shelf: Shelf, data: Path) -> None:
     """Write data/testset and data/testset.csv.
 
     Raises:
-        ConfigError: They are there.
+        ConfigError: they are there.
     """
     folder, table = data / "testset", data / "testset.csv"
     for path in (folder, table):
@@ -89,7 +89,7 @@ def make_excerpts(shelf: Shelf, data: Path) -> None:
     """Add the new files to data/excerpts and their rows to its index.
 
     Raises:
-        ConfigError: One of them is there.
+        ConfigError: one of them is there.
     """
     folder = data / "excerpts"
     index = folder / "index.csv"

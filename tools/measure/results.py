@@ -71,7 +71,7 @@ def read_set(table: Path) -> pandas.DataFrame:
     """The rows of a set, each file checked against its hash; ``piece`` is the file's name.
 
     Raises:
-        ConfigError: No such table, or a file is missing or another one.
+        ConfigError: no such table, or a file is missing or another one.
     """
     try:
         rows = pandas.read_csv(table)
@@ -98,7 +98,7 @@ def exported_files(weights: Path) -> list[Path]:
     """The files that were exported from these weights and lie beside them.
 
     Raises:
-        ModelError: One of them was exported from other weights.
+        ModelError: one of them was exported from other weights.
     """
     suffixes = {suffix for kind in ("onnx", "tflite", "torchscript") for suffix in SUFFIXES[kind]}
     files = sorted(weights.parent.glob(f"{weights.stem}.*"))
@@ -228,7 +228,7 @@ def chosen_set(pieces: Path | None, weights: str, effort: str) -> Path:
     The smallest effort only shows that measuring works, so it leaves the test set alone.
 
     Raises:
-        ConfigError: The test set for weights that are not published.
+        ConfigError: the test set for weights that are not published.
     """
     table = pieces or (DEVSET if effort == "smoke" else TESTSET)
     if table.resolve() == TESTSET.resolve() and weights != "published":

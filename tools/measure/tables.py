@@ -19,11 +19,11 @@ def check_commit(path: str | os.PathLike, *, joined: bool = False) -> None:
     """Refuse, before hours are spent, to measure for a table that could not be written.
 
     Args:
-        path: Of the table that is to be written. Only those in :data:`RESULTS` are published.
-        joined: Whether rows of a table already there are to stay.
+        path: of the table that is to be written. Only those in :data:`RESULTS` are published.
+        joined: whether rows of a table already there are to stay.
 
     Raises:
-        InputError: The code differs from its commit, or the rows there are of another one.
+        InputError: the code differs from its commit, or the rows there are of another one.
     """
     commits = {provenance.commit()}
     if joined and Path(path).exists():
@@ -35,11 +35,11 @@ def check_rows(table: pandas.DataFrame, path: str | os.PathLike) -> None:
     """Refuse rows that nobody could measure again.
 
     Args:
-        table: With a column ``commit``.
-        path: Where it is to be written, or was read; elsewhere than in :data:`RESULTS` all may.
+        table: with a column ``commit``.
+        path: where it is to be written, or was read; elsewhere than in :data:`RESULTS` all may.
 
     Raises:
-        InputError: Rows of changed code, or of more than one commit.
+        InputError: rows of changed code, or of more than one commit.
     """
     if (ROOT / RESULTS).resolve() not in Path(path).resolve().parents:
         return
@@ -58,11 +58,11 @@ def write_table(table: pandas.DataFrame, path: str | os.PathLike) -> Path:
     """Write a table as CSV, all at once or not at all.
 
     Args:
-        table: With a column ``commit``. One with the columns of all results is held to their order.
-        path: As in :func:`check_rows`.
+        table: with a column ``commit``. One with the columns of all results is held to their order.
+        path: as in :func:`check_rows`.
 
     Raises:
-        InputError: As :func:`check_rows`, or the columns are in another order.
+        InputError: as :func:`check_rows`, or the columns are in another order.
     """
     path = Path(path)
     check_rows(table, path)

@@ -17,9 +17,9 @@ def findings(results: pandas.DataFrame, preset: str, kinds: pandas.Series) -> li
     so.
 
     Args:
-        results: Of :func:`enhancelib.evaluate.matrix.evaluate`.
-        preset: The system that is spoken of.
-        kinds: Kind by piece.
+        results: of :func:`enhancelib.evaluate.matrix.evaluate`.
+        preset: the system that is spoken of.
+        kinds: kind by piece.
     """
     chosen = results[results["system"].isin([UNTREATED, preset])]
     lines = []
@@ -38,7 +38,7 @@ def changes(good: pandas.DataFrame) -> pandas.Series:
     """1 where the network helps by both models of hearing, -1 where it harms by one, else 0.
 
     Args:
-        good: Of :func:`enhancelib.evaluate.verdicts.does_good`, for those two.
+        good: of :func:`enhancelib.evaluate.verdicts.does_good`, for those two.
 
     Returns:
         By condition.

@@ -57,8 +57,8 @@ def seed_claims(results: pandas.DataFrame, *, oracle: str = "oracle mask") -> pa
     """Every claim of the seed against what was measured, per condition and system.
 
     Args:
-        results: As in :func:`paired_deltas`.
-        oracle: The system that stands for a physical limit, where the table has it: claims on SNR
+        results: as in :func:`paired_deltas`.
+        oracle: the system that stands for a physical limit, where the table has it: claims on SNR
             and MSE are judged against what it gains.
 
     Returns:
@@ -152,9 +152,9 @@ def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
     """The seed's claims of size, speed, memory and power against what was measured.
 
     Args:
-        costs: Rows as :func:`enhancelib.evaluate.benchmark.benchmark_results` gives them; those of
+        costs: rows as :func:`enhancelib.evaluate.benchmark.benchmark_results` gives them; those of
             chapters 04 and 05 may be among them.
-        preset: Whose files.
+        preset: whose files.
 
     Returns:
         A row per claim with ``claim``, ``system`` (the file), ``promised`` and ``figure`` in

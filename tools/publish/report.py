@@ -274,7 +274,7 @@ def update_readme(text: str, lines: list[str], form: re.Pattern) -> str:
     """README with these lines in place of the only block of lines of the same form.
 
     Raises:
-        InputError: There is no such block, or more than one.
+        InputError: there is no such block, or more than one.
     """
     old = text.split("\n")
     rows = [n for n, line in enumerate(old) if form.match(line)]

@@ -84,9 +84,9 @@ def copy_chunks(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) 
     """Copy what lies beside the samples from WAV to WAV or AIFF to AIFF, at the end of the file.
 
     Args:
-        source: Any file.
+        source: any file.
         target: A complete file.
-        rate_ratio: Sample rate of ``target`` over ``source``'s; chunks that name places in samples
+        rate_ratio: sample rate of ``target`` over ``source``'s; chunks that name places in samples
             are not copied unless it is 1, and the time stamp of ``bext`` is converted.
 
     Returns:
@@ -147,8 +147,8 @@ def finish_wav(path: PathLike, *, channel_mask: int) -> None:
     same room is marked as JUNK (EBU Tech 3306, 3).
 
     Args:
-        path: The file; its samples stay where they are.
-        channel_mask: Which loudspeaker each channel is for; 0: not known.
+        path: the file; its samples stay where they are.
+        channel_mask: which loudspeaker each channel is for; 0: not known.
     """
     size = os.path.getsize(path)
     with open(path, "r+b") as f:

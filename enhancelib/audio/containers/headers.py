@@ -38,9 +38,9 @@ class Mp3Tag:
     """The length tag in the first frame of an MP3 (Xing's, LAME's "Info", Fraunhofer's "VBRI").
 
     Attributes:
-        seconds: Stated length, without the encoder's delay and padding; 0: not stated.
-        stated_bytes: Stated size of the stream; 0: not stated.
-        present_bytes: What there is from the first frame on.
+        seconds: stated length, without the encoder's delay and padding; 0: not stated.
+        stated_bytes: stated size of the stream; 0: not stated.
+        present_bytes: what there is from the first frame on.
     """
 
     seconds: float

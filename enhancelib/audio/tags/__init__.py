@@ -26,15 +26,15 @@ def copy_tags(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) ->
     AIFF and the cue sheet of a FLAC into the same format only.
 
     Args:
-        source: Any file.
+        source: any file.
         target: A file that :func:`enhancelib.audio.writing.writer` made.
-        rate_ratio: Sample rate of ``target`` over ``source``'s.
+        rate_ratio: sample rate of ``target`` over ``source``'s.
 
     Returns:
         The names of what could not be kept.
 
     Raises:
-        OSError: The disk is full, or a file has gone.
+        OSError: the disk is full, or a file has gone.
     """
     lost = _attempt("all tags", lambda: _copy_text(source, target))
     lost += _attempt("cue sheet", lambda: _copy_cuesheet(source, target, rate_ratio))

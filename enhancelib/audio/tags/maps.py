@@ -234,10 +234,10 @@ class Tags:
     """What a file says of its content.
 
     Attributes:
-        text: Values by Vorbis comment name, in lower case.
-        pictures: Covers and others.
-        chapters: In their order.
-        lost: Names of what the file holds and this class cannot.
+        text: values by Vorbis comment name, in lower case.
+        pictures: covers and others.
+        chapters: in their order.
+        lost: names of what the file holds and this class cannot.
     """
 
     text: dict[str, list[str]] = field(default_factory=dict)

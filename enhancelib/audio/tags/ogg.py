@@ -21,7 +21,7 @@ def save_comments(path: PathLike, comments: VComment) -> None:
     """Replace the comments of an Ogg Vorbis or Ogg Opus file.
 
     Raises:
-        mutagen.MutagenError: The file is of another kind.
+        mutagen.MutagenError: the file is of another kind.
     """
     with open(path, "r+b") as f:
         pages, (magic, framing) = _comment_pages(f)

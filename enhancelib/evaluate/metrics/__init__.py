@@ -95,19 +95,19 @@ def score(
     """Measure an estimate against its reference.
 
     Args:
-        estimate: Wave (channels, samples) in [-1, 1].
-        reference: The lossless original, same shape.
-        sample_rate: Of both, in Hz.
-        names: Keys of :data:`METRICS`. Default: all but the expensive ones, and but those that need
+        estimate: wave (channels, samples) in [-1, 1].
+        reference: the lossless original, same shape.
+        sample_rate: of both, in Hz.
+        names: keys of :data:`METRICS`. Default: all but the expensive ones, and but those that need
             ``untreated`` if it is not given.
-        untreated: The lossy signal the estimate was made from; the measures of what survived and
+        untreated: the lossy signal the estimate was made from; the measures of what survived and
             of what was emptied need it.
 
     Returns:
         Value by name, in the order asked for. The transforms are computed once for all.
 
     Raises:
-        InputError: An unknown name, a name that needs ``untreated`` without it, or waves that
+        InputError: an unknown name, a name that needs ``untreated`` without it, or waves that
             cannot be compared.
     """
     given: dict[str, object] = {"sample_rate": sample_rate}

@@ -34,7 +34,7 @@ def visqol(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> 
     for which the model has no value, scores 1.
 
     Raises:
-        InputError: No wave, different shapes, a silent reference, or less than 0.6 s.
+        InputError: no wave, different shapes, a silent reference, or less than 0.6 s.
     """
     estimate, reference = _hearing_pair(estimate, reference, sample_rate)
     if reference.size < SHORTEST_S * MODEL_RATE_HZ:
@@ -53,7 +53,7 @@ def zimtohrli(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) 
     Alakuijala et al. 2025. Full scale is taken to sound at its default of 80 dB SPL.
 
     Raises:
-        InputError: No wave, different shapes or a silent reference.
+        InputError: no wave, different shapes or a silent reference.
     """
     estimate, reference = _hearing_pair(estimate, reference, sample_rate)
     import zimtohrli as package

@@ -180,9 +180,9 @@ def in_band_si_sdr(estimate: Signal, reference: Signal, *, untreated: Signal) ->
     the range is -100 to 60; it is 60 where nothing survived that could be harmed.
 
     Args:
-        estimate: What a system made of ``untreated``, or ``untreated`` itself.
-        reference: The lossless original.
-        untreated: The lossy signal before enhancement.
+        estimate: what a system made of ``untreated``, or ``untreated`` itself.
+        reference: the lossless original.
+        untreated: the lossy signal before enhancement.
     """
     estimate, reference = Spectra.pair(estimate, reference)
     untreated, _ = Spectra.pair(untreated, reference)
@@ -223,10 +223,10 @@ def stereo_image_change(
     there are not two channels, or no image; 100 where the estimate lost its mid or side in one.
 
     Args:
-        estimate: What a system made of ``untreated``, or ``untreated`` itself.
-        reference: The lossless original; only its shape is used.
-        untreated: The lossy signal before enhancement.
-        sample_rate: In Hz.
+        estimate: what a system made of ``untreated``, or ``untreated`` itself.
+        reference: the lossless original; only its shape is used.
+        untreated: the lossy signal before enhancement.
+        sample_rate: in Hz.
     """
     estimate, reference = Spectra.pair(estimate, reference)
     untreated, _ = Spectra.pair(untreated, reference)
@@ -269,9 +269,9 @@ def band_energy_error(estimate: Signal, reference: Signal, *, untreated: Signal)
     emptied. Level alone: a noise of the right energies is perfect.
 
     Args:
-        estimate: What a system made of ``untreated``, or ``untreated`` itself.
-        reference: The lossless original.
-        untreated: The lossy signal before enhancement.
+        estimate: what a system made of ``untreated``, or ``untreated`` itself.
+        reference: the lossless original.
+        untreated: the lossy signal before enhancement.
     """
     return _mean([np.abs(_emptied_errors_db(estimate, reference, untreated))])
 

@@ -32,7 +32,7 @@ def check_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray,
     """Both waves, checked one by one and against each other.
 
     Raises:
-        InputError: One of them is no wave, or they differ in shape.
+        InputError: one of them is no wave, or they differ in shape.
     """
     estimate = check_wave(estimate, name="estimate")
     reference = check_wave(reference, name="reference")

@@ -168,7 +168,7 @@ def read_lumps(wad: Path) -> dict[str, bytes]:
     """Lumps of a Doom WAD by name: a header, then a directory of (offset, size, name).
 
     Raises:
-        InputError: Not a WAD.
+        InputError: not a WAD.
     """
     data = wad.read_bytes()
     if data[:4] not in (b"IWAD", b"PWAD"):

@@ -54,11 +54,11 @@ def drums(
     """Play a kit in a random pattern per instrument, with fills, accents and human timing.
 
     Args:
-        kit: Role (first word as in ``_PATTERNS``; others play as ``perc``) to the takes of one
+        kit: role (first word as in ``_PATTERNS``; others play as ``perc``) to the takes of one
             instrument, each stereo; a hit picks a take.
-        beats_per_minute: Tempo, four beats to the bar.
-        bars: Length in bars.
-        rng: Decides everything else.
+        beats_per_minute: tempo, four beats to the bar.
+        bars: length in bars.
+        rng: decides everything else.
 
     Returns:
         (2, samples), unnormalised.

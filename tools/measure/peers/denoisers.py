@@ -89,7 +89,7 @@ class Peer:
         """Make the environment, unless it is there.
 
         Raises:
-            subprocess.CalledProcessError: It cannot be made.
+            subprocess.CalledProcessError: it cannot be made.
         """
         if not self.python.exists():
             home = self.python.parent.parent
