@@ -136,11 +136,11 @@ ratios = {
     name: el.noise_to_mask(wave, waves["original"], sample_rate=sample_rate)
     for name, wave in list(waves.items())[1:]
 }
-centres = next(iter(ratios.values()))[0]
+centers = next(iter(ratios.values()))[0]
 figure, axes = el.plotting.subplots(width=8.4, height=0.8 + 0.32 * len(ratios))
-colours = {"cmap": el.plotting.DIFFERENCE_MAP, "vmin": -30, "vmax": 30, "aspect": "auto"}
-image = axes.imshow([ratio for _, ratio in ratios.values()], **colours)
-ticks = [abs(centres - hertz).argmin() for hertz in (100, 300, 1000, 3000, 10000)]
+colors = {"cmap": el.plotting.DIFFERENCE_MAP, "vmin": -30, "vmax": 30, "aspect": "auto"}
+image = axes.imshow([ratio for _, ratio in ratios.values()], **colors)
+ticks = [abs(centers - hertz).argmin() for hertz in (100, 300, 1000, 3000, 10000)]
 axes.set(xlabel="Frequency (kHz)", xticks=ticks, xticklabels=[0.1, 0.3, 1, 3, 10])
 axes.set(yticks=range(len(ratios)), yticklabels=ratios)
 axes.grid(visible=False)

@@ -199,7 +199,7 @@ full.round(digits | dict.fromkeys(["delta", "low", "high", "worst_delta"], 3))
 # the second: an invented band has the right level and, at best, a random phase.
 
 # %%
-summary = el.summarise(ours)
+summary = el.summarize(ours)
 bounds = summary[["low", "high"]].apply(lambda bound: bound.fillna(summary["delta"]))
 summary = summary.assign(**bounds)  # one piece alone has no interval
 figure, axes = el.plotting.subplots(columns=2, width=9, height=0.9 + 0.3 * len(conditions))
@@ -346,7 +346,7 @@ at_ear[places].round(2).rename_axis(columns=chain["preset"].dropna().iloc[0])
 # has to pass the Bluetooth codec; what the headphones add need not.
 
 # %%
-where = el.summarise(heard)
+where = el.summarize(heard)
 over_air = where[~where["condition"].str.endswith("+lossless")]
 groups = {
     condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}

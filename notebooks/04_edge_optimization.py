@@ -187,15 +187,15 @@ pd.DataFrame(errors).T.round(1)
 # %% tags=["remove-stderr"]
 made = run / "compressed"
 options = {"music": held_out, "overwrite": True}
-quantised = []
+quantized = []
 for path in (each.path for each in written if each.kind == "clip"):
     if path.suffix in (".onnx", ".tflite"):
-        quantised += smaller.quantize_weights(path, output_dir=made, **options)
-        quantised += smaller.quantize_dynamic(path, output_dir=made, **options)
-        quantised += smaller.quantize_static(path, ranges, **options)
+        quantized += smaller.quantize_weights(path, output_dir=made, **options)
+        quantized += smaller.quantize_dynamic(path, output_dir=made, **options)
+        quantized += smaller.quantize_static(path, ranges, **options)
     if path.suffix == ".tflite":
-        quantised += smaller.to_float16(path, output_dir=made, **options)
-show(quantised)
+        quantized += smaller.to_float16(path, output_dir=made, **options)
+show(quantized)
 
 # %% [markdown]
 # ## Training with 8 bits in mind
@@ -262,7 +262,7 @@ for state, networks in (("", pruned), ("-tuned", tuned)):
         name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
         kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
 origin = {"music": held_out, "seed": seed, "command": "notebooks/04_edge_optimization.py"}
-files = [each.path for each in (*written, *quantised, *trained) if each.kind == "clip"]
+files = [each.path for each in (*written, *quantized, *trained) if each.kind == "clip"]
 sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=checkpoint, **origin)
 
 # %%

@@ -59,7 +59,7 @@ def noise_to_mask(
         mask = ear.mask(ear.to_bands(expected**2) + ear.internal_noise)
         ratios.append(np.mean(noise / mask, axis=0))
     ratio = np.mean(ratios, axis=0)
-    return ear.centres_hz, 10 * np.log10(np.maximum(ratio, 10 ** (_FLOOR_DB / 10)))
+    return ear.centers_hz, 10 * np.log10(np.maximum(ratio, 10 ** (_FLOOR_DB / 10)))
 
 
 class Ear:
@@ -69,7 +69,7 @@ class Ear:
         scale: (bins, 1), from the magnitudes of an STFT with a Hann window to units of 0 dB SPL,
             weighted as outer and middle ear do.
         to_bands_matrix: (bands, bins), one where a bin belongs to a band.
-        centres_hz: (bands,), centre of each band in Hz.
+        centers_hz: (bands,), centre of each band in Hz.
         internal_noise: (bands,), added to the energy in each band.
         offset: (bands,), how far the mask lies under the excitation, as a ratio of powers.
     """
@@ -91,8 +91,8 @@ class Ear:
         inside = _bark(frequencies) <= top
         self.to_bands_matrix = (band == np.arange(len(edges))[:, None]) * inside.astype(float)
         self._bark = edges + _BAND_BARK / 2
-        self.centres_hz = 650 * np.sinh(self._bark / 7)
-        self.internal_noise = 10 ** (0.1456 * (self.centres_hz / 1000) ** -0.8)
+        self.centers_hz = 650 * np.sinh(self._bark / 7)
+        self.internal_noise = 10 ** (0.1456 * (self.centers_hz / 1000) ** -0.8)
         above = self._bark - self._bark[0]
         self.offset = 10 ** (np.where(above <= 12, 3.0, 0.25 * above) / 10)
         flat = self._shape(np.array(-24.0))
@@ -123,7 +123,7 @@ class Ear:
 
     def _upper_slope_db(self, level_db: np.ndarray) -> np.ndarray:
         """Of the spreading above sources of these levels, (…, bands), in dB per Bark."""
-        return np.minimum(-24 - 230 / self.centres_hz + 0.2 * level_db, -1.0)
+        return np.minimum(-24 - 230 / self.centers_hz + 0.2 * level_db, -1.0)
 
     def _shape(self, upper_slope_db: np.ndarray) -> np.ndarray:
         """How each band's energy is spread: (…, from, to), each row of sum one."""

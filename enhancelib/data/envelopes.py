@@ -129,7 +129,7 @@ def make_tables(
 def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:
     """Band energies of a lossy and a lossless wave, (2, samples) → float32 (4 * bands, frames).
 
-    The frames are those of :meth:`enhancelib.model.network.AudioUNet.analyse`, the last one
+    The frames are those of :meth:`enhancelib.model.network.AudioUNet.analyze`, the last one
     completed.
     """
     hop, window = config.hop_length, analysis_window(config.frame_length)

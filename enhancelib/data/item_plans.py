@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from enhancelib.data.catalogue import SPLITS
+from enhancelib.data.catalog import SPLITS
 from enhancelib.data.item_conditions import draw_condition, pick, within
 from enhancelib.degrade.codecs import parse_condition
 from enhancelib.errors import InputError

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from enhancelib import audio
 from enhancelib.atomic import PARTIAL
 from enhancelib.checks import first_problem
-from enhancelib.data.catalogue import SPLITS, Piece
+from enhancelib.data.catalog import SPLITS, Piece
 from enhancelib.degrade import codecs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 
@@ -276,14 +276,14 @@ def draw_condition(rng: np.random.Generator) -> str:
         f"opus-{within(24, 256)}",
     ][rng.integers(3)]
     link = "aptx" if rng.random() < 0.1 else f"sbc-{within(10, 53)}"
-    colour = rng.choice(["white", "pink", "brown", "blue", "hum"])
+    color = rng.choice(["white", "pink", "brown", "blue", "hum"])
     choices = {
         "lossless": 0.125,
         stream: 0.3,
         link: 0.2,
         f"{stream}+{link}": 0.125,
         f"down-{rng.choice([8000, 11025, 16000, 22050, 24000, 32000])}hz": 0.08,
-        f"noise-{colour}-{rng.integers(5, 41)}db": 0.12,
+        f"noise-{color}-{rng.integers(5, 41)}db": 0.12,
         f"clip-{rng.integers(1, 11)}db": 0.02,
         "old-recording": 0.01,
         f"sbc-{rng.integers(28, 54)}-loss-{rng.integers(1, 9)}pct": 0.02,

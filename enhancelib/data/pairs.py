@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Literal
 
 from enhancelib import audio, parallel
 from enhancelib.atomic import PARTIAL, write_csv, write_text
-from enhancelib.data.catalogue import SPLITS, list_pieces, take
+from enhancelib.data.catalog import SPLITS, list_pieces, take
 from enhancelib.data.pairing import (
     DEFAULT_CONDITIONS,
     PairSettings,
@@ -85,7 +85,7 @@ def prepare(
     changed. Unreadable files are skipped, logged, and listed in ``skipped.csv``.
 
     Args:
-        input_dir: folder of music (or one file); see :mod:`enhancelib.data.catalogue` for splits.
+        input_dir: folder of music (or one file); see :mod:`enhancelib.data.catalog` for splits.
         output_dir: where the pairs go: a new or empty folder, or one with the same settings.
         sample_rate: of the pairs, in Hz.
         duration_s: length of a segment; the last part of a piece is kept from a third of it on,

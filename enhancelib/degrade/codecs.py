@@ -213,7 +213,7 @@ def _apply(step: Step, wave: Wave, sample_rate: int, seed: tuple[int, int]) -> W
         case Resampling():
             return _through_rate(step, wave, sample_rate)
         case Noise():
-            return add_noise(wave, step.colour, step.snr_db, sample_rate=sample_rate, rng=rng)
+            return add_noise(wave, step.color, step.snr_db, sample_rate=sample_rate, rng=rng)
         case Clipping():
             return clip(wave, step.drive_db)
         case OldRecording():

@@ -90,13 +90,13 @@ class Resampling(_Frozen):
 class Noise(_Frozen):
     """Noise of a colour at ``snr_db``."""
 
-    colour: str
+    color: str
     snr_db: float
 
     @property
     def name(self) -> str:
         """As it stands in a condition's name."""
-        return f"noise-{self.colour}-{self.snr_db:g}db"
+        return f"noise-{self.color}-{self.snr_db:g}db"
 
 
 class Clipping(_Frozen):
@@ -193,7 +193,7 @@ def _step(text: str) -> Step | None:
 def _noise(text: str, match: re.Match[str]) -> Noise:
     if match[1] not in NOISE_COLOURS:
         raise InputError(f"{text}: unknown colour; use {', '.join(NOISE_COLOURS)}")
-    return Noise(colour=match[1], snr_db=float(match[2]))
+    return Noise(color=match[1], snr_db=float(match[2]))
 
 
 def _coding(text: str, match: re.Match[str]) -> Coding:

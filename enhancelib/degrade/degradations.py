@@ -26,13 +26,13 @@ _FILTER_PAD = 8192  # samples of silence against wrap-around of the filter
 
 
 def add_noise(
-    wave: np.ndarray, colour: str, snr_db: float, *, sample_rate: int, rng: np.random.Generator
+    wave: np.ndarray, color: str, snr_db: float, *, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Add noise at an exact signal-to-noise ratio over the whole wave.
 
     Args:
         wave: ``(channels, samples)``.
-        colour: one of :data:`NOISE_COLOURS`; the noise differs between channels, the hum does not.
+        color: one of :data:`NOISE_COLOURS`; the noise differs between channels, the hum does not.
         snr_db: 10 log10 of the wave's energy over the noise's. Silence stays silence.
         sample_rate: rate in Hz.
         rng: source of randomness.
@@ -43,12 +43,12 @@ def add_noise(
     Raises:
         InputError: an unknown colour.
     """
-    if colour not in NOISE_COLOURS:
-        raise InputError(f"noise: unknown colour {colour}; use {', '.join(NOISE_COLOURS)}")
-    if colour == "hum":
+    if color not in NOISE_COLOURS:
+        raise InputError(f"noise: unknown colour {color}; use {', '.join(NOISE_COLOURS)}")
+    if color == "hum":
         noise = np.broadcast_to(hum(wave.shape[1], sample_rate=sample_rate, rng=rng), wave.shape)
     else:
-        exponent = NOISE_EXPONENTS[colour]
+        exponent = NOISE_EXPONENTS[color]
         noise = coloured_noise(wave.shape, exponent, sample_rate=sample_rate, rng=rng)
     return (wave + _at_snr(noise, wave, snr_db)).astype(np.float32)
 

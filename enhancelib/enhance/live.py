@@ -84,7 +84,7 @@ class LiveEnhancer:
         threads: of the model's runtime; ``None`` as in :class:`RealTimeAudioEnhancer`.
 
     Raises:
-        ConfigError: portAudio is not installed, or ``block_size`` is impossible.
+        ConfigError: PortAudio is not installed, or ``block_size`` is impossible.
         InputError: no such device, or it cannot be opened at the model's rate.
         ModelError: the model cannot be opened or cannot stream.
     """
@@ -253,7 +253,7 @@ def sound_devices() -> str:
     ``>`` marks the input, ``<`` the output that is taken where none is named, ``*`` one for both.
 
     Raises:
-        ConfigError: portAudio is not installed.
+        ConfigError: PortAudio is not installed.
         InputError: there is no sound device.
     """
     devices = _sounddevice().query_devices()

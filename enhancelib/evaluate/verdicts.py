@@ -99,7 +99,7 @@ def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:
     return pairs[columns].dropna(subset=["delta"]).reset_index(drop=True)
 
 
-def summarise(results: pandas.DataFrame) -> pandas.DataFrame:
+def summarize(results: pandas.DataFrame) -> pandas.DataFrame:
     """Mean paired difference per condition, system and metric, with its uncertainty.
 
     Args:
@@ -166,14 +166,14 @@ def _verdicts(table: pandas.DataFrame, sides: np.ndarray) -> np.ndarray:
 def does_good(
     results: pandas.DataFrame, *, transparent: Collection[str] = TRANSPARENT
 ) -> pandas.DataFrame:
-    """Where there is room: :func:`summarise` of the conditions that are not transparent.
+    """Where there is room: :func:`summarize` of the conditions that are not transparent.
 
     Args:
-        results: as in :func:`summarise`, and of one kind of music or voice.
+        results: as in :func:`summarize`, and of one kind of music or voice.
         transparent: names of the conditions that leave nothing to repair.
     """
     room = results["metric"].isin(GOOD) & ~results["condition"].isin(transparent)
-    return summarise(results[room])
+    return summarize(results[room])
 
 
 def does_no_harm(

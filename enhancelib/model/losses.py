@@ -172,9 +172,9 @@ def nsim(estimated: Tensor, expected: Tensor) -> Tensor:
     def mean(image: Tensor) -> Tensor:
         return functional.conv2d(image, weights)
 
-    centre = mean(estimated), mean(expected)
-    product = centre[0] * centre[1]
-    squares = centre[0].square(), centre[1].square()
+    center = mean(estimated), mean(expected)
+    product = center[0] * center[1]
+    squares = center[0].square(), center[1].square()
     covariance = mean(estimated * expected) - product
     variances = [
         (mean(image.square()) - square).clamp(min=0)

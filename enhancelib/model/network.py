@@ -341,14 +341,14 @@ class AudioUNet(nn.Module):
         Returns:
             Tensor of the same shape, aligned with the input.
         """
-        spectrum, _ = self.core(self.analyse(wave), self.initial_state(wave.shape[0]))
-        return self.synthesise(spectrum, wave.shape[-1])
+        spectrum, _ = self.core(self.analyze(wave), self.initial_state(wave.shape[0]))
+        return self.synthesize(spectrum, wave.shape[-1])
 
     def with_gate(self, wave: Tensor) -> tuple[Tensor, Tensor | None]:
         """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one."""
         states = self.initial_state(wave.shape[0])
-        spectrum, _, logits = self.core.with_gate(self.analyse(wave), states)
-        return self.synthesise(spectrum, wave.shape[-1]), logits
+        spectrum, _, logits = self.core.with_gate(self.analyze(wave), states)
+        return self.synthesize(spectrum, wave.shape[-1]), logits
 
     @torch.no_grad()
     def openness(self, wave: np.ndarray) -> np.ndarray:
@@ -376,7 +376,7 @@ class AudioUNet(nn.Module):
         enhanced, states_out = self.core(spectrum.permute(0, 3, 2, 1), states)
         return enhanced.permute(0, 3, 2, 1), *states_out
 
-    def analyse(self, wave: Tensor) -> Tensor:
+    def analyze(self, wave: Tensor) -> Tensor:
         """STFT: (batch, 1, samples) → (batch, 2, bins, frames); frame k is centred on k * hop."""
         hop, batch = self.config.hop_length, wave.shape[0]
         padded = functional.pad(wave[:, 0], (hop, 2 * hop - 1))
@@ -385,8 +385,8 @@ class AudioUNet(nn.Module):
         frames = torch.cat([hops[:, :-1], hops[:, 1:]], dim=2)
         return self.fourier(frames * self.window).permute(0, 2, 3, 1)
 
-    def synthesise(self, spectrum: Tensor, samples: int) -> Tensor:
-        """Inverse of :meth:`analyse`, cut to ``samples``."""
+    def synthesize(self, spectrum: Tensor, samples: int) -> Tensor:
+        """Inverse of :meth:`analyze`, cut to ``samples``."""
         hop, batch, frames = self.config.hop_length, spectrum.shape[0], spectrum.shape[3]
         halves = self.fourier.inverse(spectrum.permute(0, 3, 1, 2)) * self.window
         wave = halves[:, 1:, :hop] + halves[:, :-1, hop:]

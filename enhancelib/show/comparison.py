@@ -101,9 +101,9 @@ def _picture(wave: np.ndarray, gain_db: float) -> bytes:
     hop_length = max(16, -(-wave.shape[1] // width))
     level = plotting.level_db(wave, hop_length=hop_length, floor_db=_FLOOR_DB - 20) + gain_db
     shade = np.clip(level[::-1] / -_FLOOR_DB + 1, 0, 1)
-    colours = mpl.colormaps[plotting.LEVEL_MAP](shade, bytes=True)[..., :3]
+    colors = mpl.colormaps[plotting.LEVEL_MAP](shade, bytes=True)[..., :3]
     buffer = io.BytesIO()
-    image = Image.fromarray(colours).resize((width, height), Image.Resampling.BOX)
+    image = Image.fromarray(colors).resize((width, height), Image.Resampling.BOX)
     image.save(buffer, "WEBP", quality=82, method=6)
     return buffer.getvalue()
 

@@ -63,9 +63,9 @@ def u_net(config: ModelConfig) -> Axes:
 
 
 def _box(
-    ax: Axes, centre: tuple[float, float], text: str, kind: str, *, width: float = _WIDTH
+    ax: Axes, center: tuple[float, float], text: str, kind: str, *, width: float = _WIDTH
 ) -> FancyBboxPatch:
-    x, y = centre
+    x, y = center
     box = FancyBboxPatch(
         (x - width / 2, y - _HEIGHT / 2),
         width,

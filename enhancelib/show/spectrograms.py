@@ -114,7 +114,7 @@ def spectrogram_difference(
     return _draw_level(level, samples, sample_rate, ax, title, max_hz, limits, DIFFERENCE_MAP)
 
 
-def _draw_level(level, samples, sample_rate, ax, title, max_hz, limits, colours) -> AxesImage:
+def _draw_level(level, samples, sample_rate, ax, title, max_hz, limits, colors) -> AxesImage:
     own_figure = ax is None
     if own_figure:
         _, ax = subplots()
@@ -126,14 +126,14 @@ def _draw_level(level, samples, sample_rate, ax, title, max_hz, limits, colours)
         extent=extent,
         vmin=limits[0],
         vmax=limits[1],
-        cmap=colours,
+        cmap=colors,
         interpolation="antialiased",
     )
     ax.grid(False)
     ax.set(xlabel="Time (s)", ylabel="Frequency (kHz)", title=title)
     ax.set_ylim(0, (max_hz or sample_rate / 2) / 1000)
     if own_figure:
-        _level_bar(ax.figure, image, [ax], difference=colours == DIFFERENCE_MAP)
+        _level_bar(ax.figure, image, [ax], difference=colors == DIFFERENCE_MAP)
     return image
 
 

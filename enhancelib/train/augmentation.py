@@ -3,7 +3,7 @@
 import math
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 LOWEST_HZ = 62.5
@@ -17,6 +17,9 @@ STEEPEST_DB = 40.0
 """Of its roll-off. The test speech falls by 20 to 40 dB per octave, a muted synthesiser by 30."""
 
 
+_EQUALIZE = ("equalize_probability", "equalise_probability")  # the second in older checkpoints
+
+
 class Augmentation(BaseModel):
     """How far a pair may be varied.
 
@@ -24,7 +27,7 @@ class Augmentation(BaseModel):
         gain_db: pairs are scaled by a random gain up to this far in either direction.
         noise_probability: share of the inputs that get white noise at 10 to 40 dB SNR.
         stretch: largest relative change of speed.
-        equalise_probability: share of the pairs that get another colour, both sides alike.
+        equalize_probability: share of the pairs that get another colour, both sides alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +35,7 @@ class Augmentation(BaseModel):
     gain_db: float = Field(6.0, ge=0)
     noise_probability: float = Field(0.1, ge=0, le=1)
     stretch: float = Field(0.05, ge=0, lt=0.5)
-    equalise_probability: float = Field(0.5, ge=0, le=1)
+    equalize_probability: float = Field(0.5, ge=0, le=1, validation_alias=AliasChoices(*_EQUALIZE))
 
 
 def augment(
@@ -66,12 +69,12 @@ def augment(
     if settings.stretch:
         speed = 1 + settings.stretch * (2 * torch.rand(()).item() - 1)
         untreated, reference = change_speed(untreated, speed), change_speed(reference, speed)
-    if settings.equalise_probability:
+    if settings.equalize_probability:
         bins = untreated.shape[2] // 2 + 1
         response = random_response(len(untreated), bins, sample_rate=sample_rate)
-        response[torch.rand(len(untreated)) >= settings.equalise_probability] = 1
+        response[torch.rand(len(untreated)) >= settings.equalize_probability] = 1
         response = response[:, None].to(device)
-        untreated, reference = equalise(untreated, response), equalise(reference, response)
+        untreated, reference = equalize(untreated, response), equalize(reference, response)
     level = reference.square().mean(dim=2, keepdim=True).sqrt() * 10 ** (uniform(-40, -10) / 20)
     level = level * (uniform(0, 1) < settings.noise_probability)
     return untreated + level * torch.randn(untreated.shape).to(device), reference
@@ -90,7 +93,7 @@ def change_speed(wave: Tensor, speed: float) -> Tensor:
     return torch.fft.irfft(spectrum, n=length) * (length / samples)
 
 
-def equalise(wave: Tensor, response: Tensor) -> Tensor:
+def equalize(wave: Tensor, response: Tensor) -> Tensor:
     """Filter (batch, 1, samples) by real gains per frequency, (batch, 1, samples // 2 + 1)."""
     return torch.fft.irfft(torch.fft.rfft(wave) * response, n=wave.shape[-1])
 

@@ -51,7 +51,7 @@ class EnergyTraining(BaseModel):
         survivors: weight of bands that were not emptied; the others have one.
         harm: weight of what is predicted too much in items from which nothing was lost, beyond the
             fill's margin: music without treble is not to get any.
-        colour_db: each item is heard through a smooth filter drawn anew, its lossy and its lossless
+        color_db: each item is heard through a smooth filter drawn anew, its lossy and its lossless
             side alike; so far the filter's tilt and its two bumps rise or fall.
         average: share of the mean weights that a step keeps.
         precision: of the convolutions in training; ``bfloat16`` is twice as fast where the
@@ -76,7 +76,7 @@ class EnergyTraining(BaseModel):
     noisiness: float = Field(2.0, ge=0)
     survivors: float = Field(0.1, ge=0)
     harm: float = Field(1.0, ge=0)
-    colour_db: float = Field(0.0, ge=0)
+    color_db: float = Field(0.0, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
     error_from_hz: float = Field(5500.0, ge=0)
@@ -269,9 +269,9 @@ class EnergyTrainer:
         room = self.train.values.shape[1] - self.frames
         starts = random.integers(room + 1, size=self.config.batch_size)
         values = [self.train.read(*place, self.frames) for place in zip(items, starts, strict=True)]
-        colours = _colours(random, self.config.batch_size, self.train.bands) * self.config.colour_db
-        coloured = np.stack(values) + np.tile(colours / NEPER_DB, 4)[:, :, None].astype(np.float32)
-        return Batch(coloured, self._trusted[items], self.predictor.first)
+        colors = _colors(random, self.config.batch_size, self.train.bands) * self.config.color_db
+        colored = np.stack(values) + np.tile(colors / NEPER_DB, 4)[:, :, None].astype(np.float32)
+        return Batch(colored, self._trusted[items], self.predictor.first)
 
     def _update_average(self) -> None:
         """Mean of the weights over the last steps (Polyak & Juditsky, 1992), fewer at the start."""
@@ -284,17 +284,17 @@ class EnergyTrainer:
                 kept.copy_(new[name])
 
 
-def _colours(random: np.random.Generator, count: int, bands: int) -> np.ndarray:
+def _colors(random: np.random.Generator, count: int, bands: int) -> np.ndarray:
     """Smooth curves over the bands, (count, bands): a tilt and two bumps, each within -1 and 1."""
     place = np.log2(np.arange(bands) + 1) / np.log2(bands)  # even in octaves, from 0 to 1
     tilt, *heights = random.uniform(-1, 1, (3, count, 1))
-    centres, widths = (
+    centers, widths = (
         random.uniform(0.2, 1, (2, count, 1)),
         random.uniform(0.08, 0.3, (2, count, 1)),
     )
     bumps = (
-        height * np.exp(-(((place - centre) / width) ** 2))
-        for height, centre, width in zip(heights, centres, widths, strict=True)
+        height * np.exp(-(((place - center) / width) ** 2))
+        for height, center, width in zip(heights, centers, widths, strict=True)
     )
     return tilt * (2 * place - 1) + sum(bumps)
 

@@ -176,7 +176,7 @@ class Restorer(lightning.LightningModule):
         loss = self.loss(*waves)
         if logits is not None and self.config.loss.gate:
             space = room(waves[2], waves[1], sample_rate=rate)
-            spectra = self.model.analyse(untreated), self.model.analyse(reference)
+            spectra = self.model.analyze(untreated), self.model.analyze(reference)
             wanted = wanted_gate(*spectra, self.model.config.bands)
             if share := self.config.loss.audible:
                 heard = audibility(spectra[1], self.model.config.bands)

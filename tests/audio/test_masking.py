@@ -20,25 +20,25 @@ def band_noise(low_hz, high_hz, level_db, *, seed=0):
     return (10 ** (level_db / 20) * wave / np.std(wave)).astype(np.float32)[None]
 
 
-def near(centres, ratio, hertz):
-    return ratio[np.argmin(np.abs(centres - hertz))]
+def near(centers, ratio, hertz):
+    return ratio[np.argmin(np.abs(centers - hertz))]
 
 
 def test_no_error_is_the_floor():
     wave = band_noise(100, 15000, -20)
-    centres, ratio = noise_to_mask(wave, wave, sample_rate=RATE)
+    centers, ratio = noise_to_mask(wave, wave, sample_rate=RATE)
     assert np.all(ratio == -60)
-    assert np.all(np.diff(centres) > 0)
-    assert centres[0] > 80
-    assert 16000 < centres[-1] < 19000
+    assert np.all(np.diff(centers) > 0)
+    assert centers[0] > 80
+    assert 16000 < centers[-1] < 19000
 
 
 def test_noise_far_below_the_masker_in_its_band_is_not_heard_but_strong_noise_is():
     masker = band_noise(900, 1100, -20)
     for level_db, heard in ((-50, False), (-22, True)):
         error = band_noise(920, 1080, level_db, seed=1)
-        centres, ratio = noise_to_mask(masker + error, masker, sample_rate=RATE)
-        assert (near(centres, ratio, 1000) > 0) == heard
+        centers, ratio = noise_to_mask(masker + error, masker, sample_rate=RATE)
+        assert (near(centers, ratio, 1000) > 0) == heard
 
 
 def test_masking_reaches_up_further_than_down():
@@ -62,8 +62,8 @@ def test_noise_under_the_threshold_of_hearing_is_not_heard():
     silence = np.zeros((1, 2 * RATE), np.float32)
     for level_db, heard in ((-110, False), (-60, True)):
         error = band_noise(3000, 3600, level_db)
-        centres, ratio = noise_to_mask(error, silence, sample_rate=RATE)
-        assert (near(centres, ratio, 3300) > 0) == heard
+        centers, ratio = noise_to_mask(error, silence, sample_rate=RATE)
+        assert (near(centers, ratio, 3300) > 0) == heard
 
 
 def test_a_missing_treble_is_heard_there_and_only_there():
@@ -71,11 +71,11 @@ def test_a_missing_treble_is_heard_there_and_only_there():
     kept = band_noise(100, 16000, -20)
     spectrum = np.fft.rfft(kept[0])
     spectrum[np.fft.rfftfreq(kept.shape[1], 1 / RATE) > 8000] = 0
-    centres, ratio = noise_to_mask(
+    centers, ratio = noise_to_mask(
         np.fft.irfft(spectrum).astype(np.float32)[None], wave, sample_rate=RATE
     )
-    assert near(centres, ratio, 12000) > 0
-    assert near(centres, ratio, 2000) < -20
+    assert near(centers, ratio, 12000) > 0
+    assert near(centers, ratio, 2000) < -20
 
 
 @pytest.mark.parametrize(("worse", "better"), [("mp3-64", "mp3-192"), ("sbc-10", "sbc-53")])

@@ -52,7 +52,7 @@ steps = st.one_of(
     st.builds(Resampling, direction=st.sampled_from(["down", "up"]), rate_hz=st.integers(1, 10**6)),
     st.builds(
         Noise,
-        colour=st.sampled_from(NOISE_COLOURS),
+        color=st.sampled_from(NOISE_COLOURS),
         snr_db=st.integers(-200, 400).map(lambda n: n / 10),
     ),
     st.builds(Clipping, drive_db=tenths),

@@ -21,9 +21,9 @@ def rng(seed: int = 1) -> np.random.Generator:
 
 @pytest.mark.parametrize("colour", degradations.NOISE_COLOURS)
 @pytest.mark.parametrize("snr_db", [-5, 0, 20, 40])
-def test_the_signal_to_noise_ratio_is_exact(colour, snr_db):
+def test_the_signal_to_noise_ratio_is_exact(color, snr_db):
     wave = noise()
-    noisy = degradations.add_noise(wave, colour, snr_db, sample_rate=RATE, rng=rng())
+    noisy = degradations.add_noise(wave, color, snr_db, sample_rate=RATE, rng=rng())
     error = noisy.astype(float) - wave
     measured = 10 * np.log10(np.sum(wave.astype(float) ** 2) / np.sum(error**2))
     assert noisy.dtype == np.float32
@@ -34,9 +34,9 @@ def test_the_signal_to_noise_ratio_is_exact(colour, snr_db):
     ("colour", "db_per_octave"),
     [("white", 0), ("pink", -3.01), ("brown", -6.02), ("blue", 3.01), ("violet", 6.02)],
 )
-def test_colours_have_their_slopes(colour, db_per_octave):
+def test_colours_have_their_slopes(color, db_per_octave):
     """The slope of scipy's Welch spectrum from 100 Hz to 10 kHz."""
-    exponent = degradations.NOISE_EXPONENTS[colour]
+    exponent = degradations.NOISE_EXPONENTS[color]
     samples = degradations.coloured_noise((1, 20 * RATE), exponent, sample_rate=RATE, rng=rng())
     frequency, power = scipy.signal.welch(samples[0], RATE, nperseg=8192)
     band = (frequency > 100) & (frequency < 10_000)
@@ -46,8 +46,8 @@ def test_colours_have_their_slopes(colour, db_per_octave):
 
 def test_noise_differs_between_channels_and_hum_does_not():
     wave = noise()
-    for colour, expected in (("white", 0.0), ("pink", 0.0), ("hum", 1.0)):
-        added = degradations.add_noise(wave, colour, 0, sample_rate=RATE, rng=rng()) - wave
+    for color, expected in (("white", 0.0), ("pink", 0.0), ("hum", 1.0)):
+        added = degradations.add_noise(wave, color, 0, sample_rate=RATE, rng=rng()) - wave
         assert np.corrcoef(added)[0, 1] == pytest.approx(expected, abs=0.1)
 
 

@@ -59,7 +59,7 @@ def test_of_a_bias_the_smaller_one_is_better(after, verdict):
     deltas = verdicts.paired_deltas(rows)
     assert deltas["gain"].to_numpy() == pytest.approx(6 + SPREAD - abs(after))
     assert deltas["delta"].to_numpy() == pytest.approx(6 + SPREAD + after)
-    assert only(verdicts.summarise(rows))["verdict"] == verdict
+    assert only(verdicts.summarize(rows))["verdict"] == verdict
 
 
 def test_unpaired_or_double_rows_are_refused():
@@ -76,7 +76,7 @@ def test_unpaired_or_double_rows_are_refused():
 def test_summary_of_a_steady_gain_and_its_worst_piece():
     enhanced = SPREAD - 0.2
     enhanced[3] = SPREAD[3] + 0.1
-    row = only(verdicts.summarise(table({"untreated": SPREAD, "ours": enhanced})))
+    row = only(verdicts.summarize(table({"untreated": SPREAD, "ours": enhanced})))
     deltas = enhanced - SPREAD
     assert row["pieces"] == 8
     assert row["untreated"] == pytest.approx(SPREAD.mean())
@@ -96,11 +96,11 @@ def test_summary_of_a_steady_gain_and_its_worst_piece():
 def test_verdict_knows_the_better_side(metric, shift, verdict):
     jitter = np.resize([0.1, -0.1], 8)
     rows = table({"untreated": SPREAD, "ours": SPREAD + shift + jitter}, metric=metric)
-    assert only(verdicts.summarise(rows))["verdict"] == verdict
+    assert only(verdicts.summarize(rows))["verdict"] == verdict
 
 
 def test_nothing_changed_is_no_difference():
-    row = only(verdicts.summarise(table({"untreated": SPREAD, "ours": SPREAD})))
+    row = only(verdicts.summarize(table({"untreated": SPREAD, "ours": SPREAD})))
     assert (row["p"], row["delta"], row["low"], row["high"]) == (1, 0, 0, 0)
     assert row["verdict"] == "open"
 
@@ -108,8 +108,8 @@ def test_nothing_changed_is_no_difference():
 def test_few_pieces_get_no_verdict():
     rows = table({"untreated": SPREAD, "ours": SPREAD - 1})
     few = rows[rows["piece"].isin(PIECES[:5])]
-    assert only(verdicts.summarise(few))["verdict"] == "few"
-    one = only(verdicts.summarise(rows[rows["piece"] == "piece 0"]))
+    assert only(verdicts.summarize(few))["verdict"] == "few"
+    one = only(verdicts.summarize(rows[rows["piece"] == "piece 0"]))
     assert np.isnan(one["low"])
 
 
@@ -119,7 +119,7 @@ def test_the_more_is_compared_the_more_a_verdict_takes():
         table({"untreated": SPREAD, "ours": SPREAD - 0.1}, condition=f"mp3-{kbps}")
         for kbps in range(32, 39)
     ]
-    six, seven = (verdicts.summarise(pandas.concat(tables[:count])) for count in (6, 7))
+    six, seven = (verdicts.summarize(pandas.concat(tables[:count])) for count in (6, 7))
     assert six["p_holm"].tolist() == pytest.approx([6 / 128] * 6)
     assert set(six["verdict"]) == {"better"}
     assert set(seven["verdict"]) == {"few"}
@@ -127,7 +127,7 @@ def test_the_more_is_compared_the_more_a_verdict_takes():
 
 def test_a_test_and_a_mean_that_disagree_give_no_verdict():
     change = np.array([-1.0, -1.1, -1.2, -1.3, -1.4, -1.5, -1.6, 20.0])  # seven gain, one loses all
-    apart = only(verdicts.summarise(table({"untreated": 0, "ours": change})))
+    apart = only(verdicts.summarize(table({"untreated": 0, "ours": change})))
     assert apart["verdict"] == "open"
     assert apart["delta"] > 0
 

@@ -48,7 +48,7 @@ def transform():
 
 
 def spectrum_of(transform, wave) -> torch.Tensor:
-    return transform.analyse(torch.from_numpy(wave)[:, None])[:, :, :512] / transform.core.scale
+    return transform.analyze(torch.from_numpy(wave)[:, None])[:, :, :512] / transform.core.scale
 
 
 def energies_of(spectrum) -> torch.Tensor:
@@ -101,10 +101,10 @@ def oracle(original: np.ndarray, lossy: np.ndarray) -> np.ndarray:
 
 def test_with_true_energies_it_reaches_the_oracle(pair, transform):
     original, lossy = pair
-    untouched = transform.analyse(torch.from_numpy(lossy)[:, None])[:, :, 512:]
+    untouched = transform.analyze(torch.from_numpy(lossy)[:, None])[:, :, 512:]
     body = filled(spectrum_of(transform, lossy), energies_of(spectrum_of(transform, original)))
     spectrum = torch.cat([body * transform.core.scale, untouched], dim=2)
-    ours = transform.synthesise(spectrum, lossy.shape[1])[0].numpy()
+    ours = transform.synthesize(spectrum, lossy.shape[1])[0].numpy()
     systems = {"untreated": lossy, "oracle": oracle(original[0], lossy[0])[None], "fill": ours}
     names = ["visqol", "lsd", "in_band_si_sdr"]
     reached = {
@@ -273,7 +273,7 @@ def test_quiet_music_is_treated_as_loud_music(small, pair, level_db):
     gain = 10 ** (level_db / 20)
     with torch.no_grad():
         loud, quiet = model(wave), model(gain * wave) / gain
-        before, after = (model.analyse(w)[0, :, :512] for w in (loud, quiet))
+        before, after = (model.analyze(w)[0, :, :512] for w in (loud, quiet))
     assert float((loud - wave).abs().max()) > 0.01
     energies = [x.square().sum(dim=(0, 2)).reshape(16, 32).sum(dim=1) for x in (before, after)]
     difference_db = 10 * (energies[1] / energies[0]).log10()

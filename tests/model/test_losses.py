@@ -58,9 +58,9 @@ def test_spectra_are_scipys():
     transform = scipy.signal.ShortTimeFFT(window, 256, 1.0)
     theirs = np.abs(transform.stft(wave[0, 0].numpy().astype(float))) ** 2
     # Frames that touch neither end: the two pad differently.
-    centre = 20
+    center = 20
     offset = -transform.p_min
-    np.testing.assert_allclose(ours[:, centre], theirs[:, centre + offset], rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(ours[:, center], theirs[:, center + offset], rtol=1e-3, atol=1e-6)
 
 
 def test_log_magnitude_of_a_gain_is_its_decades():

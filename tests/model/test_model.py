@@ -48,7 +48,7 @@ def test_the_transform_is_a_windowed_fft(model):
     length = model.config.frame_length
     padded = np.pad(wave[0, 0].numpy(), (hop, 3 * hop))
     window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(length) / length))
-    spectrum = model.analyse(wave)[0].numpy()
+    spectrum = model.analyze(wave)[0].numpy()
     for frame in (0, 1, spectrum.shape[2] - 1):
         expected = np.fft.rfft(window * padded[frame * hop : frame * hop + length])
         np.testing.assert_allclose(spectrum[0, :, frame], expected.real, atol=2e-5)
@@ -56,7 +56,7 @@ def test_the_transform_is_a_windowed_fft(model):
 
 
 def test_frame_by_frame_equals_the_clip(model):
-    spectrum = model.analyse(noise(2, 1, 20_000))
+    spectrum = model.analyze(noise(2, 1, 20_000))
     states = model.initial_state(2)
     with torch.no_grad():
         clip, _ = model.core(spectrum, states)
@@ -152,7 +152,7 @@ def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
             bias.fill_(logit)
             out, logits = model.with_gate(wave)
             torch.testing.assert_close(out, expected, atol=2e-6, rtol=0)
-            assert logits.shape == (1, model.config.bands, model.analyse(wave).shape[3])
+            assert logits.shape == (1, model.config.bands, model.analyze(wave).shape[3])
             assert (model.openness(wave[:, 0].numpy()) == float(logit > 0)).all()
         bias.copy_(before)
 
@@ -169,7 +169,7 @@ def test_the_gate_works_band_by_band(model):
     with torch.no_grad():
         bias.fill_(-40.0)
         bias[3] = 40.0
-        spectrum = model.analyse(wave)
+        spectrum = model.analyze(wave)
         changed, _ = model.core(spectrum, model.initial_state(1))
         bias.copy_(before)
     bins = (changed - spectrum).abs().amax(dim=(0, 1, 3)) > 1e-6

@@ -125,7 +125,7 @@ def test_branches_are_told_apart_by_the_shape_of_their_weights():
 
 
 @pytest.fixture(scope="module")
-def quantised(exported, ranges, music):
+def quantized(exported, ranges, music):
     """Every variant of both formats: (suffix, variant) → results for clip and stream."""
     made = {}
     for suffix in (".onnx", ".tflite"):
@@ -150,9 +150,9 @@ VARIANTS = [
 
 @pytest.mark.parametrize(("suffix", "variant", "least", "most"), VARIANTS)
 def test_variants_are_smaller_and_close(
-    quantised, exported, model, music, suffix, variant, least, most
+    quantized, exported, model, music, suffix, variant, least, most
 ):
-    clip, stream = quantised[suffix, variant]
+    clip, stream = quantized[suffix, variant]
     assert clip.path == exported / f"small.{variant}{suffix}"
     assert stream.path == exported / f"small.{variant}.stream{suffix}"
     for result in (clip, stream):
@@ -183,9 +183,9 @@ def stored_weights(path) -> list[np.ndarray]:
     return sorted(stored, key=np.shape)  # the order of branches is the exporter's own
 
 
-def test_weights_are_stored_in_8_bits_and_transforms_stay_float(quantised, exported, ranges):
+def test_weights_are_stored_in_8_bits_and_transforms_stay_float(quantized, exported, ranges):
     tables = (16, 32), (32, 18), (18, 32), (32, 16)
-    for (suffix, _), results in quantised.items():
+    for (suffix, _), results in quantized.items():
         if suffix == ".onnx":
             weights = stored_weights(results[0].path)
             assert [weight.shape for weight in weights] == sorted(layer.shape for layer in ranges)
@@ -196,12 +196,12 @@ def test_weights_are_stored_in_8_bits_and_transforms_stay_float(quantised, expor
 
 
 def test_static_onnx_computes_convolutions_in_integers_but_the_outer_ones(
-    quantised, ranges, tmp_path
+    quantized, ranges, tmp_path
 ):
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
-    for result in quantised[".onnx", "int8"]:
+    for result in quantized[".onnx", "int8"]:
         onnxruntime.InferenceSession(result.path, options, providers=["CPUExecutionProvider"])
         kinds = [node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node]
         floats = [kind for kind in kinds if kind in ("Conv", "FusedConv")]
@@ -209,25 +209,25 @@ def test_static_onnx_computes_convolutions_in_integers_but_the_outer_ones(
         assert kinds.count("QLinearConv") == len(ranges) - 4
 
 
-def test_int8_weights_are_the_nearest_steps(quantised, exported, ranges):
+def test_int8_weights_are_the_nearest_steps(quantized, exported, ranges):
     """Against the float file: each weight is off by half a step of its channel at most."""
     before = stored_weights(exported / "small.onnx")
     for variant in ("int8-weights", "int8"):
-        after = stored_weights(quantised[".onnx", variant][0].path)
+        after = stored_weights(quantized[".onnx", variant][0].path)
         for weight, steps in zip(before, after, strict=True):
             step = np.abs(weight).max(axis=tuple(range(1, weight.ndim)), keepdims=True) / 127
             assert np.abs(steps).max() == 127
             assert np.all(np.abs(steps * step - weight) <= 0.501 * step)
 
 
-def test_metadata_of_tflite_is_there_once(quantised):
-    for result in quantised[".tflite", "int8"]:
+def test_metadata_of_tflite_is_there_once(quantized):
+    for result in quantized[".tflite", "int8"]:
         assert tflite_metadata(result.path.read_bytes())["preset"] == "small"
 
 
-def test_a_quantised_stream_keeps_its_states_in_8_bits(quantised, exported, model, music):
+def test_a_quantised_stream_keeps_its_states_in_8_bits(quantized, exported, model, music):
     """A quarter of the memory; silence still comes out as silence of the first frame on."""
-    stream = open_model(quantised[".tflite", "int8"][1].path)
+    stream = open_model(quantized[".tflite", "int8"][1].path)
     whole = open_model(stream_path(exported / "small.tflite"))
     states = stream.initial_state(2)
     before = whole.initial_state(2)
@@ -246,7 +246,7 @@ def test_a_quantised_stream_keeps_its_states_in_8_bits(quantised, exported, mode
     assert np.abs(stream.step(spectrum, states)[0]).max() < 1e-6
 
 
-def test_narrow_ranges_clip(exported, quantised, model, music):
+def test_narrow_ranges_clip(exported, quantized, model, music):
     """Ranges are used as given: those of near-silence ruin loud music."""
     quiet = compression.calibrate(model, [1e-6 * music[0]])
     with pytest.raises(ModelError, match=r"small\.quiet\.onnx: not written; its output deviates"):
@@ -255,7 +255,7 @@ def test_narrow_ranges_clip(exported, quantised, model, music):
             quiet,
             variant="quiet",
             music=music,
-            max_error_db=quantised[".onnx", "int8"][0].error_db + 6,
+            max_error_db=quantized[".onnx", "int8"][0].error_db + 6,
         )
     assert not list(exported.glob("*quiet*"))
     assert not list(exported.glob(".partial*"))
@@ -295,7 +295,7 @@ def test_deviation_of_a_known_error(exported, music):
     assert compression.deviation_db(Louder(), reference, music) == pytest.approx(-20, abs=0.01)
 
 
-def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, quantised):
+def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, quantized):
     """It deviates as much as the file does, and is gone afterwards."""
     wanted = [run(model, wave) for wave in music]
     with rounding(model, ranges):
@@ -303,7 +303,7 @@ def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, q
         weight = model.core.encoder[0].pointwise.weight.detach()
         steps = weight / (weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127)
         assert torch.allclose(steps, steps.round(), atol=1e-3)
-    file = quantised[".onnx", "int8"][0]
+    file = quantized[".onnx", "int8"][0]
     assert error_db(np.concatenate(rounded, 1), np.concatenate(wanted, 1)) == pytest.approx(
         file.error_db, abs=3
     )

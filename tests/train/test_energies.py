@@ -54,7 +54,7 @@ def test_a_table_holds_what_the_graph_sees(items, tables):
     samples, scales = (np.load(items / name) for name in ("samples.npy", "scales.npy"))
     model = AudioUNet.from_preset("fullband-44k")
     waves = torch.from_numpy(samples[1] * scales[1]).float()[:, None]
-    body = model.analyse(waves)[:, :, :512] / model.core.scale
+    body = model.analyze(waves)[:, :, :512] / model.core.scale
     power = body.square().sum(dim=1)
     level, _ = running_level(power[:1].mean(dim=1, keepdim=True), torch.zeros(1, 2, 127))
     expected = band_features(power, level, 8)
@@ -202,9 +202,9 @@ def test_what_cannot_be_heard_and_what_lost_something_is_no_harm():
 
 def test_a_colour_is_the_same_on_both_sides_and_smooth(tables, tmp_path):
     plain = EnergyTrainer(CONFIG, tables, tables, tmp_path / "plain")
-    settings = CONFIG.model_copy(update={"colour_db": 6.0})
-    coloured = EnergyTrainer(settings, tables, tables, tmp_path / "coloured")
-    before, after = plain._draw(), coloured._draw()
+    settings = CONFIG.model_copy(update={"color_db": 6.0})
+    colored = EnergyTrainer(settings, tables, tables, tmp_path / "coloured")
+    before, after = plain._draw(), colored._draw()
     change = NEPER_DB * (after.own - before.own)
     torch.testing.assert_close(NEPER_DB * (after.target - before.target), change, atol=1e-3, rtol=0)
     torch.testing.assert_close(change, change[:, :, :1].expand_as(change), atol=1e-3, rtol=0)
@@ -212,7 +212,7 @@ def test_a_colour_is_the_same_on_both_sides_and_smooth(tables, tmp_path):
     assert 1 < float(change.abs().max()) <= 18
     assert float(change.diff(dim=1).abs().max()) < 3
     assert float((change[0] - change[1]).abs().max()) > 0.5
-    assert torch.equal(coloured._draw().own, after.own)  # of one step, always the same
+    assert torch.equal(colored._draw().own, after.own)  # of one step, always the same
 
 
 def test_trusted_bands_end_where_the_item_says(tables):

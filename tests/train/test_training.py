@@ -23,11 +23,12 @@ from enhancelib.data.pairs import PairDataset, prepare
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.train.augmentation import (
     Augmentation,
     augment,
     change_speed,
-    equalise,
+    equalize,
     random_response,
 )
 from enhancelib.train.recorder import WholeFiles
@@ -616,11 +617,18 @@ def test_change_speed_moves_a_tone():
     assert float(faster.square().mean()) == pytest.approx(0.5, rel=0.01)
 
 
+def test_settings_of_older_checkpoints_are_understood():
+    facts, _ = read_checkpoint(PRETRAINED / "fullband-44k.safetensors")
+    config = TrainingConfig.model_validate_json(facts["training_config"])
+    assert config.augmentation.equalize_probability == Augmentation().equalize_probability
+    assert Augmentation(equalise_probability=0.2) == Augmentation(equalize_probability=0.2)
+
+
 def test_a_pair_stays_a_pair_under_augmentation():
     """The lossy side is a fixed filter of the lossless: after augmentation it still is."""
     torch.manual_seed(0)
     reference = 0.1 * torch.randn(4, 1, 44_100)
-    settings = Augmentation(noise_probability=0.0, stretch=0.1, equalise_probability=0.5)
+    settings = Augmentation(noise_probability=0.0, stretch=0.1, equalize_probability=0.5)
     untreated, original = augment(
         0.5 * reference, reference, settings, crop_samples=20_000, sample_rate=44_100
     )
@@ -647,13 +655,13 @@ def test_equalising_is_a_filter_without_delay():
     wave = torch.sin(2 * torch.pi * 1000 * time)[None, None]
     response = torch.linspace(1, 0, 22_051)[None, None]
     expected = wave * (1 - 1000 / 22_050)
-    torch.testing.assert_close(equalise(wave, response), expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(equalize(wave, response), expected, atol=1e-6, rtol=0)
 
 
 def test_augmentation_noise_has_the_stated_level():
     reference = 0.1 * torch.randn(64, 1, 8000)
     settings = Augmentation(
-        noise_probability=1.0, stretch=0.0, gain_db=0.0, equalise_probability=0.0
+        noise_probability=1.0, stretch=0.0, gain_db=0.0, equalize_probability=0.0
     )
     untreated, original = augment(
         reference, reference, settings, crop_samples=8000, sample_rate=44_100

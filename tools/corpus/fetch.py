@@ -70,7 +70,7 @@ def items(files: Iterable[Path]) -> Iterator[audio.Wave]:
         loud = np.flatnonzero(np.abs(wave[0]) > floor)
         if floor > 1e-6 and len(loud):
             cut = wave[:, loud[0] : loud[-1] + 1]
-            yield sequencer.normalised(sequencer.faded(cut, fade_s=0.002), peak_db=-3.0)
+            yield sequencer.normalized(sequencer.faded(cut, fade_s=0.002), peak_db=-3.0)
 
 
 def joined(waves: Iterable[audio.Wave], *, seconds: float = FILE_S) -> Iterator[audio.Wave]:

@@ -45,7 +45,7 @@ def core_seconds(model: el.AudioUNet, repeats: int) -> float:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     with torch.inference_mode(), tempfile.TemporaryDirectory() as folder:
-        spectrum = model.analyse(wave)
+        spectrum = model.analyze(wave)
         path = Path(folder) / "core.onnx"
         with quiet_exporters():
             program = torch.onnx.export(Core(model).eval(), (spectrum,), dynamo=True, verbose=False)

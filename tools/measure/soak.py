@@ -193,7 +193,7 @@ def loading(folder: Path) -> Iterator[dict]:
         pairs = sum(len(lossy) for _ in range(2) for lossy, _ in loader)
         yield row(name, "rate", pairs / (time.monotonic() - started), "pairs/s", **where)
     model, loss = AudioUNet().to(memory_format=torch.channels_last), CombinedLoss()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loader = torch.utils.data.DataLoader(datasets["PairDataset"], batch_size=batch, drop_last=True)
     busy_s, pairs = 0.0, 0
     for (lossy, lossless), _ in zip(loader, range(12), strict=False):
@@ -201,9 +201,9 @@ def loading(folder: Path) -> Iterator[dict]:
         untreated, reference = augment(
             lossy, lossless, Augmentation(), crop_samples=44100, sample_rate=44100
         )
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss(model(untreated), reference, untreated).backward()
-        optimiser.step()
+        optimizer.step()
         busy_s, pairs = busy_s + time.monotonic() - started, pairs + batch
     yield row("training step, crops of 1 s", "rate", pairs / busy_s, "pairs/s", **where)
 

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Subset
 import enhancelib as el
 from enhancelib import audio
 from enhancelib.data import pairs as data
-from enhancelib.data.catalogue import list_pieces, take
+from enhancelib.data.catalog import list_pieces, take
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.optimize.footprint import macs_per_second
@@ -102,7 +102,7 @@ VARIANTS = {
     "no-dissimilarity": Variant("No similarity term?", training={"loss": {"dissimilarity": 0}}),
     "no-colours": Variant(
         "No colouring of pairs?",
-        training={"augmentation": {"noise_probability": 0.2, "equalise_probability": 0}},
+        training={"augmentation": {"noise_probability": 0.2, "equalize_probability": 0}},
     ),
     "stream-codecs-only": Variant("Only MP3 and AAC?", rows=coded),
     "tenth-of-music": Variant("A tenth of the music?", rows=tenth),

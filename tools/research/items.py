@@ -13,7 +13,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from enhancelib.checks import first_problem
-from enhancelib.data.catalogue import SPLITS
+from enhancelib.data.catalog import SPLITS
 from enhancelib.data.items import ItemSettings, prepare_items
 from enhancelib.errors import EnhanceError
 from enhancelib.signals import stopped_by_signals

@@ -63,7 +63,7 @@ def recipe(preset: str, *, steps: int, epochs: int, **fill: object) -> Recipe:
             crop_seconds=2.0,
             learning_rate=3e-4,
             # Items come mixed, coloured and with noise.
-            augmentation={"noise_probability": 0, "stretch": 0, "equalise_probability": 0},
+            augmentation={"noise_probability": 0, "stretch": 0, "equalize_probability": 0},
             loss=LOSS,
         ),
     )

@@ -71,7 +71,7 @@ def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> No
     ranges = spread(nodes, layers, path=source)
     known = set(constants) | set(ranges)
     body = [node for node in prepared.graph.node if {*node.input, *node.output} <= known]
-    quantiser = QDQQuantizer(
+    quantizer = QDQQuantizer(
         prepared,
         per_channel=True,
         reduce_range=False,
@@ -86,9 +86,9 @@ def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> No
         op_types_to_quantize=sorted({node.op_type for node in body}),
         extra_options={},
     )
-    quantiser.quantize_model()
-    quantiser.model.topological_sort()
-    content = quantiser.model.model
+    quantizer.quantize_model()
+    quantizer.model.topological_sort()
+    content = quantizer.model.model
     _store_weights_in_8_bits(content)
     _save(content, source, target)
 

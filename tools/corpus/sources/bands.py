@@ -85,7 +85,7 @@ class BandRecipe(Recipe):
                 layers.append((sequencer.loop(take, seconds=seconds), rng.uniform(-30, -22)))
         wave = sequencer.mix(layers)
         decay_s, wet_db = float(rng.uniform(0.2, 1.2)), float(rng.uniform(-24, -12))
-        return sequencer.normalised(sequencer.room(wave, decay_s=decay_s, wet_db=wet_db, rng=rng))
+        return sequencer.normalized(sequencer.room(wave, decay_s=decay_s, wet_db=wet_db, rng=rng))
 
     def _kit(self, rng: np.random.Generator) -> dict[str, tuple[Path, ...]]:
         """Role → the takes of one instrument that has it; a second hat, tom and perc may join."""
@@ -118,10 +118,10 @@ class WordsRecipe(Recipe):
         for path in self.words:
             if (word := load_take(path)) is not None:
                 pause = np.zeros((2, round(rng.uniform(0.05, 0.3) * RATE)), dtype=np.float32)
-                parts += [sequencer.normalised(sequencer.faded(word), peak_db=-3.0), pause]
+                parts += [sequencer.normalized(sequencer.faded(word), peak_db=-3.0), pause]
         if not parts:
             raise InputError(f"{self.name}: every word was coded before")
-        return sequencer.normalised(np.concatenate(parts, axis=1))
+        return sequencer.normalized(np.concatenate(parts, axis=1))
 
 
 def band_recipes(barred: tuple[str, ...]) -> list[Recipe]:

@@ -136,7 +136,7 @@ class StemsRecipe(Recipe):
         """Sum the stems."""
         waves = [audio.load(stem, sample_rate=RATE)[0] for stem in self.stems]
         samples = min(wave.shape[1] for wave in waves)
-        return sequencer.normalised(sum(sequencer.stereo(wave)[:, :samples] for wave in waves))
+        return sequencer.normalized(sum(sequencer.stereo(wave)[:, :samples] for wave in waves))
 
     def store(self, path: Path) -> dict[str, object]:
         """Write the sum; it is trusted as far as the least of the stems."""

@@ -210,7 +210,7 @@ def amplified(wave: audio.Wave, cabinet: np.ndarray, *, drive_db: float) -> audi
         cabinet: impulse response of a loudspeaker, (samples,).
         drive_db: gain before the tangent for a wave whose peak is full scale.
     """
-    loud = sequencer.normalised(wave, peak_db=drive_db)
+    loud = sequencer.normalized(wave, peak_db=drive_db)
     fine = np.tanh(audio.resample(loud, from_rate=RATE, to_rate=4 * RATE))
     driven = audio.resample(fine, from_rate=4 * RATE, to_rate=RATE)[:, : wave.shape[1]]
     return fftconvolve(driven, cabinet[None], axes=1)[:, : wave.shape[1]].astype(np.float32)

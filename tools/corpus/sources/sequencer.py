@@ -150,10 +150,10 @@ def mix(layers: Sequence[tuple[Wave, float]]) -> Wave:
         rms = float(np.sqrt(np.mean(layer[:, :samples].astype(np.float64) ** 2)))
         if rms > 1e-6:
             canvas += np.float32(10 ** (level_db / 20) / rms) * layer[:, :samples]
-    return normalised(canvas)
+    return normalized(canvas)
 
 
-def normalised(wave: Wave, *, peak_db: float = -1.0) -> Wave:
+def normalized(wave: Wave, *, peak_db: float = -1.0) -> Wave:
     """Bring the peak to ``peak_db`` dBFS; silence stays silence."""
     peak = float(np.abs(wave).max())
     return wave if peak == 0 else (wave * np.float32(10 ** (peak_db / 20) / peak))
@@ -168,4 +168,4 @@ def trimmed(wave: Wave, *, floor: float = 1e-5, fade_s: float = 0.05) -> Wave:
     loud = np.flatnonzero(np.abs(wave).max(axis=0) > floor)
     if not len(loud):
         raise InputError("nothing sounds")
-    return normalised(faded(wave[:, loud[0] : loud[-1] + 1], fade_s=fade_s))
+    return normalized(faded(wave[:, loud[0] : loud[-1] + 1], fade_s=fade_s))

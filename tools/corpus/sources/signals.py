@@ -38,10 +38,10 @@ class SignalRecipe(Recipe):
                 passage = PASSAGES[rng.integers(len(PASSAGES))](seconds, rng)
                 passage = sequencer.faded(sequencer.stereo(passage[None].astype(np.float32)))
                 level_db, pan = float(rng.uniform(-30, 0)), float(rng.uniform(-1, 1))
-                passage = sequencer.normalised(passage, peak_db=level_db)
+                passage = sequencer.normalized(passage, peak_db=level_db)
                 sequencer.place(canvas, passage, at_s=at_s, pan=pan)
             at_s += seconds * float(rng.uniform(0.7, 1.1))
-        return sequencer.normalised(sequencer.faded(canvas))
+        return sequencer.normalized(sequencer.faded(canvas))
 
 
 def signal_recipes() -> list[Recipe]:

@@ -92,7 +92,7 @@ def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) ->
     inputs = (torch.zeros(1, 1, model.config.bins, 2), *model.initial_state())
     exported = torch.export.export(step, inputs)
     if int8:
-        exported = torch.export.export(quantise(exported.module(), model, inputs), inputs)
+        exported = torch.export.export(quantize(exported.module(), model, inputs), inputs)
     lowered = to_edge_transform_and_lower(
         exported,
         partitioner=[XnnpackPartitioner()],
@@ -110,7 +110,7 @@ def export(model: AudioUNet, metadata: Metadata, folder: Path, *, int8: bool) ->
     return ExecuTorchBackend(path, metadata, shapes)
 
 
-def quantise(
+def quantize(
     program: torch.nn.Module, model: AudioUNet, inputs: tuple[torch.Tensor, ...]
 ) -> torch.nn.Module:
     """Torchao's post-training quantisation for XNNPACK, with ranges of degraded excerpts."""
@@ -129,25 +129,25 @@ def quantise(
         modules = node.meta.get("nn_module_stack", {}).values()
         return node.op == "get_attr" or any(kind in kinds for _, kind in modules)
 
-    quantiser = XNNPACKQuantizer()
-    quantiser.set_global(get_symmetric_quantization_config(is_per_channel=True))
-    quantiser.set_filter_function(in_u_net)
-    prepared = prepare_pt2e(program, quantiser)
+    quantizer = XNNPACKQuantizer()
+    quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(in_u_net)
+    prepared = prepare_pt2e(program, quantizer)
     rate = model.config.sample_rate
     with torch.inference_mode():
         for music in check_music(rate)[0]:
             lossy = el.degrade(music[:, : round(CALIBRATION_S * rate)], "mp3-64", sample_rate=rate)
             loud = lossy / np.abs(lossy).max()
             spectra = (
-                model.analyse(torch.from_numpy(loud)[None])
+                model.analyze(torch.from_numpy(loud)[None])
                 .permute(3, 0, 2, 1)[:, :, None]
                 .contiguous()
             )
             states = inputs[1:]
             for spectrum in spectra:
                 _, *states = prepared(spectrum, *states)
-    quantised = convert_pt2e(prepared)
-    graph = quantised.graph
+    quantized = convert_pt2e(prepared)
+    graph = quantized.graph
     for node in graph.nodes:  # a convolution with float weights takes the floats before rounding
         if node.target is torch.ops.aten.conv1d.default and node.args[1].op == "get_attr":
             restored = node.args[0]
@@ -159,8 +159,8 @@ def quantise(
             for user in list(node.users)[1:]:
                 with graph.inserting_before(user):
                     user.replace_input_with(node, graph.node_copy(node))
-    quantised.recompile()
-    return quantised
+    quantized.recompile()
+    return quantized
 
 
 def measure(backends: list[ExecuTorchBackend], model: AudioUNet, pieces: int) -> pandas.DataFrame:

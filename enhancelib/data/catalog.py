@@ -81,12 +81,12 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
     if leave_out is not None:
         barred = Path(leave_out).resolve()
         paths = [path for path in paths if barred not in path.resolve().parents]
-    catalogue = _read_catalogue(root)
+    catalog = _read_catalog(root)
     in_folders = len({path.parent for path in paths}) >= 3
     pieces = []
     for path in paths:
         name = path.relative_to(root).as_posix()
-        entry = catalogue.get(name, {})
+        entry = catalog.get(name, {})
         folder = path.relative_to(root).parent.as_posix()
         pieces.append(
             Piece(
@@ -98,7 +98,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
                 split=entry.get("split") or _FOLDER_SPLITS.get(folder.split("/")[0].lower(), ""),
             )
         )
-    strata = {piece.group: piece.source if piece.name in catalogue else "" for piece in pieces}
+    strata = {piece.group: piece.source if piece.name in catalog else "" for piece in pieces}
     fixed = {piece.group: piece.split for piece in pieces if piece.split}
     for piece in pieces:
         if piece.split != fixed.get(piece.group, ""):
@@ -232,7 +232,7 @@ def _without_stems(paths: list[Path]) -> list[Path]:
     return [path for path in paths if path.parent not in tracks or path.name == "mixture.wav"]
 
 
-def _read_catalogue(root: Path) -> dict[str, dict[str, str]]:
+def _read_catalog(root: Path) -> dict[str, dict[str, str]]:
     """Relative path → row of the catalogue in this folder; empty when there is none."""
     for name in CATALOGUES:
         if not (root / name).is_file():

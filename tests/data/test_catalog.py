@@ -9,7 +9,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from enhancelib.data.catalogue import SPLITS, assign_splits, choose_pieces, list_pieces, take
+from enhancelib.data.catalog import SPLITS, assign_splits, choose_pieces, list_pieces, take
 from enhancelib.errors import InputError
 
 
