@@ -79,12 +79,21 @@ def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     with joblib.parallel_config(
         backend="loky",
         inner_max_num_threads=1,
-        initializer=end_with_parent,
-        initargs=(os.getpid(),),
+        initializer=_begin,
+        initargs=(os.getpid(), os.getcwd()),
     ):
         return joblib.Parallel(
             n_jobs=joblib.cpu_count() if n_jobs is None else n_jobs, return_as="generator"
         )
+
+
+def _begin(parent: int, folder: str) -> None:
+    """Of a worker process. It ends with its parent and sees relative paths as that does.
+
+    joblib keeps workers for the next map, but makes new ones where these arguments changed.
+    """
+    end_with_parent(parent)
+    os.chdir(folder)
 
 
 def _dask_pool(client) -> joblib.Parallel:

@@ -27,7 +27,7 @@ SHELL = [
     if language == "bash"
     for line in text.splitlines()
 ]
-MADE_LATER = {".venv", "config.json"}
+MADE_LATER = {".venv", "config.json", "dist/"}
 
 
 @pytest.fixture(scope="module")

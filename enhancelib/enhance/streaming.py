@@ -112,7 +112,7 @@ class RealTimeAudioEnhancer:
         max_wait_s: longest that a threaded call waits for the worker; ``None``: as long as its
             chunk lasts; 0 for an audio callback.
         threads: of the model's runtime; ``None`` as in
-        :func:`enhancelib.enhance.modelfiles.open_model`.
+            :func:`enhancelib.enhance.modelfiles.open_model`.
 
     Raises:
         ModelError: the model cannot be opened or cannot stream.

@@ -49,6 +49,18 @@ def test_two_jobs_are_two_other_processes():
     assert os.getpid() not in {pid for pid, _ in results}
 
 
+def where(_: int) -> str:
+    return os.getcwd()
+
+
+def test_workers_stand_where_their_caller_does(tmp_path, monkeypatch):
+    """Also those that joblib kept from a map before."""
+    for folder in (tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        assert set(parallel.map(where, range(4), n_jobs=2)) == {str(folder)}
+
+
 def test_a_result_is_handed_over_before_the_last_item_is_started():
     started = []
 

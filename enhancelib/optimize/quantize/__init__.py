@@ -98,7 +98,7 @@ def quantize_static(
     Args:
         path: as for :func:`quantize_weights`, and so are the other options and the result.
         ranges: of the same network, from
-        :func:`enhancelib.optimize.quantize.calibration.calibrate`.
+            :func:`enhancelib.optimize.quantize.calibration.calibrate`.
         variant: middle part of the new files' names.
         **options: as for :func:`quantize_weights`.
 
