@@ -19,7 +19,7 @@ def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("colour", degradations.NOISE_COLOURS)
+@pytest.mark.parametrize("color", degradations.NOISE_COLOURS)
 @pytest.mark.parametrize("snr_db", [-5, 0, 20, 40])
 def test_the_signal_to_noise_ratio_is_exact(color, snr_db):
     wave = noise()
@@ -31,7 +31,7 @@ def test_the_signal_to_noise_ratio_is_exact(color, snr_db):
 
 
 @pytest.mark.parametrize(
-    ("colour", "db_per_octave"),
+    ("color", "db_per_octave"),
     [("white", 0), ("pink", -3.01), ("brown", -6.02), ("blue", 3.01), ("violet", 6.02)],
 )
 def test_colours_have_their_slopes(color, db_per_octave):
