@@ -68,7 +68,7 @@ class BandScale(nn.Module):
 
 
 class TemporalBlock(nn.Module):
-    """Residual block over time alone: a dense convolution of 3 frames (causal), then pointwise.
+    """Residual block over time alone: depthwise over 3 frames (causal), then pointwise.
 
     Its state is the input of the last ``2 * dilation`` frames.
     """
@@ -76,14 +76,16 @@ class TemporalBlock(nn.Module):
     def __init__(self, channels: int, dilation: int = 1):
         super().__init__()
         self.history = 2 * dilation
-        self.temporal = nn.Conv2d(channels, channels, (1, 3), dilation=(1, dilation), bias=False)
-        self.temporal_norm = nn.BatchNorm2d(channels)
+        self.depthwise = nn.Conv2d(
+            channels, channels, (1, 3), dilation=(1, dilation), groups=channels, bias=False
+        )
+        self.depthwise_norm = nn.BatchNorm2d(channels)
         self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
         self.pointwise_norm = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run ``x`` (batch, channels, 1, frames) after ``state`` (…, ``history``)."""
         window = torch.cat([state, x], dim=3)
-        y = functional.relu(self.temporal_norm(self.temporal(window)))
+        y = functional.relu(self.depthwise_norm(self.depthwise(window)))
         y = x + self.pointwise_norm(self.pointwise(y))
         return y, window[..., -self.history :]

@@ -75,8 +75,8 @@ class FillConfig(BaseModel):
 
     band_bins: int = Field(8, ge=2, le=64)
     octaves: int = Field(3, ge=1, le=6)
-    width: int = Field(144, ge=4, le=1024)
-    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32)
+    width: int = Field(208, ge=4, le=1024)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64, 128)
 
     def check(self, bins: int, channels: Sequence[int]) -> None:
         """Refuse what does not go with the rest of a network.
@@ -334,7 +334,12 @@ class FillHead(nn.Module):
         return [(2, LEVEL_FRAMES - 1), (1,), *self.predictor.state_shapes()]
 
     def forward(
-        self, spectrum: Tensor, enhanced: Tensor, level: Tensor, states: Sequence[Tensor]
+        self,
+        spectrum: Tensor,
+        enhanced: Tensor,
+        level: Tensor,
+        states: Sequence[Tensor],
+        gate: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Fill the next frames.
 
@@ -353,6 +358,10 @@ class FillHead(nn.Module):
         # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * (level * heard)
+        if gate is not None:  # where the network says that nothing was lost, nothing is filled
+            wide = self.predictor.bands // gate.shape[1]
+            opened = gate.repeat_interleave(wide, dim=1)[:, self.predictor.first :]
+            wanted = wanted * opened
         if self.frozen and torch.is_grad_enabled():
             filled, position = self.filler(enhanced.detach(), wanted, noisiness, states[0])
             filled = enhanced + (filled - enhanced).detach()

@@ -214,16 +214,16 @@ class SpectralCore(nn.Module):
             x = run(self._level(self.decoder, level), up(x) + skips.pop())
         x = x.transpose(1, 2).flatten(1, 2)
         correction = self._correction(x, body)
-        logits = None
+        logits, gate = None, None
         if self.config.gated:
             logits = self.gate(x) + context
-            gate = gate_of(logits).repeat_interleave(self.band_bins, dim=1)
-            correction = correction * gate.unsqueeze(1)
+            gate = gate_of(logits)
+            correction = correction * gate.repeat_interleave(self.band_bins, dim=1).unsqueeze(1)
         if self.fill is None:
             enhanced = body + correction
         else:
             corrected = body + limited(correction, body, self.config.fill.band_bins)
-            enhanced, states_out = self.fill(body, corrected, running, remaining)
+            enhanced, states_out = self.fill(body, corrected, running, remaining, gate)
             kept += [running_state, *states_out]
         return torch.cat([enhanced * self.scale, nyquist], dim=2), kept, logits
 
