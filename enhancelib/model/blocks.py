@@ -22,19 +22,24 @@ def bin_power(spectrum: Tensor) -> Tensor:
 
 
 class CausalBlock(nn.Module):
-    """Residual block: depthwise 3 x 3 (bands x frames, causal), then pointwise.
+    """Residual block: depthwise convolution (bands x frames, causal), then pointwise.
 
     Its state is the input of the last ``2 * dilation`` frames.
+
+    Args:
+        channels: in and out.
+        dilation: in frames, between the three that the depthwise convolution sees.
+        height: bands that it sees, odd; 1 for features that have no axis of bands.
     """
 
-    def __init__(self, channels: int, dilation: int = 1):
+    def __init__(self, channels: int, dilation: int = 1, height: int = 3):
         super().__init__()
         self.history = 2 * dilation
         self.depthwise = nn.Conv2d(
             channels,
             channels,
-            (3, 3),
-            padding=(1, 0),
+            (height, 3),
+            padding=(height // 2, 0),
             dilation=(1, dilation),
             groups=channels,
             bias=False,
@@ -46,7 +51,11 @@ class CausalBlock(nn.Module):
     def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Run ``x`` (batch, channels, bands, frames) after ``state`` (…, ``history``)."""
         window = torch.cat([state, x], dim=3)
-        y = functional.relu(self.depthwise_norm(self.depthwise(window)))
+        if self.training and self.depthwise.kernel_size[0] == 1 and window.device.type == "cpu":
+            y = _ThreeTaps.apply(window, self.depthwise.weight, self.history // 2)
+        else:
+            y = self.depthwise(window)
+        y = functional.relu(self.depthwise_norm(y))
         y = x + self.pointwise_norm(self.pointwise(y))
         return y, window[..., -self.history :]
 
@@ -67,25 +76,34 @@ class BandScale(nn.Module):
         return y if self.down else y.repeat_interleave(2, dim=2)
 
 
-class TemporalBlock(nn.Module):
-    """Residual block over time alone: depthwise over 3 frames (causal), then pointwise.
+class _ThreeTaps(torch.autograd.Function):
+    """A depthwise convolution over three frames as three products.
 
-    Its state is the input of the last ``2 * dilation`` frames.
+    PyTorch's own takes a quarter more of a training step on a CPU.
     """
 
-    def __init__(self, channels: int, dilation: int = 1):
-        super().__init__()
-        self.history = 2 * dilation
-        self.depthwise = nn.Conv2d(
-            channels, channels, (1, 3), dilation=(1, dilation), groups=channels, bias=False
-        )
-        self.depthwise_norm = nn.BatchNorm2d(channels)
-        self.pointwise = nn.Conv2d(channels, channels, 1, bias=False)
-        self.pointwise_norm = nn.BatchNorm2d(channels)
+    @staticmethod
+    def forward(ctx, window: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(window, weight)
+        ctx.dilation = dilation
+        first, second, third = _three(window, dilation)
+        taps = weight.to(window.dtype).transpose(0, 1)
+        result = third * taps[..., 2:]
+        return result.addcmul_(second, taps[..., 1:2]).addcmul_(first, taps[..., :1])
 
-    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Run ``x`` (batch, channels, 1, frames) after ``state`` (…, ``history``)."""
-        window = torch.cat([state, x], dim=3)
-        y = functional.relu(self.depthwise_norm(self.depthwise(window)))
-        y = x + self.pointwise_norm(self.pointwise(y))
-        return y, window[..., -self.history :]
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        window, weight = ctx.saved_tensors
+        taps = weight.to(grad.dtype).transpose(0, 1)
+        of_window, of_taps = torch.zeros_like(window), []
+        parts = zip(_three(window, ctx.dilation), _three(of_window, ctx.dilation), strict=True)
+        for tap, (part, place) in enumerate(parts):
+            place.addcmul_(grad, taps[..., tap : tap + 1])
+            of_taps.append((grad * part).sum(dim=(0, 2, 3), dtype=weight.dtype))
+        return of_window, torch.stack(of_taps, dim=1)[:, None, None], None
+
+
+def _three(window: Tensor, dilation: int) -> list[Tensor]:
+    """What each of three taps meets, views of (batch, channels, 1, frames)."""
+    frames = window.shape[3] - 2 * dilation
+    return [window[..., start : start + frames] for start in (0, dilation, 2 * dilation)]

@@ -8,7 +8,8 @@ upwards octave by octave: the sound is the octave below as already filled, stret
 turned by a fixed table, and a noise read from another fixed table.
 
 Powers are relative to the running level of the music, so quiet music is filled as loud music is.
-Whatever survived is left alone, and a band that has its energy gets nothing.
+Whatever survived is left alone, a band that has its energy gets nothing, and so does one whose
+gate is shut: the network found nothing lost there.
 """
 
 import math
@@ -21,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.model.blocks import TemporalBlock, bin_power
+from enhancelib.model.blocks import CausalBlock, bin_power
 
 EMPTIED_DB, SOFTNESS_DB = 20.0, 6.0
 """How far a bin lies under the mean power that its band should have when it counts as half emptied,
@@ -156,7 +157,7 @@ class EnergyPredictor(nn.Module):
         outputs, width = self.bands - self.first, config.width
         self.embedding = nn.Conv2d(2 * self.bands, width, 1, bias=False)
         self.embedding_norm = nn.BatchNorm2d(width)
-        self.blocks = nn.ModuleList(TemporalBlock(width, d) for d in config.dilations)
+        self.blocks = nn.ModuleList(CausalBlock(width, d, height=1) for d in config.dilations)
         self.head = nn.Conv2d(width, 3 * outputs, 1)
         nn.init.zeros_(self.head.weight)
         with torch.no_grad():  # made-up energy, how far it replaces the band's own, noise-likeness
@@ -348,6 +349,8 @@ class FillHead(nn.Module):
             enhanced: what it is by now, the same shape.
             level: of :func:`running_level`, (batch, 1, frames).
             states: of the noise and of each block, left by earlier frames.
+            gate: how far each band of the network was found to be damaged, 0 to 1, (batch, bands
+                of the network, frames); the energies are scaled by it. ``None`` is 1.
 
         Returns:
             ``enhanced``, filled, and the new states.
@@ -358,10 +361,9 @@ class FillHead(nn.Module):
         # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * (level * heard)
-        if gate is not None:  # where the network says that nothing was lost, nothing is filled
-            wide = self.predictor.bands // gate.shape[1]
-            opened = gate.repeat_interleave(wide, dim=1)[:, self.predictor.first :]
-            wanted = wanted * opened
+        if gate is not None:
+            fine = gate.repeat_interleave(self.predictor.bands // gate.shape[1], dim=1)
+            wanted = wanted * fine[:, self.predictor.first :]
         if self.frozen and torch.is_grad_enabled():
             filled, position = self.filler(enhanced.detach(), wanted, noisiness, states[0])
             filled = enhanced + (filled - enhanced).detach()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from enhancelib.errors import ModelError
-from enhancelib.model.blocks import BandScale, CausalBlock, TemporalBlock
+from enhancelib.model.blocks import BandScale, CausalBlock
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize.quantize.calibration import LayerRange, Range
 from enhancelib.train.finetune import fit
@@ -93,13 +93,6 @@ def _activation_hooks(name: str, module: nn.Module, layers: dict[str, LayerRange
         depthwise, pointwise = layers[f"{name}.depthwise"], layers[f"{name}.pointwise"]
         return [
             _round_input(module, depthwise.input),
-            _round_input(module.pointwise, pointwise.input),
-            _round_output(module.pointwise_norm, pointwise.output),
-        ]
-    if isinstance(module, TemporalBlock):
-        temporal, pointwise = layers[f"{name}.temporal"], layers[f"{name}.pointwise"]
-        return [
-            _round_input(module, temporal.input),
             _round_input(module.pointwise, pointwise.input),
             _round_output(module.pointwise_norm, pointwise.output),
         ]

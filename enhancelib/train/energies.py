@@ -97,11 +97,14 @@ class EnergyTraining(BaseModel):
 class EnergyTrainer:
     """One run of the first stage; made anew, it goes on where the folder's run was left.
 
+    On a GPU, the tables are kept in its memory.
+
     Args:
         config: settings.
         train, validation: tables.
         folder: of the run; made if missing.
         start_from: ``energies.safetensors`` of another run, whose weights this one begins with.
+        device: on which it runs; a GPU if there is one.
 
     Raises:
         ConfigError: the folder holds a run with other settings or tables, or no run; or the tables
@@ -117,8 +120,10 @@ class EnergyTrainer:
         folder: str | Path,
         *,
         start_from: str | Path | None = None,
+        device: str | torch.device | None = None,
     ):
         self.config, self.train, self.validation = config, train, validation
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.folder = Path(folder)
         model = config.model
         if model.fill is None:
@@ -133,9 +138,12 @@ class EnergyTrainer:
             self.predictor = EnergyPredictor(model.fill, model.hop_length)
         if start_from is not None:
             _load(self.predictor, start_from)
+        self.predictor.to(self.device)
         self.average = copy.deepcopy(self.predictor).eval()
-        # A step takes two thirds of the time in this layout (bfloat16, AMX).
-        self.predictor.to(memory_format=torch.channels_last)
+        resident = self.device.type != "cpu"
+        self._resident = (
+            torch.from_numpy(np.array(train.values)).to(self.device) if resident else None
+        )
         self.optimizer = torch.optim.AdamW(
             self.predictor.parameters(), lr=0.0, weight_decay=config.weight_decay
         )
@@ -179,7 +187,7 @@ class EnergyTrainer:
             group["lr"] = config.rate(self.step)
         self.predictor.train()
         half = config.precision == "bfloat16"
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             states = self.predictor.initial_state(len(batch.features))
             energies, noisiness, _ = self.predictor(batch.features, states)
         terms = energy_loss((energies.float(), noisiness.float()), batch, config)
@@ -245,7 +253,7 @@ class EnergyTrainer:
                 raise ConfigError(f"{self.folder}: holds a log but no last.pt; name another folder")
             return
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location=self.device)
             facts = state["facts"]
         except Exception as error:  # torch raises its own kinds for a damaged file
             reason = str(error).splitlines()[0]
@@ -268,10 +276,19 @@ class EnergyTrainer:
         items = random.integers(len(self.train.values), size=self.config.batch_size)
         room = self.train.values.shape[1] - self.frames
         starts = random.integers(room + 1, size=self.config.batch_size)
-        values = [self.train.read(*place, self.frames) for place in zip(items, starts, strict=True)]
         colors = _colors(random, self.config.batch_size, self.train.bands) * self.config.color_db
-        colored = np.stack(values) + np.tile(colors / NEPER_DB, 4)[:, :, None].astype(np.float32)
-        return Batch(colored, self._trusted[items], self.predictor.first)
+        colors = np.tile(colors / NEPER_DB, 4)[:, :, None].astype(np.float32)
+        values = self._read(items, starts) + torch.from_numpy(colors).to(self.device)
+        return Batch(values, self._trusted[items], self.predictor.first)
+
+    def _read(self, items: np.ndarray, starts: np.ndarray) -> torch.Tensor:
+        """A crop of each item, float32 (batch, 4 * bands, frames)."""
+        if self._resident is None:
+            places = zip(items, starts, strict=True)
+            return torch.from_numpy(np.stack([self.train.read(*at, self.frames) for at in places]))
+        rows = torch.from_numpy(items)[:, None]
+        frames = torch.from_numpy(starts)[:, None] + torch.arange(self.frames)
+        return self._resident[rows.to(self.device), frames.to(self.device)].float().mT
 
     def _update_average(self) -> None:
         """Mean of the weights over the last steps (Polyak & Juditsky, 1992), fewer at the start."""

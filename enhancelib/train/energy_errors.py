@@ -98,14 +98,13 @@ class Batch:
         trusted: whether each band of an item can be believed, (batch, bands, 1), 0 or 1.
     """
 
-    def __init__(self, values: np.ndarray, trusted: np.ndarray, first: int):
+    def __init__(self, values: Tensor, trusted: np.ndarray, first: int):
         bands = values.shape[1] // 4
-        tensor = torch.from_numpy(values)
-        self.features = tensor[:, : 2 * bands]
-        self.own = tensor[:, first:bands]
-        self.target = tensor[:, 2 * bands + first : 3 * bands]
-        self.flatness = tensor[:, 3 * bands + first :] - self.target
-        self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32))
+        self.features = values[:, : 2 * bands]
+        self.own = values[:, first:bands]
+        self.target = values[:, 2 * bands + first : 3 * bands]
+        self.flatness = values[:, 3 * bands + first :] - self.target
+        self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32)).to(values)
 
 
 def validation_errors(
@@ -125,12 +124,13 @@ def validation_errors(
     """
     rate, first = config.model.sample_rate, predictor.first
     lower_hz = np.arange(first, tables.bands) * (rate / 2 / tables.bands)
-    high = torch.from_numpy(lower_hz >= config.error_from_hz)[None, :, None]
+    device = predictor.head.weight.device
+    high = torch.from_numpy(lower_hz >= config.error_from_hz)[None, :, None].to(device)
     trusted = tables.trusted_bands(rate)
     sums: dict[str, np.ndarray] = {}
     for start in range(0, len(tables.values), 16):
         chosen = slice(start, start + 16)
-        values = tables.values[chosen].astype(np.float32).swapaxes(1, 2).copy()
+        values = torch.from_numpy(tables.values[chosen].astype(np.float32)).mT.to(device)
         batch = Batch(values, trusted[chosen], first)
         with torch.inference_mode():
             states = predictor.initial_state(len(values))
@@ -140,7 +140,7 @@ def validation_errors(
             whole, excess = added_treble(energies, batch)
             whole = whole * high
             parts = lost.float(), difference.abs(), difference, whole, whole * excess
-            figures = torch.stack(parts).sum(dim=(2, 3))
+            figures = torch.stack(parts).sum(dim=(2, 3)).cpu()
         for name, figure in zip(tables.items["condition"][chosen], figures.T, strict=True):
             for key in (name, "all"):
                 sums[key] = sums.get(key, np.zeros(5)) + figure.double().numpy()

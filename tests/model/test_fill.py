@@ -307,6 +307,36 @@ def test_every_parameter_of_the_fill_learns(pair):
         assert float(parameter.grad.abs().sum()) > 0, name
 
 
+def test_where_the_gate_is_shut_nothing_is_filled(small, pair):
+    """Band by band: an open one is filled as without a gate, the others come back as they were."""
+    wave = torch.from_numpy(pair[1][None, :, :30_000])
+    bias, context = small.core.gate.bias, small.core.gate_context.weight
+    before = bias.detach().clone(), context.detach().clone()
+    bins = small.config.hop_length // small.config.bands
+    with torch.no_grad():
+        context.zero_()
+        spectrum = small.analyze(wave)
+
+        def changed(logits: torch.Tensor) -> torch.Tensor:
+            bias.copy_(logits)
+            out, _ = small.core(spectrum, small.initial_state(1))
+            return (out - spectrum).abs().amax(dim=(0, 1, 3))[: small.config.hop_length]
+
+        shut = torch.full_like(bias, -1e4)
+        one = shut.clone()
+        one[4] = 1e4
+        nothing, all_bands, only = changed(shut), changed(-shut), changed(one)
+        bias.copy_(before[0])
+        context.copy_(before[1])
+    rounding = 1e-5
+    assert float(nothing.max()) < rounding
+    assert float(all_bands[16:].min()) > 100 * rounding
+    open_bins = slice(4 * bins, 5 * bins)
+    assert float(only[open_bins].min()) > 100 * rounding
+    only[open_bins] = 0
+    assert float(only.max()) < rounding
+
+
 def test_checkpoints_keep_the_fill(small, tmp_path):
     path = small.save(tmp_path / "filled.safetensors")
     again = AudioUNet.load(path)

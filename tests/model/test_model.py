@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from enhancelib.errors import ConfigError, ModelError
+from enhancelib.model.blocks import CausalBlock
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet, preset_config
 
@@ -155,6 +156,29 @@ def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
             assert logits.shape == (1, model.config.bands, model.analyze(wave).shape[3])
             assert (model.openness(wave[:, 0].numpy()) == float(logit > 0)).all()
         bias.copy_(before)
+
+
+@pytest.mark.parametrize("dilation", [1, 5])
+def test_a_block_without_bands_trains_as_the_convolution_does(dilation):
+    """While it learns on a CPU, it takes three products in place of PyTorch's convolution."""
+    torch.manual_seed(0)
+    block = CausalBlock(6, dilation, height=1).double()
+    x = torch.randn(2, 6, 1, 20, dtype=torch.float64, requires_grad=True)
+    state = torch.randn(2, 6, 1, block.history, dtype=torch.float64)
+    norms = block.depthwise_norm, block.pointwise_norm
+    for norm in norms:
+        norm.momentum = 0.0
+        norm.eval()
+    learnt, gradients = [], []
+    for training in (True, False):
+        block.training = training
+        out, left = block(x, state)
+        learnt.append(out)
+        gradients.append(torch.autograd.grad(out.sin().sum(), (x, block.depthwise.weight)))
+        assert torch.equal(left, torch.cat([state, x], dim=3)[..., -block.history :])
+    torch.testing.assert_close(*learnt)
+    for pair in zip(*gradients, strict=True):
+        torch.testing.assert_close(*pair)
 
 
 def test_a_network_without_a_gate_has_no_openness():

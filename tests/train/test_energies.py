@@ -146,7 +146,7 @@ def batch_of(own_db, target_db, trusted=True):
     """A batch of 64 bands, all alike, over four frames."""
     values = np.empty((1, 256, 4), np.float32)
     values[:, :128], values[:, 128:] = own_db / 4.342945, target_db / 4.342945
-    return energy_errors.Batch(values, np.full((1, 64), trusted), 8)
+    return energy_errors.Batch(torch.from_numpy(values), np.full((1, 64), trusted), 8)
 
 
 def predicted(level_db, slope_db=0.0, noisiness=1.0):
@@ -286,6 +286,14 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(tables, tmp_path, precis
     for mine, other in ((whole.predictor, part.predictor), (whole.average, part.average)):
         for name, value in mine.state_dict().items():
             assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_tables_in_memory_are_drawn_from_as_those_on_the_disk(tables, tmp_path):
+    trainer = EnergyTrainer(CONFIG, tables, tables, tmp_path / "run")
+    of_disk = trainer._draw()
+    trainer._resident = torch.from_numpy(np.array(tables.values))
+    for name, values in vars(trainer._draw()).items():
+        assert torch.equal(values, getattr(of_disk, name)), name
 
 
 def test_another_seed_is_another_run(tables, tmp_path):

@@ -58,9 +58,7 @@ def write_weights(source: Path, target: Path) -> None:
 def write_dynamic(source: Path, target: Path) -> None:
     """Dense convolutions of the U-Net in 8 bits with ranges found in use; weights all in 8 bits."""
     recipe = _weights_recipe()
-    blocks = (
-        ".*(CausalBlock|BandScale|TemporalBlock).*"  # operators are named after PyTorch's modules
-    )
+    blocks = ".*(CausalBlock|BandScale).*"  # operators are named after PyTorch's modules
     recipe.add_dynamic_config(regex=blocks, operation_name=Operation.CONV_2D, num_bits=8)
     _apply(recipe, source, target)
 

@@ -26,7 +26,7 @@ from enhancelib.enhance.frames import FrameEngine
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.evaluate.stopwatch import timed
 from enhancelib.metadata import Metadata, describe
-from enhancelib.model.blocks import BandScale, CausalBlock, TemporalBlock
+from enhancelib.model.blocks import BandScale, CausalBlock
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize.export import StreamStep, check_music, model_file
 from enhancelib.optimize.footprint import deviation_db
@@ -120,9 +120,7 @@ def quantize(
     )
     from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
-    kinds = {
-        f"{kind.__module__}.{kind.__qualname__}" for kind in (CausalBlock, BandScale, TemporalBlock)
-    }
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in (CausalBlock, BandScale)}
 
     def in_u_net(node: torch.fx.Node) -> bool:
         """Weights stand in no module; set_module_type would therefore leave out convolutions."""
