@@ -37,6 +37,11 @@ FEWEST = 0.25
 """The gain of a band is that for at least this share of it being filled: one emptied bin among
 survivors does not get the energy of all."""
 
+OVERLAP = 2.0
+"""What frames are filled with has twice the energy that is lacking. Neighbours are filled with
+sounds that know nothing of each other, and where they overlap by half, half of the energy cancels:
+the transform holds twice as many numbers as the wave."""
+
 LEVEL_FRAMES = 128
 """Frames over whose mean power the running level is taken: 1.5 s."""
 
@@ -262,7 +267,7 @@ class Filler(nn.Module):
         energies = energies.clamp(min=LEAST)
         # The root of lacking over what the sound reaches is its gain; this keeps a finite slope
         # where nothing is lacking.
-        gains = lacking / (2 * torch.maximum(lacking, 1e-4 * energies)).sqrt()
+        gains = lacking * (OVERLAP / 2 / torch.maximum(lacking, 1e-4 * energies)).sqrt()
         share = self._share(bin_power(own), energies)
         noise = _banded(noise, self.band_bins) * (noisiness.clamp(min=1e-6).sqrt() * share)
         copied = 0.5 * (1 - noisiness).clamp(min=1e-6)

@@ -59,7 +59,7 @@ MP3 128 at −8 to −16.
 CHANGE_DB = (-60.0, -40.0)
 """Errors in a band, against its signal, between which the wanted gate rises from shut to open."""
 
-AUDIBLE_DB = (-70.0, -50.0)
+AUDIBLE_DB = (-85.0, -65.0)
 """Levels of a band, against the loudest of its frame, between which :func:`audibility` rises."""
 
 SHUT_WEIGHT = 6.0

@@ -17,6 +17,7 @@ from enhancelib.model.fill import (
     LEVEL_FLOOR,
     LEVEL_FRAMES,
     NOISE_LENGTH,
+    OVERLAP,
     FillConfig,
     Filler,
     band_features,
@@ -120,6 +121,23 @@ def test_with_true_energies_it_reaches_the_oracle(pair, transform):
 # --- what it may do ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("noisiness", [0.0, 0.5, 1.0])
+def test_a_wave_that_was_filled_has_the_energies_asked_for(transform, noisiness):
+    """In the wave, not in the frames, of which half cancels where they overlap."""
+    torch.manual_seed(0)
+    wave = torch.randn(1, 1, 3 * RATE) * 0.1
+    spectrum = transform.analyze(wave)[:, :, :512]
+    energies = energies_of(spectrum).mean(dim=2, keepdim=True).expand(-1, -1, spectrum.shape[3])
+    emptied = spectrum.clone()
+    emptied[:, :, LOW:] *= 1e-5
+    out = filled(emptied, energies, noisiness)
+    out = transform.synthesize(torch.cat([out, 0 * out[:, :, :1]], dim=2), wave.shape[2])
+    reached = energies_of(transform.analyze(out)[:, :, :512]).mean(dim=2) / energies[:, :, 0]
+    error_db = 10 * reached.log10()
+    assert float(error_db.mean()) == pytest.approx(0, abs=0.3)
+    assert float(error_db.abs().max()) < 3.0  # copies: neighbours are alike in some bands
+
+
 def test_an_empty_band_gets_its_energy():
     """Whatever the mixture of noise and copy; nothing under the lowest bin is touched."""
     torch.manual_seed(0)
@@ -129,7 +147,7 @@ def test_an_empty_band_gets_its_energy():
     for noisiness in (0.0, 0.5, 1.0):
         out = filled(spectrum, energies, noisiness)
         assert torch.equal(out[:, :, :LOW], spectrum[:, :, :LOW])
-        share = energies_of(out) / energies
+        share = energies_of(out) / (OVERLAP * energies)
         assert float(share.min()) > 0.9  # the limit of the gain, where the sound is sparse
         assert float(share.max()) < 1.05  # and what little was there, in phase by chance
         assert float(share.mean()) == pytest.approx(1, abs=0.005)
@@ -156,7 +174,7 @@ def test_no_survivor_is_raised_and_no_band_beyond_what_was_predicted(pair, trans
     survived = before[:, LOW:] > mean * 10**-1.7
     assert survived.any()
     assert float((power / before)[:, LOW:][survived].max()) <= 1.0 + 1e-5
-    most = torch.maximum(wanted, energies_of(damaged))
+    most = torch.maximum(OVERLAP * wanted, energies_of(damaged))
     # What lies 17 to 23 dB under the mean adds up with what is filled, in or out of phase.
     assert float((energies_of(out) / most).max()) < 1.5
 
@@ -167,7 +185,7 @@ def test_the_gain_of_a_single_emptied_bin_is_limited():
     spectrum[:, :, 300] = 1e-6
     energies = 16 * energies_of(spectrum)
     out = filled(spectrum, energies)
-    gained = out.square().sum(dim=1)[0, 300, 0] / energies[0, (300 - LOW) // 8, 0]
+    gained = out.square().sum(dim=1)[0, 300, 0] / (OVERLAP * energies[0, (300 - LOW) // 8, 0])
     assert float(gained) < 8 * 4  # of eight bins' energy on a quarter of them, a noise's peak
 
 
