@@ -44,9 +44,9 @@ def filled_network(**settings) -> AudioUNet:
         torch.nn.init.normal_(parameter, 0, 0.1)
     head = model.core.fill.predictor.head
     torch.nn.init.normal_(head.weight, 0, 0.3)
-    outputs = head.bias.shape[0] // 3
+    outputs = head.bias.shape[0] // 2
     with torch.no_grad():
-        head.bias.copy_(torch.tensor([-2.0, 2.0, 0.0]).repeat_interleave(outputs))
+        head.bias.copy_(torch.tensor([-2.0, 2.0]).repeat_interleave(outputs))
     return model
 
 

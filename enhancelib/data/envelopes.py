@@ -8,10 +8,10 @@ transform. A folder of *items* holds
 - ``items.csv``, a row per item: ``index``, ``condition`` and ``trusted_hz`` (up to where the
   lossless signal is to be believed: music that was coded once, gently, has nothing above).
 
-:func:`make_tables` writes the folder of *tables*: ``tables.npy``, float16 (items, frames, 4 *
-bands), the :func:`enhancelib.model.fill.band_features` of the lossy signal and then those of the
-lossless one, all in units of the running level of the lossy one; ``items.csv``, a copy;
-``facts.json``.
+:func:`make_tables` writes the folder of *tables*: ``tables.npy``, float16 (items, frames, 3 *
+bands), the :func:`enhancelib.model.fill.band_features` of the lossy signal and then the first half
+of those of the lossless one, all in units of the running level of the lossy one; ``items.csv``, a
+copy; ``facts.json``.
 """
 
 import json
@@ -39,9 +39,9 @@ class Tables:
     """A folder of tables, opened; the large array stays on the disk until it is read.
 
     Attributes:
-        values: (items, frames, 4 * bands), float16.
+        values: (items, frames, 3 * bands), float16.
         items: a row per item, in the same order.
-        bands: of each of the four.
+        bands: of each of the three.
         facts: what the tables were made from, by name.
     """
 
@@ -60,10 +60,10 @@ class Tables:
             raise InputError(f"{folder}: no folder of tables ({error}); make it again") from None
         if len(self.values) != len(self.items) or self.values.ndim != 3:
             raise InputError(f"{folder}: tables.npy and items.csv differ in length; make it again")
-        self.bands = self.values.shape[2] // 4
+        self.bands = self.values.shape[2] // 3
 
     def read(self, item: int, start: int, frames: int) -> np.ndarray:
-        """Some frames of an item, float32 (4 * bands, frames)."""
+        """Some frames of an item, float32 (3 * bands, frames)."""
         return self.values[item, start : start + frames].T.astype(np.float32)
 
     def trusted_bands(self, sample_rate: int) -> np.ndarray:
@@ -98,6 +98,7 @@ def make_tables(
         "frame_length": config.frame_length,
         "band_bins": config.fill.band_bins,
         "level_frames": LEVEL_FRAMES,
+        "columns": "lossy arithmetic, lossy geometric, lossless arithmetic",
     }
     if folder.exists():
         tables = Tables(folder)
@@ -112,7 +113,7 @@ def make_tables(
     frames = length // config.hop_length + 2
     bands = config.hop_length // config.fill.band_bins
     values = np.lib.format.open_memmap(
-        partial / "tables.npy", "w+", np.float16, (len(samples), frames, 4 * bands)
+        partial / "tables.npy", "w+", np.float16, (len(samples), frames, 3 * bands)
     )
     for index in tqdm(
         range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
@@ -127,7 +128,7 @@ def make_tables(
 
 
 def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Band energies of a lossy and a lossless wave, (2, samples) → float32 (4 * bands, frames).
+    """Band energies of a lossy and a lossless wave, (2, samples) → float32 (3 * bands, frames).
 
     The frames are those of :meth:`enhancelib.model.network.AudioUNet.analyze`, the last one
     completed.
@@ -140,7 +141,8 @@ def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:
     power = torch.from_numpy(np.abs(spectra[:, :, :hop].swapaxes(1, 2)) ** 2)
     start = torch.zeros(1, 2, LEVEL_FRAMES - 1)
     level, _ = running_level(power[:1].mean(dim=1, keepdim=True), start)
-    return band_features(power, level, config.fill.band_bins).flatten(0, 1).numpy()
+    features = band_features(power, level, config.fill.band_bins)  # of both, arithmetic first
+    return features.flatten(0, 1)[: 3 * features.shape[1] // 2].numpy()
 
 
 def read_items(folder: Path) -> tuple[pandas.DataFrame, np.ndarray, np.ndarray]:

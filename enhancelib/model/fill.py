@@ -1,11 +1,11 @@
-"""Fill what a codec emptied: the energy that every band should have, and a sound to give it.
+"""Fill what a codec emptied: the energy that every band should have, as noise.
 
 A mask cannot fill an empty bin, and a regression of bins that nobody can know comes out too weak.
 The ear wants the right energy at the right moment (Dietz et al., "Spectral Band Replication", 112th
-AES convention, 2002). So a small network predicts the energy of bands of eight bins and how
-noise-like each is, and :class:`Filler`, which learns nothing, brings emptied bins up to it. It goes
-upwards octave by octave: the sound is the octave below as already filled, stretched, with phases
-turned by a fixed table, and a noise read from another fixed table.
+AES convention, 2002). So a small network predicts the energy of bands of eight bins, and
+:class:`Filler`, which learns nothing, brings emptied bins up to it with noise from a fixed table.
+Spectral band replication copies from below where sound is tonal; with the true energies put in,
+copies and noise score the same (LOG.md), so there are no copies.
 
 Powers are relative to the running level of the music, so quiet music is filled as loud music is.
 Whatever survived is left alone, a band that has its energy gets nothing, and so does one whose
@@ -163,10 +163,10 @@ class EnergyPredictor(nn.Module):
         self.embedding = nn.Conv2d(2 * self.bands, width, 1, bias=False)
         self.embedding_norm = nn.BatchNorm2d(width)
         self.blocks = nn.ModuleList(CausalBlock(width, d, height=1) for d in config.dilations)
-        self.head = nn.Conv2d(width, 3 * outputs, 1)
+        self.head = nn.Conv2d(width, 2 * outputs, 1)
         nn.init.zeros_(self.head.weight)
-        with torch.no_grad():  # made-up energy, how far it replaces the band's own, noise-likeness
-            self.head.bias.copy_(torch.tensor([-10.0, -4.0, 0.0]).repeat_interleave(outputs))
+        with torch.no_grad():  # made-up energy, and how far it replaces the band's own
+            self.head.bias.copy_(torch.tensor([-10.0, -4.0]).repeat_interleave(outputs))
 
     def state_shapes(self) -> list[tuple[int, int, int]]:
         """(channels, 1, frames) of each block's state."""
@@ -177,9 +177,7 @@ class EnergyPredictor(nn.Module):
         blank = self.head.bias
         return [blank.new_zeros(batch, *shape) for shape in self.state_shapes()]
 
-    def forward(
-        self, features: Tensor, states: Sequence[Tensor]
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+    def forward(self, features: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Predict the next frames.
 
         Args:
@@ -187,8 +185,8 @@ class EnergyPredictor(nn.Module):
             states: those left by earlier frames.
 
         Returns:
-            Log energies in the features' units and how noise-like they are, 0 to 1, both (batch,
-            bands that can be filled, frames); then the new states.
+            Log energies in the features' units, (batch, bands that can be filled, frames), and the
+            new states.
         """
         x = (features.unsqueeze(2) + 9) / 6  # about zero mean and unit variance, for music
         x = functional.relu(self.embedding_norm(self.embedding(x)))
@@ -196,11 +194,11 @@ class EnergyPredictor(nn.Module):
         for block, state in zip(self.blocks, states, strict=True):
             x, state = block(x, state)
             kept.append(state)
-        made_up, lost, noisy = self.head(x).squeeze(2).chunk(3, dim=1)
+        made_up, lost = self.head(x).squeeze(2).chunk(2, dim=1)
         own = features[:, self.first : self.bands]
         energies = own + lost.sigmoid() * (made_up - own)
         limits = FLOOR_DB * _NEPERS, CEILING_DB * _NEPERS
-        return energies.clamp(*limits), noisy.sigmoid(), kept
+        return energies.clamp(*limits), kept
 
 
 class Filler(nn.Module):
@@ -213,30 +211,20 @@ class Filler(nn.Module):
 
     def __init__(self, config: FillConfig, bins: int):
         super().__init__()
-        self.band_bins, self.lowest, self.bins = config.band_bins, bins >> config.octaves, bins
-        self.octaves = config.octaves
+        self.band_bins, self.lowest = config.band_bins, bins >> config.octaves
         upper = bins - self.lowest
-        uniform = _uniform(2 * NOISE_LENGTH + upper)
+        uniform = _uniform(2 * NOISE_LENGTH)
         angle = 2 * np.pi * uniform[:NOISE_LENGTH]
-        size = np.sqrt(-np.log(1 - uniform[NOISE_LENGTH : 2 * NOISE_LENGTH]))
+        size = np.sqrt(-np.log(1 - uniform[NOISE_LENGTH:]))
         size /= np.sqrt(np.mean(size**2))
         noise = np.stack([size * np.cos(angle), size * np.sin(angle)], axis=1)
-        self._keep("noise", np.concatenate([noise, noise[:upper]]))
+        noise = torch.from_numpy(np.concatenate([noise, noise[:upper]])).float()
+        self.register_buffer("noise", noise, persistent=False)
         places = np.arange(2 * upper, dtype=np.int32).reshape(upper, 2).T[:, :, None]
         self.register_buffer("places", torch.from_numpy(places.copy()), persistent=False)
-        turn = np.exp(2j * np.pi * uniform[2 * NOISE_LENGTH :])
-        # From real and imaginary part to both, of the two bins that each bin below becomes.
-        turn = np.array([[turn.real, -turn.imag], [turn.imag, turn.real]])
-        for octave in range(config.octaves):
-            low = self.lowest << octave
-            inside = turn[:, :, low - self.lowest : 2 * low - self.lowest]
-            self._keep(f"turn_{octave}", inside.reshape(2, 2, low // 2, 2))
-
-    def _keep(self, name: str, table: np.ndarray) -> None:
-        self.register_buffer(name, torch.from_numpy(table).float(), persistent=False)
 
     def forward(
-        self, spectrum: Tensor, energies: Tensor, noisiness: Tensor, position: Tensor
+        self, spectrum: Tensor, energies: Tensor, position: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Fill the next frames.
 
@@ -244,59 +232,32 @@ class Filler(nn.Module):
             spectrum: without Nyquist, (batch, 2, bins, frames).
             energies: mean power that a bin of each band should have, (batch, bands, frames); of the
                 bands that can be filled.
-            noisiness: share of noise in what is filled, 0 to 1, the same shape.
             position: of the first frame's noise in its table, (batch, 1); zero at the start.
 
         Returns:
             The spectrum, filled, and the position for the frame after.
         """
-        batch, _, _, frames = spectrum.shape
-        noise, position = self._noise(position, frames)
+        noise, position = self._noise(position, spectrum.shape[3])
+        untouched, own = spectrum.split([self.lowest, spectrum.shape[2] - self.lowest], dim=2)
         # Bands and the bins of each are two axes, so that what is one per band spreads by itself:
         # (batch, 2, bands, bins of a band, frames). Few operations, since a frame alone is so
         # little work that their number is what it costs.
-        banded = _banded(spectrum, self.band_bins)
-        lowest = self.lowest // self.band_bins
-        sizes = [lowest << octave for octave in range(self.octaves)]
-        untouched, copied_from, own = banded.split(
-            [lowest // 2, lowest - lowest // 2, sum(sizes)], dim=2
-        )
-        energies, noisiness = energies[:, None, :, None], noisiness[:, None, :, None]
+        own, energies = _banded(own, self.band_bins), energies[:, None, :, None]
         lacking = (energies - 2 * _MARGIN * _mean_square(own)).clamp(min=0)
-        # Least powers keep silence from being divided by.
+        # A least power keeps silence from being divided by.
         energies = energies.clamp(min=LEAST)
-        # The root of lacking over what the sound reaches is its gain; this keeps a finite slope
-        # where nothing is lacking.
-        gains = lacking * (OVERLAP / 2 / torch.maximum(lacking, 1e-4 * energies)).sqrt()
-        share = self._share(bin_power(own), energies)
-        noise = _banded(noise, self.band_bins) * (noisiness.clamp(min=1e-6).sqrt() * share)
-        copied = 0.5 * (1 - noisiness).clamp(min=1e-6)
-        # The gain of a copy is bounded: what lies 60 dB under is no sound to copy.
-        least = 0.5e-6 * energies
-        pieces = [untouched, copied_from]
-        per_octave = (x.split(sizes, dim=2) for x in (own, gains, share, noise, copied, least))
-        for octave, (own, gain, share, noise, copied, least) in enumerate(
-            zip(*per_octave, strict=True)
-        ):
-            below = pieces[-1].reshape(batch, 2, sizes[octave], -1, frames)
-            sound = below * (copied / torch.maximum(_mean_square(below), least)).sqrt()
-            sound = self._stretched(sound, octave) * share + noise
-            reached = _mean_square(sound).clamp(min=FEWEST / 2)
-            pieces.append(own + sound * (gain / reached.sqrt()))
-        return torch.cat(pieces, dim=2).flatten(2, 3), position
+        sound = _banded(noise, self.band_bins) * self._share(bin_power(own), energies)
+        reached = _mean_square(sound).clamp(min=FEWEST / 2)
+        # The root of what is lacking over what the sound reaches; with a finite slope where
+        # nothing is lacking.
+        gain = lacking * (OVERLAP / 2 / (torch.maximum(lacking, 1e-4 * energies) * reached)).sqrt()
+        return torch.cat([untouched, (own + sound * gain).flatten(2, 3)], dim=2), position
 
     def _share(self, power: Tensor, energies: Tensor) -> Tensor:
         """How far each bin was emptied, 0 to 1, in the shape of ``power``."""
         ramp = (EMPTIED_DB - SOFTNESS_DB / 2) * _NEPERS, (EMPTIED_DB + SOFTNESS_DB / 2) * _NEPERS
         depth = (power / energies).clamp(math.exp(-ramp[1]), math.exp(-ramp[0])).log()
         return (depth + ramp[0]) * (-1 / (ramp[1] - ramp[0]))
-
-    def _stretched(self, below: Tensor, octave: int) -> Tensor:
-        """An octave at twice its frequencies, its phases turned; in bands of the same width."""
-        batch, _, bands, _, frames = below.shape
-        turn = getattr(self, f"turn_{octave}").unsqueeze(4)
-        both = below.reshape(batch, 1, 2, turn.shape[2], 1, frames) * turn
-        return both.sum(dim=2).reshape(batch, 2, bands, self.band_bins, frames)
 
     def _noise(self, position: Tensor, frames: int) -> tuple[Tensor, Tensor]:
         """Complex noise of unit power, (batch, 2, bins that can be filled, frames)."""
@@ -362,7 +323,7 @@ class FillHead(nn.Module):
         """
         power = bin_power(spectrum).squeeze(1)
         features = band_features(power, level, self.predictor.config.band_bins)
-        energies, noisiness, kept = self.predictor(features, states[1:])
+        energies, kept = self.predictor(features, states[1:])
         # A silent frame stays silent, and so does a band predicted at the floor.
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * (level * heard)
@@ -370,10 +331,10 @@ class FillHead(nn.Module):
             fine = gate.repeat_interleave(self.predictor.bands // gate.shape[1], dim=1)
             wanted = wanted * fine[:, self.predictor.first :]
         if self.frozen and torch.is_grad_enabled():
-            filled, position = self.filler(enhanced.detach(), wanted, noisiness, states[0])
+            filled, position = self.filler(enhanced.detach(), wanted, states[0])
             filled = enhanced + (filled - enhanced).detach()
         else:
-            filled, position = self.filler(enhanced, wanted, noisiness, states[0])
+            filled, position = self.filler(enhanced, wanted, states[0])
         return filled, [position, *kept]
 
 

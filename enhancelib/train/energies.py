@@ -47,7 +47,6 @@ class EnergyTraining(BaseModel):
         gradient_clip: largest norm of the gradient.
         quantile: that the predicted energy aims at; over 0.5 is rather too strong than too weak.
         difference: weight of the differences between frames.
-        noisiness: weight of the squared error of the noise-likeness.
         survivors: weight of bands that were not emptied; the others have one.
         harm: weight of what is predicted too much in items from which nothing was lost, beyond the
             fill's margin: music without treble is not to get any.
@@ -73,7 +72,6 @@ class EnergyTraining(BaseModel):
     gradient_clip: float = Field(1.0, gt=0)
     quantile: float = Field(0.5, gt=0, lt=1)
     difference: float = Field(0.3, ge=0)
-    noisiness: float = Field(2.0, ge=0)
     survivors: float = Field(0.1, ge=0)
     harm: float = Field(1.0, ge=0)
     color_db: float = Field(0.0, ge=0)
@@ -189,10 +187,10 @@ class EnergyTrainer:
         half = config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             states = self.predictor.initial_state(len(batch.features))
-            energies, noisiness, _ = self.predictor(batch.features, states)
-        terms = energy_loss((energies.float(), noisiness.float()), batch, config)
+            energies, _ = self.predictor(batch.features, states)
+        terms = energy_loss(energies.float(), batch, config)
         loss = terms["level"] + config.difference * terms["difference"]
-        loss = loss + config.noisiness * terms["noisiness"] + config.harm * terms["harm"]
+        loss = loss + config.harm * terms["harm"]
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), config.gradient_clip)
@@ -277,12 +275,12 @@ class EnergyTrainer:
         room = self.train.values.shape[1] - self.frames
         starts = random.integers(room + 1, size=self.config.batch_size)
         colors = _colors(random, self.config.batch_size, self.train.bands) * self.config.color_db
-        colors = np.tile(colors / NEPER_DB, 4)[:, :, None].astype(np.float32)
+        colors = np.tile(colors / NEPER_DB, 3)[:, :, None].astype(np.float32)
         values = self._read(items, starts) + torch.from_numpy(colors).to(self.device)
         return Batch(values, self._trusted[items], self.predictor.first)
 
     def _read(self, items: np.ndarray, starts: np.ndarray) -> torch.Tensor:
-        """A crop of each item, float32 (batch, 4 * bands, frames)."""
+        """A crop of each item, float32 (batch, 3 * bands, frames)."""
         if self._resident is None:
             places = zip(items, starts, strict=True)
             return torch.from_numpy(np.stack([self.train.read(*at, self.frames) for at in places]))

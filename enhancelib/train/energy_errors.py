@@ -19,16 +19,16 @@ LOST_DB = 10.0
 """A band was emptied where it lies so far under the original's."""
 
 
+LEAST_DB = -88.0
+"""Bands of the original further under the running level have nothing to lose: next to the floor of
+what the network sees."""
+
 HEARD_DB = -80.0
-"""Bands of the original further under the running level are left out of the errors."""
+"""What is added is measured against at least this: nobody hears what is further down."""
 
 
 WHOLE = 0.01
 """Share of emptied bands under which an item counts as whole: there, whatever is added is harm."""
-
-NOISY_DB = (-12.0, -3.0)
-"""Geometric against arithmetic mean of a band's bins, from not at all to altogether noise-like."""
-
 
 NEPER_DB = 10 / np.log(10)
 """Decibels in a neper of power, the unit of the tables."""
@@ -41,21 +41,18 @@ def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
 
 
 def emptied(own: Tensor, target: Tensor) -> Tensor:
-    """Whether each band was emptied and can be heard, from log energies in units of the level."""
-    return (own < target - LOST_DB / NEPER_DB) & (target > HEARD_DB / NEPER_DB)
+    """Whether each band was emptied and had something to lose, from log energies in units of the level."""
+    return (own < target - LOST_DB / NEPER_DB) & (target > LEAST_DB / NEPER_DB)
 
 
-def energy_loss(
-    predicted: tuple[Tensor, Tensor], batch: Batch, config: EnergyTraining
-) -> dict[str, Tensor]:
-    """The terms of the loss before weighting, in dB but for the noise-likeness.
+def energy_loss(energies: Tensor, batch: Batch, config: EnergyTraining) -> dict[str, Tensor]:
+    """The terms of the loss before weighting, in dB.
 
     Args:
-        predicted: log energies and noise-likeness, (batch, bands, frames).
+        energies: predicted, log, (batch, bands, frames).
         batch: what was to be predicted.
         config: settings.
     """
-    energies, noisiness = predicted
     lost = emptied(batch.own, batch.target)
     weight = batch.trusted * (lost + config.survivors * ~lost)
     total = weight.sum().clamp(min=1)
@@ -63,12 +60,9 @@ def energy_loss(
     steps = energies.diff(dim=2) - batch.target.diff(dim=2)
     between = weight[:, :, 1:]
     difference = NEPER_DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
-    low, high = NOISY_DB
-    wanted = ((NEPER_DB * batch.flatness - low) / (high - low)).clamp(0, 1)
-    noise = (weight * (noisiness - wanted).square()).sum() / total
     whole, excess = added_treble(energies, batch)
     harm = (whole * excess).sum() / whole.sum().clamp(min=1)
-    return {"level": level, "difference": difference, "noisiness": noise, "harm": harm}
+    return {"level": level, "difference": difference, "harm": harm}
 
 
 def added_treble(energies: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -94,16 +88,14 @@ class Batch:
     Attributes:
         features: (batch, 2 * bands, frames).
         own, target: log energies of the lossy and the lossless signal, (batch, bands, frames).
-        flatness: log of the geometric over the arithmetic mean of the lossless one's bins.
         trusted: whether each band of an item can be believed, (batch, bands, 1), 0 or 1.
     """
 
     def __init__(self, values: Tensor, trusted: np.ndarray, first: int):
-        bands = values.shape[1] // 4
+        bands = values.shape[1] // 3
         self.features = values[:, : 2 * bands]
         self.own = values[:, first:bands]
-        self.target = values[:, 2 * bands + first : 3 * bands]
-        self.flatness = values[:, 3 * bands + first :] - self.target
+        self.target = values[:, 2 * bands + first :]
         self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32)).to(values)
 
 
@@ -134,7 +126,7 @@ def validation_errors(
         batch = Batch(values, trusted[chosen], first)
         with torch.inference_mode():
             states = predictor.initial_state(len(values))
-            energies, _, _ = predictor(batch.features, states)
+            energies, _ = predictor(batch.features, states)
             lost = emptied(batch.own, batch.target) & high & (batch.trusted > 0)
             difference = NEPER_DB * (energies - batch.target) * lost
             whole, excess = added_treble(energies, batch)

@@ -58,17 +58,18 @@ def test_a_table_holds_what_the_graph_sees(items, tables):
     power = body.square().sum(dim=1)
     level, _ = running_level(power[:1].mean(dim=1, keepdim=True), torch.zeros(1, 2, 127))
     expected = band_features(power, level, 8)
-    own, lossless = torch.from_numpy(tables.read(1, 0, tables.values.shape[1])).chunk(2)
+    read = torch.from_numpy(tables.read(1, 0, tables.values.shape[1]))
+    own, lossless = read[:128], read[128:]
     frames = expected.shape[2]
     assert tables.values.shape[1] >= frames
-    for got, wanted in ((own, expected[0]), (lossless, expected[1])):
+    for got, wanted in ((own, expected[0]), (lossless, expected[1, :64])):
         torch.testing.assert_close(got[:, :frames], wanted, atol=0.02, rtol=0)  # of float16
-    assert float(own[40:64].mean()) < float(lossless[40:64].mean()) - 2  # and MP3 emptied some
+    assert float(own[40:64].mean()) < float(lossless[40:].mean()) - 2  # and MP3 emptied some
 
 
-def test_tables_hold_44_kilobytes_of_a_second(tables):
+def test_tables_hold_33_kilobytes_of_a_second(tables):
     per_second = tables.values[0].nbytes / SECONDS
-    assert 43_000 < per_second < 46_000
+    assert 32_000 < per_second < 35_000
 
 
 @pytest.mark.parametrize("gain", [0.1, 0.01])
@@ -144,14 +145,14 @@ def test_the_least_pinball_loss_is_at_the_quantile(quantile):
 
 def batch_of(own_db, target_db, trusted=True):
     """A batch of 64 bands, all alike, over four frames."""
-    values = np.empty((1, 256, 4), np.float32)
+    values = np.empty((1, 192, 4), np.float32)
     values[:, :128], values[:, 128:] = own_db / 4.342945, target_db / 4.342945
     return energy_errors.Batch(torch.from_numpy(values), np.full((1, 64), trusted), 8)
 
 
-def predicted(level_db, slope_db=0.0, noisiness=1.0):
+def predicted(level_db, slope_db=0.0):
     frames = torch.tensor([0.0, 1.0, 0.0, 1.0]) * slope_db
-    return ((level_db + frames) / 4.342945).expand(1, 56, 4), torch.full((1, 56, 4), noisiness)
+    return ((level_db + frames) / 4.342945).expand(1, 56, 4)
 
 
 def test_terms_of_known_errors():
@@ -159,18 +160,16 @@ def test_terms_of_known_errors():
     assert {name: round(float(value), 3) for name, value in terms.items()} == {
         "level": 3.0,
         "difference": 0.0,
-        "noisiness": 0.0,  # equal bins: altogether noise-like
         "harm": 0.0,  # nothing was left whole
     }
-    terms = energy_errors.energy_loss(predicted(-40, 2.0, 0.5), batch_of(-70.0, -40.0), CONFIG)
+    terms = energy_errors.energy_loss(predicted(-40, 2.0), batch_of(-70.0, -40.0), CONFIG)
     assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
     assert float(terms["difference"]) == pytest.approx(2.0, abs=1e-3)
-    assert float(terms["noisiness"]) == pytest.approx(0.25, abs=1e-3)
 
 
 def test_what_is_not_to_be_believed_costs_nothing():
     batch = batch_of(-70.0, -40.0, trusted=False)
-    terms = energy_errors.energy_loss(predicted(0.0, 5.0, 0.0), batch, CONFIG)
+    terms = energy_errors.energy_loss(predicted(0.0, 5.0), batch, CONFIG)
     assert all(float(value) == 0 for value in terms.values())
 
 
@@ -178,9 +177,8 @@ def test_emptied_bands_count_more_than_survivors():
     """Half of the bands lost and 4 dB off, half kept and right."""
     batch = batch_of(-70.0, -40.0)
     batch.own[:, 28:] = batch.target[:, 28:]
-    level, noisiness = predicted(-44.0)
-    level = torch.where(torch.arange(56)[:, None] < 28, level, batch.target)
-    terms = energy_errors.energy_loss((level, noisiness), batch, CONFIG)
+    level = torch.where(torch.arange(56)[:, None] < 28, predicted(-44.0), batch.target)
+    terms = energy_errors.energy_loss(level, batch, CONFIG)
     assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
 
 
@@ -208,7 +206,6 @@ def test_a_colour_is_the_same_on_both_sides_and_smooth(tables, tmp_path):
     change = NEPER_DB * (after.own - before.own)
     torch.testing.assert_close(NEPER_DB * (after.target - before.target), change, atol=1e-3, rtol=0)
     torch.testing.assert_close(change, change[:, :, :1].expand_as(change), atol=1e-3, rtol=0)
-    torch.testing.assert_close(after.flatness, before.flatness, atol=1e-3, rtol=0)
     assert 1 < float(change.abs().max()) <= 18
     assert float(change.diff(dim=1).abs().max()) < 3
     assert float((change[0] - change[1]).abs().max()) > 0.5
