@@ -5,8 +5,8 @@ transform. A folder of *items* holds
 
 - ``samples.npy``, int16 (items, 2, samples): the lossy and the lossless signal, mono, 44.1 kHz;
 - ``scales.npy``, float32 (items,): a sample times its item's scale lies in [-1, 1];
-- ``items.csv``, a row per item: ``index``, ``condition`` and ``trusted_hz`` (up to where the
-  lossless signal is to be believed: music that was coded once, gently, has nothing above).
+- ``items.csv``, a row per item: ``index``, ``condition``, ``kind`` and ``trusted_hz`` (up to where
+  the lossless signal is to be believed: music that was coded once, gently, has nothing above).
 
 :func:`make_tables` writes the folder of *tables*: ``tables.npy``, float16 (items, frames, 3 *
 bands), the :func:`enhancelib.model.fill.band_features` of the lossy signal and then the first half
@@ -32,7 +32,7 @@ from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.fill import LEVEL_FRAMES, band_features, running_level
 from enhancelib.model.network import ModelConfig
 
-COLUMNS = {"index", "condition", "trusted_hz"}
+COLUMNS = {"index", "condition", "kind", "trusted_hz"}
 
 
 class Tables:

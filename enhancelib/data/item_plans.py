@@ -35,6 +35,7 @@ KINDS: tuple[tuple[float, dict[str, float]], ...] = (
     (0.24, {"instrument": 0.34, "rendered": 0.25, "synthesizer": 0.25, "band": 0.16}),
     (0.04, {"signal": 1.0}),
 )
+VOICES = "speech", "singing"
 #: How many parts a sum has, from 1 up: music that is mixed already, and everything else.
 PARTS_OF_MIXED = (0.70, 0.20, 0.06, 0.04)
 PARTS_OF_OTHERS = (0.45, 0.20, 0.12, 0.08, 0.05, 0.04, 0.03, 0.03)

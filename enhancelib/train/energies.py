@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from enhancelib.atomic import replacing
 from enhancelib.data.envelopes import Tables
+from enhancelib.data.item_plans import VOICES
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
 from enhancelib.model.fill import EnergyPredictor
@@ -45,7 +46,9 @@ class EnergyTraining(BaseModel):
         decay: share of the steps, at the end, over which it falls; before, it is constant.
         learning_rate, weight_decay: of AdamW (Loshchilov & Hutter, arXiv:1711.05101).
         gradient_clip: largest norm of the gradient.
-        quantile: that the predicted energy aims at; over 0.5 is rather too strong than too weak.
+        quantile: that the predicted energy of music aims at; over 0.5 is rather too strong than too
+            weak.
+        voice_quantile: the same of speech and singing, where hiss is worse than dullness.
         difference: weight of the differences between frames.
         survivors: weight of bands that were not emptied; the others have one.
         harm: weight of what is predicted too much in items from which nothing was lost, beyond the
@@ -70,10 +73,11 @@ class EnergyTraining(BaseModel):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(1e-2, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
-    quantile: float = Field(0.5, gt=0, lt=1)
+    quantile: float = Field(0.55, gt=0, lt=1)
+    voice_quantile: float = Field(0.35, gt=0, lt=1)
     difference: float = Field(0.3, ge=0)
     survivors: float = Field(0.1, ge=0)
-    harm: float = Field(1.0, ge=0)
+    harm: float = Field(0.2, ge=0)
     color_db: float = Field(0.0, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
     precision: Literal["float32", "bfloat16"] = "bfloat16"
@@ -147,6 +151,8 @@ class EnergyTrainer:
         )
         self.step, self.cpu_s, self.losses = 0, 0.0, []
         self._trusted = train.trusted_bands(model.sample_rate)
+        voices = train.items["kind"].isin(VOICES).to_numpy()
+        self._quantiles = np.where(voices, config.voice_quantile, config.quantile)
         self.facts = {
             "settings": config.identity(),
             "train": json.dumps(train.facts),
@@ -188,7 +194,7 @@ class EnergyTrainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
             states = self.predictor.initial_state(len(batch.features))
             energies, _ = self.predictor(batch.features, states)
-        terms = energy_loss(energies.float(), batch, config)
+        terms = energy_loss(energies.float(), batch, survivors=config.survivors)
         loss = terms["level"] + config.difference * terms["difference"]
         loss = loss + config.harm * terms["harm"]
         self.optimizer.zero_grad()
@@ -277,7 +283,7 @@ class EnergyTrainer:
         colors = _colors(random, self.config.batch_size, self.train.bands) * self.config.color_db
         colors = np.tile(colors / NEPER_DB, 3)[:, :, None].astype(np.float32)
         values = self._read(items, starts) + torch.from_numpy(colors).to(self.device)
-        return Batch(values, self._trusted[items], self.predictor.first)
+        return Batch(values, self._trusted[items], self.predictor.first, self._quantiles[items])
 
     def _read(self, items: np.ndarray, starts: np.ndarray) -> torch.Tensor:
         """A crop of each item, float32 (batch, 3 * bands, frames)."""

@@ -34,29 +34,29 @@ NEPER_DB = 10 / np.log(10)
 """Decibels in a neper of power, the unit of the tables."""
 
 
-def pinball(predicted: Tensor, target: Tensor, quantile: float) -> Tensor:
+def pinball(predicted: Tensor, target: Tensor, quantile: float | Tensor) -> Tensor:
     """Twice the pinball loss, element by element: at quantile 0.5 the absolute error."""
     short = target - predicted
     return 2 * torch.maximum(quantile * short, (quantile - 1) * short)
 
 
 def emptied(own: Tensor, target: Tensor) -> Tensor:
-    """Whether each band was emptied and had something to lose, from log energies in units of the level."""
+    """Whether each band lost what it had, from log energies in units of the level."""
     return (own < target - LOST_DB / NEPER_DB) & (target > LEAST_DB / NEPER_DB)
 
 
-def energy_loss(energies: Tensor, batch: Batch, config: EnergyTraining) -> dict[str, Tensor]:
+def energy_loss(energies: Tensor, batch: Batch, *, survivors: float) -> dict[str, Tensor]:
     """The terms of the loss before weighting, in dB.
 
     Args:
         energies: predicted, log, (batch, bands, frames).
         batch: what was to be predicted.
-        config: settings.
+        survivors: weight of bands that were not emptied; the others have one.
     """
     lost = emptied(batch.own, batch.target)
-    weight = batch.trusted * (lost + config.survivors * ~lost)
+    weight = batch.trusted * (lost + survivors * ~lost)
     total = weight.sum().clamp(min=1)
-    level = NEPER_DB * (weight * pinball(energies, batch.target, config.quantile)).sum() / total
+    level = NEPER_DB * (weight * pinball(energies, batch.target, batch.quantiles)).sum() / total
     steps = energies.diff(dim=2) - batch.target.diff(dim=2)
     between = weight[:, :, 1:]
     difference = NEPER_DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
@@ -89,14 +89,19 @@ class Batch:
         features: (batch, 2 * bands, frames).
         own, target: log energies of the lossy and the lossless signal, (batch, bands, frames).
         trusted: whether each band of an item can be believed, (batch, bands, 1), 0 or 1.
+        quantiles: that the predicted energies of each item aim at, (batch, 1, 1).
     """
 
-    def __init__(self, values: Tensor, trusted: np.ndarray, first: int):
+    def __init__(
+        self, values: Tensor, trusted: np.ndarray, first: int, quantiles: np.ndarray | float = 0.5
+    ):
         bands = values.shape[1] // 3
         self.features = values[:, : 2 * bands]
         self.own = values[:, first:bands]
         self.target = values[:, 2 * bands + first :]
         self.trusted = torch.from_numpy(trusted[:, first:, None].astype(np.float32)).to(values)
+        aims = np.broadcast_to(np.float32(quantiles), len(values))
+        self.quantiles = torch.from_numpy(aims.copy()).to(values)[:, None, None]
 
 
 def validation_errors(

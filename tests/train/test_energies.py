@@ -1,5 +1,6 @@
 """First stage of training: tables equal the graph's features, the loss, exact resumption."""
 
+import copy
 import csv
 import shutil
 import subprocess
@@ -156,20 +157,20 @@ def predicted(level_db, slope_db=0.0):
 
 
 def test_terms_of_known_errors():
-    terms = energy_errors.energy_loss(predicted(-37.0), batch_of(-70.0, -40.0), CONFIG)
+    terms = energy_errors.energy_loss(predicted(-37.0), batch_of(-70.0, -40.0), survivors=0.1)
     assert {name: round(float(value), 3) for name, value in terms.items()} == {
         "level": 3.0,
         "difference": 0.0,
         "harm": 0.0,  # nothing was left whole
     }
-    terms = energy_errors.energy_loss(predicted(-40, 2.0), batch_of(-70.0, -40.0), CONFIG)
+    terms = energy_errors.energy_loss(predicted(-40, 2.0), batch_of(-70.0, -40.0), survivors=0.1)
     assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
     assert float(terms["difference"]) == pytest.approx(2.0, abs=1e-3)
 
 
 def test_what_is_not_to_be_believed_costs_nothing():
     batch = batch_of(-70.0, -40.0, trusted=False)
-    terms = energy_errors.energy_loss(predicted(0.0, 5.0), batch, CONFIG)
+    terms = energy_errors.energy_loss(predicted(0.0, 5.0), batch, survivors=0.1)
     assert all(float(value) == 0 for value in terms.values())
 
 
@@ -178,24 +179,24 @@ def test_emptied_bands_count_more_than_survivors():
     batch = batch_of(-70.0, -40.0)
     batch.own[:, 28:] = batch.target[:, 28:]
     level = torch.where(torch.arange(56)[:, None] < 28, predicted(-44.0), batch.target)
-    terms = energy_errors.energy_loss(level, batch, CONFIG)
+    terms = energy_errors.energy_loss(level, batch, survivors=0.1)
     assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
 
 
 def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
     whole = batch_of(-60.0, -60.0)
     for guess_db, expected in {-65.0: 0.0, -57.5: 0.0, -50.0: 10.0 - MARGIN_DB}.items():
-        terms = energy_errors.energy_loss(predicted(guess_db), whole, CONFIG)
+        terms = energy_errors.energy_loss(predicted(guess_db), whole, survivors=0.1)
         assert float(terms["harm"]) == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_cannot_be_heard_and_what_lost_something_is_no_harm():
     quiet = batch_of(-90.0, -90.0)
-    terms = energy_errors.energy_loss(predicted(-75.0), quiet, CONFIG)
+    terms = energy_errors.energy_loss(predicted(-75.0), quiet, survivors=0.1)
     assert float(terms["harm"]) == pytest.approx(5.0 - MARGIN_DB, abs=1e-3)
     damaged = batch_of(-60.0, -60.0)
     damaged.own[:, :3] = -80 / 4.342945  # 3 of 56 bands were emptied
-    assert float(energy_errors.energy_loss(predicted(-50.0), damaged, CONFIG)["harm"]) == 0
+    assert float(energy_errors.energy_loss(predicted(-50.0), damaged, survivors=0.1)["harm"]) == 0
 
 
 def test_a_colour_is_the_same_on_both_sides_and_smooth(tables, tmp_path):
@@ -291,6 +292,28 @@ def test_tables_in_memory_are_drawn_from_as_those_on_the_disk(tables, tmp_path):
     trainer._resident = torch.from_numpy(np.array(tables.values))
     for name, values in vars(trainer._draw()).items():
         assert torch.equal(values, getattr(of_disk, name)), name
+
+
+def test_voices_are_rather_too_dull_and_music_too_bright(tables, tmp_path):
+    """Each item aims at the quantile of its kind, and a step draws it with the item."""
+    rows = tables.items.assign(kind=["speech", "singing", "song", "game"] * 2)
+    mixed = copy.copy(tables)
+    mixed.items = rows
+    run = EnergyTrainer(CONFIG, mixed, tables, tmp_path / "run")
+    assert run._quantiles.tolist() == [0.35, 0.35, 0.55, 0.55] * 2
+    batch = run._draw()
+    items = np.random.default_rng([CONFIG.seed, 0]).integers(len(rows), size=CONFIG.batch_size)
+    expected = torch.from_numpy(run._quantiles[items]).float()
+    assert torch.equal(batch.quantiles[:, 0, 0], expected)
+    low, high = batch_of(-70.0, -40.0), batch_of(-70.0, -40.0)
+    low.quantiles[:], high.quantiles[:] = 0.35, 0.55
+    for guess_db, dearer in {-44.0: high, -36.0: low}.items():
+        cheaper = low if dearer is high else high
+        of_dearer, of_cheaper = (
+            energy_errors.energy_loss(predicted(guess_db), each, survivors=0.1)["level"]
+            for each in (dearer, cheaper)
+        )
+        assert float(of_dearer) > float(of_cheaper)
 
 
 def test_another_seed_is_another_run(tables, tmp_path):
