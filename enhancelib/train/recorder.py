@@ -78,7 +78,8 @@ class RunRecorder(Callback):
             task.training_losses.clear()
         if trainer.is_global_zero:
             self._append(rows)
-        if loss < self.best_loss:
+        last = task.config.keep == "last" and math.isfinite(loss)
+        if last or loss < self.best_loss:
             previous = self.checkpoint
             self.best_epoch, self.best_loss = trainer.current_epoch, loss
             if trainer.is_global_zero:

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import lightning
 import torch
@@ -43,6 +43,9 @@ class TrainingConfig(BaseModel):
         crop_seconds: length cut at random from each pair, in seconds.
         augmentation: how far the pairs are varied.
         loss: weights of the loss terms.
+        keep: the weights of the epoch with the least validation loss, or of the last. A network
+            with a fill invents treble, which every waveform loss takes for an error; its best epoch
+            would be the one that invents least.
         seed: of weights, order, crops and augmentation.
     """
 
@@ -62,6 +65,7 @@ class TrainingConfig(BaseModel):
     crop_seconds: float = Field(1.0, ge=0.05, le=600)
     augmentation: Augmentation = Augmentation()
     loss: LossWeights = LossWeights()
+    keep: Literal["best", "last"] = "best"
     seed: int = Field(0, ge=0, lt=1 << 32)
 
     @field_validator("augmentation", "loss")

@@ -78,6 +78,22 @@ def test_an_epoch_may_be_cut_short(manifest, tmp_path):
     assert log["learning_rate"].iloc[-1] == pytest.approx(0, abs=1e-9)  # the schedule knows
 
 
+def test_the_last_epoch_may_be_kept_though_its_loss_is_not_the_least(manifest, tmp_path):
+    """A rate that rises until it spoils what was learnt."""
+    rising = {"epochs": 2, "epoch_steps": 3, "learning_rate": 0.3, "warmup": 1.0}
+    kept = {}
+    for keep in ("best", "last"):
+        config = TINY.model_copy(update=rising | {"keep": keep})
+        kept[keep] = train_model(manifest, tmp_path / keep, config, progress=False)
+    losses = pandas.read_csv(kept["last"].log).query("split == 'validation'")
+    first, second = losses.groupby("epoch")["loss"].mean()
+    assert first < second
+    assert [kept[keep].best_epoch for keep in ("best", "last")] == [0, 1]
+    state = torch.load(tmp_path / "last" / "last.ckpt", weights_only=True)["state_dict"]
+    for name, value in AudioUNet.load(kept["last"].weights).state_dict().items():
+        assert torch.equal(value, state[f"model.{name}"]), name
+
+
 def test_what_a_run_leaves_behind(trained):
     assert trained.checkpoint.name == f"checkpoint_epoch_{trained.best_epoch}_best.pth"
     assert trained.weights.name == "fullband-44k.safetensors"

@@ -65,6 +65,7 @@ def recipe(preset: str, *, steps: int, epochs: int, **fill: object) -> Recipe:
             # Items come mixed, coloured and with noise.
             augmentation={"noise_probability": 0, "stretch": 0, "equalize_probability": 0},
             loss=LOSS,
+            keep="last",
         ),
     )
 
