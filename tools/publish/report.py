@@ -70,9 +70,10 @@ def report_card(
     """One picture: how each kind sounds by condition, what it saves in bits, what it costs."""
     heard = results[results["metric"] == "visqol"]
     sounds = dict(el.by_kind(heard[heard["system"].isin([UNTREATED, preset])]))
-    columns = min(3, len(sounds) + 1)
-    rows = -(-(len(sounds) + 1) // columns)
-    figure, axes = el.plotting.subplots(rows, columns, width=4.4 * columns, height=5.4)
+    panels = len(sounds) + 1
+    columns = 2 if panels in (2, 4) else 3
+    rows = -(-panels // columns)
+    figure, axes = el.plotting.subplots(rows, columns, width=4.4 * columns, height=4.6)
     axes = axes.flatten()
     for ax, (kind, part) in zip(axes, sounds.items(), strict=False):
         groups = {name: mean_intervals(part, name, preset) for name in SHOWN}
@@ -80,7 +81,7 @@ def report_card(
         el.plotting.bars(groups, x_label="ViSQOL, 1 to 4.73", ax=ax, title=title)
         ax.set_xlim(1, 4.85)
         ax.get_legend().remove()
-    axes[0].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.08), ncols=2)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.1), ncols=2)
     saved = rates[rates["metric"] == "visqol"].drop_duplicates(["kind", "codec"])
     bits: dict[str, dict[str, tuple[float, float, float]]] = {codec: {} for codec in RATES}
     for row in saved.itertuples():
@@ -89,8 +90,8 @@ def report_card(
     el.plotting.intervals(
         bits, x_label="Bits saved at equal ViSQOL (%)", ax=last, title="What it is worth"
     )
-    last.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.08), ncols=3)
-    for ax in axes[len(sounds) + 1 :]:
+    last.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.1), ncols=3)
+    for ax in axes[panels:]:
         ax.set_axis_off()
     figure.suptitle(
         f"{preset}: {size_and_speed(preset, costs)}; measured on the {el.piece_set(results)}",
