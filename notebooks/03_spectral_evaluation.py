@@ -230,6 +230,8 @@ for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
     metric = el.METRICS[name]
     label = f"{metric.title}: enhanced - untreated ({metric.unit})"
     el.plotting.intervals(groups, x_label=label, ax=ax)
+if legend := axes.flat[0].get_legend():  # the other panel has it
+    legend.remove()
 el.plotting.save_figure(figure, "03_deltas.svg", figures_dir=figures_dir)
 
 # %% [markdown]
@@ -301,8 +303,8 @@ el.plotting.save_figure(figure, "03_bit_rates.svg", figures_dir=figures_dir)
 
 # %%
 def span(value: float, low: float, high: float) -> str:
-    low, high = ("open" if np.isnan(end) else f"{end + 0.0:.0f}" for end in (low, high))
-    return f"{value:.0f} ({low} to {high})"
+    texts = (f"{np.round(end) + 0.0:.0f}" for end in (value, low, high))  # no negative zero
+    return "{} ({} to {})".format(*(text.replace("nan", "open") for text in texts))
 
 
 ends = ["saving_percent", "low", "high"]
