@@ -4,7 +4,6 @@ Functions that summarize results refuse pieces of two kinds (`tests/evaluate/tes
 README and the card say is held apart by `test_report.py`. Here: nobody pools them by hand.
 """
 
-import ast
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PLACES = (
     *sorted(ROOT.glob("notebooks/*.py")),
-    *sorted(ROOT.glob("jupyter_book/**/*.md")),
+    *(path for path in sorted(ROOT.glob("jupyter_book/**/*.md")) if "_build" not in path.parts),
     *sorted(ROOT.glob("tools/publish/*.py")),
     *sorted(ROOT.glob("tools/measure/**/*.py")),
 )
@@ -48,6 +47,5 @@ def test_the_look_finds_what_it_looks_for():
     before = (
         'speech = results["piece"].str.startswith(("speech", "voice"))\nmusic = results[~speech]'
     )
-    assert ast.parse(before)
     assert POOLED.search(before)
     assert POOLED.search("mean over the music, and")
