@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 KINDS = ("song", "recorded", "rendered", "singing", "speech")
 """Songs that people made and mixed, recorded instruments, MIDI music, singing, speech."""
-VOICES = ("singing", "speech")
-"""Kinds that are not music alone."""
 OTHER = "other"
 """Of a piece whose name says nothing: a reader's own folder is taken for one kind."""
 SETS = {"development set": "devset.csv", "test set": "testset.csv"}

@@ -11,7 +11,6 @@ import pandas
 import pytest
 
 import enhancelib as el
-from enhancelib.evaluate.kinds import VOICES
 from enhancelib.evaluate.verdicts import TRANSPARENT
 from tools.publish.findings import changes, glance
 from tools.publish.report import BLOCK
@@ -21,6 +20,7 @@ PRESET = "fullband-44k"
 WEAK = ("sbc-20", "aac-64", "mp3-64")
 LITTLE_LEFT = ("mp3-32", "mp3-40", "mp3-48")
 HEARING = ("visqol", "zimtohrli")
+VOICES = ("singing", "speech")
 
 
 @pytest.fixture(scope="module")
