@@ -18,6 +18,7 @@ PUBLIC = {
     "errors": ["AudioWarning", "EnhanceError"],
     "evaluate.benchmark": ["benchmark_file", "benchmark_files", "benchmark_results"],
     "evaluate.bitrates": ["bitrate_saving", "equal_rates"],
+    "evaluate.kinds": ["by_kind", "kinds_of"],
     "evaluate.matrix": ["evaluate", "oracle_mask"],
     "evaluate.metrics": ["METRICS", "score"],
     "evaluate.verdicts": [

@@ -6,8 +6,8 @@
 # repair and a system can only do damage.
 #
 # **You will hear** two recordings that one number calls equal and your ears do not, and then test
-# pieces before and after enhancement, openly and blind. **You will see** two tables: does it do good,
-# and does it do no harm. What the project promised at its beginning stands [apart](../history).
+# pieces before and after enhancement, openly and blind. **You will see** two tables, for songs, recorded
+# instruments, rendered music, singing and speech apart: does it do good, and does it do no harm. What the project promised at its beginning stands [apart](../history).
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It takes the published weights, or what the
@@ -29,6 +29,7 @@ trials: int = 16  # of the blind test
 seed: int = 0  # of the noise and of the intervals
 
 # %% tags=["hide-input"]
+import itertools
 import os
 from pathlib import Path
 
@@ -122,7 +123,7 @@ live_file = el.write_results(live, Path(run_dir) / "results" / "03_spectral_eval
 # %%
 file = Path(results_dir) / f"{preset}.csv" if weights == "published" else live_file
 results = pd.read_csv(file)
-speech = results["piece"].str.startswith(("speech_", "voice_"))
+parts = dict(el.by_kind(results))
 cost_file = Path(results_dir) / f"{preset}-cost.csv"
 costs = pd.read_csv(cost_file) if cost_file.exists() else pd.DataFrame(columns=results.columns)
 per_hour = costs[costs["metric"] == "pairs_per_hour"]
@@ -136,15 +137,17 @@ measured_on = {
 }[el.piece_set(results)]
 rates = [f"{row.value:,.0f} by {el.METRICS[row.system].title}" for row in per_hour.itertuples()]
 Markdown(
-    f"{measured_on} {results['piece'].nunique()} pieces, {results['condition'].nunique()} conditions, "
+    f"{measured_on} {results['piece'].nunique()} pieces of the kinds {', '.join(parts)}, "
+    f"{results['condition'].nunique()} conditions, "
     f"{results['system'].nunique()} systems, {results['metric'].nunique()} metrics: "
     f"{len(results):,} values in `{file}`, each with its commit, seed, device and load. "
     f"One process scores, in an hour, so many pairs of 6 s: {', '.join(rates) or 'not measured'}."
 )
 
 # %% [markdown]
-# All metrics, mean over the music, lossy → enhanced. For those marked ↓ lower is better, for ↑
-# higher, for ± what is nearer to zero. Means hide more than they show; what follows takes them apart.
+# All metrics, means over the pieces of each kind, lossy → enhanced. For those marked ↓ lower is better,
+# for ↑ higher, for ± what is nearer to zero. Means hide more than they show; what follows takes them
+# apart. No mean is taken over two kinds: a network that helps drums may harm a voice.
 
 
 # %%
@@ -152,36 +155,46 @@ def short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.2g}"
 
 
-music = results[~speech]
-means = music.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
-cells = (means["untreated"].map(short) + " → " + means[preset].map(short)).unstack()
 arrows = {"lower": "↓", "higher": "↑", "zero": "±"}
 titles = {
     name: f"{arrows[metric.better]} {metric.title} ({metric.unit})"
     for name, metric in el.METRICS.items()
     if name in set(results["metric"])
 }
-cells.reindex(index=titles, columns=conditions).rename(index=titles).astype(object).fillna("–")
+
+
+# %%
+def means(part: pd.DataFrame) -> pd.DataFrame:
+    table = part.groupby(["metric", "condition", "system"], sort=False)["value"].mean().unstack()
+    cells = (table["untreated"].map(short) + " → " + table[preset].map(short)).unstack()
+    return cells.reindex(index=titles, columns=conditions).rename(index=titles)
+
+
+# %% tags=["hide-output"]
+pd.concat({kind: means(part) for kind, part in parts.items()}).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Does it do good?
 #
 # Where there is room, the difference to the untreated audio is taken piece by piece, since pieces
 # differ more than systems do. In brackets is where the mean lies with 95 % confidence (Student's t
-# over pieces). ▲ better, ▼ worse, • open, and no mark with too few pieces for a verdict. Music only.
+# over pieces). ▲ better, ▼ worse, • open, and no mark with too few pieces for a verdict.
 
 # %%
-ours = music[music["system"].isin(["untreated", preset])]
-good = el.does_good(ours)
+ours = results[results["system"].isin(["untreated", preset])]
+good = {kind: el.does_good(part) for kind, part in el.by_kind(ours)}
+good = pd.concat(good, names=["kind"]).reset_index("kind").reset_index(drop=True)
 marks = {"better": " ▲", "worse": " ▼", "open": " •", "few": ""}
 interval = good["low"].map("{:+.2f}".format) + ", " + good["high"].map("{:+.2f}".format)
 shown = good["delta"].map("{:+.2f}".format) + " [" + interval + "]" + good["verdict"].map(marks)
 headings = {name: titles.get(name, name) for name in ("visqol", "zimtohrli", "lsd", "si_sdr")}
-table = good.assign(shown=shown).pivot(index="condition", columns="metric", values="shown")
+
+# %%
+keys = {"index": ["condition", "kind"], "columns": "metric", "values": "shown"}
+table = good.assign(shown=shown).pivot(**keys)
+rows = pd.MultiIndex.from_product([damaged.split(","), parts])
 columns = [name for name in headings if name in table]
-table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings).astype(
-    object
-).fillna("–")
+table.reindex(index=rows, columns=columns).rename(columns=headings).astype(object).fillna("–")
 
 # %% [markdown]
 # Under all conditions, with the number of pieces, *p* (the chance of such a difference if there were
@@ -189,7 +202,7 @@ table.reindex(index=damaged.split(","), columns=columns).rename(columns=headings
 # would have a *p* under 0.05 by chance. `p_holm` is corrected for that, and the verdict follows it.
 
 # %% tags=["hide-output"]
-full = good.drop(columns=["system", "unit"]).set_index(["condition", "metric"])
+full = good.drop(columns=["system", "unit"]).set_index(["kind", "condition", "metric"])
 digits = {"untreated": 2, "value": 2, "p": 4, "p_holm": 4}
 full.round(digits | dict.fromkeys(["delta", "low", "high", "worst_delta"], 3))
 
@@ -199,32 +212,38 @@ full.round(digits | dict.fromkeys(["delta", "low", "high", "worst_delta"], 3))
 # the second: an invented band has the right level and, at best, a random phase.
 
 # %%
-summary = el.summarize(ours)
+summary = {kind: el.summarize(part) for kind, part in el.by_kind(ours)}
+summary = pd.concat(summary, names=["kind"]).reset_index("kind").reset_index(drop=True)
 bounds = summary[["low", "high"]].apply(lambda bound: bound.fillna(summary["delta"]))
 summary = summary.assign(**bounds)  # one piece alone has no interval
-figure, axes = el.plotting.subplots(columns=2, width=9, height=0.9 + 0.3 * len(conditions))
+
+# %%
+rows = len(conditions) * (1 + len(parts))
+figure, axes = el.plotting.subplots(columns=2, width=9, height=0.9 + 0.17 * rows)
 for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
-    rows = summary[summary["metric"] == name].set_index("condition").reindex(damaged.split(","))
+    rows = summary[summary["metric"] == name].set_index(["condition", "kind"])
     groups = {
-        condition: {"enhanced": tuple(row[["delta", "low", "high"]])}
-        for condition, row in rows.iterrows()
+        condition: {row.Index: (row.delta, row.low, row.high) for row in part.itertuples()}
+        for condition in damaged.split(",")
+        if len(part := rows.loc[condition] if condition in rows.index else rows.iloc[:0])
     }
     metric = el.METRICS[name]
     label = f"{metric.title}: enhanced - untreated ({metric.unit})"
     el.plotting.intervals(groups, x_label=label, ax=ax)
+if legend := axes.flat[0].get_legend():  # the other panel has it
+    legend.remove()
 el.plotting.save_figure(figure, "03_deltas.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## Does it do no harm?
 #
-# The same where nothing is left to repair, on music and on speech. Here the mean does not count, the
+# The same where nothing is left to repair, on every kind. Here the mean does not count, the
 # worst piece does: if it loses more than the tolerance at the head of the column, the system is
 # harmful under that condition (✗). *In-band SI-SDR* looks only at those parts of the spectrogram that came
 # through the codec. The 8-bit file, where there is one, has to pass as well.
 
 # %%
-kinds = {"music": music, "speech": results[speech]}
-harm = pd.concat({kind: el.does_no_harm(part) for kind, part in kinds.items() if len(part)})
+harm = pd.concat({kind: el.does_no_harm(part) for kind, part in parts.items()})
 harm = harm.rename_axis(["kind", None]).reset_index("kind").reset_index(drop=True)
 harm = harm[(harm["system"] == preset) | harm["system"].str.contains("int8")]
 worst = harm["worst_delta"].map("{:+.3f}".format)
@@ -241,18 +260,17 @@ table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 #
 # No package that brings its weights restores coded music. There are denoisers, made for speech.
 # Here are those that could be installed, each on its own ground and on ours: mean gain over the
-# untreated audio, music and speech apart.
+# untreated audio. Systems whose authors publish sounds stand [on a page of their own](../beside).
 
 # %%
 peers_file = Path(results_dir) / f"{preset}-denoisers.csv"
 table = pd.DataFrame({"not measured yet": ["python -m tools.measure peers.denoisers"]})
 if peers_file.exists():
-    peers = el.paired_deltas(pd.read_csv(peers_file))
-    speaks = peers["piece"].str.startswith(("speech_", "voice_"))
-    peers["on"] = speaks.map({True: "speech", False: "music"})
+    peers = {kind: el.paired_deltas(part) for kind, part in el.by_kind(pd.read_csv(peers_file))}
+    peers = pd.concat(peers, names=["kind"]).reset_index("kind")
     names = {name: el.METRICS[name].title for name in ("snr", "si_sdr", "visqol", "zimtohrli")}
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
-    keys = {"index": ["on", "condition"], "columns": ["metric", "system"]}
+    keys = {"index": ["kind", "condition"], "columns": ["metric", "system"]}
     table = peers.pivot_table(values="delta", sort=False, **keys).round(2)
 table.astype(object).fillna("–")
 
@@ -260,66 +278,59 @@ table.astype(object).fillna("–")
 # ## What it is worth in bits
 #
 # How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
-# curves are means of ViSQOL (5 is best) over the music of the same set, with 95 % intervals over
-# pieces; bit rates are those of the packets.
+# curves are means of ViSQOL (5 is best) over the pieces of a kind in the same set, with 95 % intervals
+# over pieces; bit rates are those of the packets.
 
 # %%
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")
 by_visqol = rates[rates["metric"] == "visqol"]
-figure, axes = el.plotting.subplots(2, 2, width=9, height=3)
-for ax, (codec, part) in zip(axes.flat, by_visqol.groupby("codec", sort=False), strict=True):
+codecs, kinds = by_visqol["codec"].unique(), by_visqol["kind"].unique()
+figure, axes = el.plotting.subplots(len(codecs), len(kinds), width=3.4 * len(kinds), height=2.6)
+for ax, (codec, kind) in zip(np.ravel(axes), itertools.product(codecs, kinds), strict=True):
+    part = by_visqol[(by_visqol["codec"] == codec) & (by_visqol["kind"] == kind)]
     curves = {
         label: (part["kbps"], part[name], part[f"{name}_low"], part[f"{name}_high"])
         for label, name in (("untreated", "untreated"), ("enhanced", "value"))
     }
     labels = {"x_label": "Bit rate (kbit/s)", "y_label": "ViSQOL"}
-    el.plotting.curves(curves, **labels, ax=ax, title=codec)
+    el.plotting.curves(curves, **labels, ax=ax, title=f"{codec}, {kind}")
 el.plotting.save_figure(figure, "03_bit_rates.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # The mean horizontal distance of the two curves (Bjøntegaard) is the share of bits that enhancement
-# saves at equal quality, with its 95 % interval over pieces, by two models of hearing.
+# saves at equal quality, in percent with its 95 % interval over pieces, by two models of hearing.
+
 
 # %%
-saved = rates.drop_duplicates(["codec", "metric"]).set_index(["codec", "metric"])
-saved = saved[["saving_percent", "low", "high"]].rename(columns={"saving_percent": "saved (%)"})
-saved.map("{:.0f}".format)
+def span(value: float, low: float, high: float) -> str:
+    texts = (f"{np.round(end) + 0.0:.0f}" for end in (value, low, high))  # no negative zero
+    return "{} ({} to {})".format(*(text.replace("nan", "open") for text in texts))
+
+
+ends = ["saving_percent", "low", "high"]
+saved = rates.drop_duplicates(["kind", "codec", "metric"])
+saved = saved.assign(shown=[span(*row) for row in saved[ends].to_numpy()])
+wide = saved.pivot(index=["codec", "metric"], columns="kind", values="shown")
+wide.reindex(columns=kinds)
 
 # %% [markdown]
-# For Bluetooth, point by point, what that sounds like. In brackets the 95 % interval; its end is open
-# where some of the pieces drawn sound better than untreated SBC at any rate measured.
+# For Bluetooth, point by point: at which bit rate does untreated SBC sound like the enhanced one? In
+# brackets the 95 % interval; its end is open where some of the pieces drawn sound better than untreated
+# SBC at any rate measured.
 
 # %%
-lines = []
 points = by_visqol[by_visqol["codec"] == "SBC"]
+best = points.groupby("kind")["untreated"].max()
+cells = []
 for row in points.itertuples():
-    edges = (row.equals_kbps_low, row.equals_kbps_high)
-    low, high = (f"{edge:.0f}" if edge > 0 else "open" for edge in edges)
-    sound = f"sounds like untreated SBC at **{row.equals_kbps:.0f} kbit/s** ({low} to {high})"
+    sound = span(row.equals_kbps, row.equals_kbps_low, row.equals_kbps_high)
     if np.isnan(row.equals_kbps):
-        side = "better" if row.value > points["untreated"].max() else "worse"
-        sound = f"sounds {side} than untreated SBC at any rate measured"
-    quality = f"ViSQOL {row.untreated:.2f} → {row.value:.2f}"
-    lines.append(f"- SBC at {row.kbps:.0f} kbit/s, enhanced, {sound}; {quality}.")
-Markdown("\n".join(lines))
-
-# %% [markdown]
-# Two aims were set beforehand:
-
-# %%
-sbc = by_visqol.set_index("condition")
-aims = {
-    "40 % of SBC's bits saved": (saved["saved (%)"]["SBC", "visqol"], 40),
-    "SBC 229 enhanced at or above SBC 328 untreated": (
-        sbc["value"]["sbc-35"],
-        sbc["untreated"]["sbc-53"],
-    ),
-}
-verdicts = [
-    f"- {aim}: **{'reached' if got >= wanted else 'missed'}**, {got:.3g} against {wanted:.3g}."
-    for aim, (got, wanted) in aims.items()
-]
-Markdown("\n".join(verdicts))
+        sound = "better than any" if row.value > best[row.kind] else "worse than any"
+    cells.append(f"{sound}; ViSQOL {row.untreated:.2f} → {row.value:.2f}")
+points = points.assign(shown=cells, rate=points["kbps"].round().astype(int))
+points.pivot(index="rate", columns="kind", values="shown").reindex(columns=kinds).rename_axis(
+    "SBC (kbit/s)"
+)
 
 # %% [markdown]
 # ## Where in the chain?
@@ -327,8 +338,8 @@ Markdown("\n".join(verdicts))
 # A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
 # before the second codec, in the headphones, behind it, or at both ends. `tools/measure/chain.py` measured
 # all four at the ear, over strong links, weak ones, and one that loses packets; `+lossless` is the
-# stream on the phone, before Bluetooth. ViSQOL, means over every other piece of music, so that the
-# levels differ from those above:
+# stream on the phone, before Bluetooth. ViSQOL, means over every other piece of each kind, so that
+# the levels differ from those above:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -336,52 +347,65 @@ if measured_at_ear.exists():
     chain = pd.read_csv(measured_at_ear)
 else:  # of this preset; the flagship's are there
     chain = pd.read_csv(Path(results_dir) / "fullband-44k-chain.csv")
-heard = chain[chain["metric"] == "visqol"]
-at_ear = heard.pivot_table(index="condition", columns="system", values="value", sort=False)
+heard = dict(el.by_kind(chain[chain["metric"] == "visqol"]))
+keys = {"index": "condition", "columns": "system", "values": "value", "sort": False}
+at_ear = {kind: part.pivot_table(**keys) for kind, part in heard.items()}
 places = ["untreated", "phone", "headphones", "both"]
-at_ear[places].round(2).rename_axis(columns=chain["preset"].dropna().iloc[0])
+pd.concat(at_ear)[places].round(2).rename_axis(columns=chain["preset"].dropna().iloc[0])
 
 # %% [markdown]
 # The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds
 # has to pass the Bluetooth codec; what the headphones add need not.
 
 # %%
-where = el.summarize(heard)
-over_air = where[~where["condition"].str.endswith("+lossless")]
-groups = {
-    condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}
-    for condition, part in over_air.groupby("condition", sort=False)
-}
-axes = el.plotting.intervals(groups, x_label="ViSQOL: difference to no enhancement")
-el.plotting.save_figure(axes.figure, "03_chain.svg", figures_dir=figures_dir)
+where = {kind: el.summarize(part) for kind, part in heard.items()}
+figure, axes = el.plotting.subplots(columns=len(where), width=4.6 * len(where), height=9)
+for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):
+    over_air = rows[~rows["condition"].str.endswith("+lossless")]
+    groups = {
+        condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}
+        for condition, part in over_air.groupby("condition", sort=False)
+    }
+    label = "ViSQOL: difference to no enhancement"
+    el.plotting.intervals(groups, x_label=label, ax=ax, title=kind)
+    ax.get_legend().remove()
+ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
+el.plotting.save_figure(figure, "03_chain.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # How much of what the phone gains survives the link? Its gain at the ear, as a share of its gain
 # before Bluetooth, for streams where there was one:
 
+
 # %%
-gain = where[where["system"] == "phone"].set_index("condition")["delta"]
-pairs = pd.Series({tuple(name.split("+", 1)): delta for name, delta in gain.items()}).unstack(
-    sort=False
-)
-before = pairs["lossless"] if "lossless" in pairs else pd.Series(np.nan, index=pairs.index)
-survives = pairs.drop(columns="lossless", errors="ignore").div(before, axis=0)[before > 0.05]
-survives.map("{:.0%}".format).rename_axis(index="stream", columns="link")
+def surviving(rows: pd.DataFrame) -> pd.DataFrame:
+    gain = rows[rows["system"] == "phone"].set_index("condition")["delta"]
+    ends = pd.MultiIndex.from_tuples([tuple(name.split("+", 1)) for name in gain.index])
+    pairs = gain.set_axis(ends).unstack(sort=False)
+    before = pairs["lossless"] if "lossless" in pairs else pd.Series(np.nan, index=pairs.index)
+    share = pairs.drop(columns="lossless", errors="ignore").div(before, axis=0)
+    return share[before > 0.05].map("{:.0%}".format)
+
+
+survives = pd.concat({kind: surviving(rows) for kind, rows in where.items()})
+survives.rename_axis(index=["kind", "stream"], columns="link")
 
 # %% [markdown]
 # ## See it
 #
-# A song under the condition with the largest gain in log-spectral distance. Below: what the
-# enhancement changed, and what still separates it from the original.
+# A song under the condition with the largest gain in log-spectral distance, of the kind that is named
+# first above. Below: what the enhancement changed, and what still separates it from the original.
 
 # %%
 (song,) = el.choose_pieces(held_out, 1, like="song_*")
 (voice,) = el.choose_pieces(held_out, 1, like="voice_*")
 (loop,) = el.choose_pieces(held_out, 1, like="*_loop_*")
-gains = summary[(summary["metric"] == "lsd") & summary["condition"].isin(damaged.split(","))]
+of_first = summary[(summary["metric"] == "lsd") & (summary["kind"] == next(iter(parts)))]
+gains = of_first[of_first["condition"].isin(damaged.split(","))]
 condition = gains.set_index("condition")["delta"].idxmin()
 
 
+# %%
 def three(piece) -> dict[str, np.ndarray]:
     lossless, _ = el.load(piece.path, sample_rate=sample_rate, duration_s=excerpt_s)
     lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
@@ -390,6 +414,8 @@ def three(piece) -> dict[str, np.ndarray]:
 
 
 waves = three(song)
+
+# %%
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
 el.plotting.save_figure(figure, "03_spectrograms.png", figures_dir=figures_dir)
 
@@ -407,7 +433,7 @@ figure.colorbar(image, ax=list(axes.flat), label="Level difference (dB)")
 el.plotting.save_figure(figure, "03_differences.png", figures_dir=figures_dir)
 
 # %% [markdown]
-# Frequency by frequency, over the pieces measured above. On the left the error of the waveform
+# Frequency by frequency, of the same song. On the left the error of the waveform
 # against the music itself: over 0 dB, it would be better to play nothing. On the right the error
 # of the level, which does not ask for the phase. Invented treble repairs the right side only.
 
@@ -422,20 +448,17 @@ def by_frequency(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
     return np.stack([10 * np.log10(error / true), np.abs(10 * np.log10(got / true))])
 
 
-errors = {"untreated": [], "enhanced": []}
-for path in pieces.values():
-    reference, _ = el.load(path, sample_rate=sample_rate, duration_s=excerpt_s)
-    degraded = el.degrade(reference, condition, sample_rate=sample_rate, seed=seed)
-    errors["untreated"].append(by_frequency(degraded, reference))
-    repaired = el.enhance_wave(degraded, checkpoint, sample_rate=sample_rate)
-    errors["enhanced"].append(by_frequency(repaired, reference))
+errors = {
+    "untreated": by_frequency(waves["lossy"], waves["lossless"]),
+    "enhanced": by_frequency(waves["enhanced"], waves["lossless"]),
+}
 
 # %%
 frequency_khz = np.fft.rfftfreq(2048, 1000 / sample_rate)
 figure, axes = el.plotting.subplots(columns=2, width=9, height=3)
 labels = ("Error against the music (dB)", "Error of the level (dB)")
 for side, (ax, label) in enumerate(zip(axes.flat, labels, strict=True)):
-    curves = {name: (frequency_khz, np.mean(each, axis=0)[side]) for name, each in errors.items()}
+    curves = {name: (frequency_khz, each[side]) for name, each in errors.items()}
     el.plotting.curves(curves, x_label="Frequency (kHz)", y_label=label, ax=ax, title=condition)
 axes.flat[0].axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
 el.plotting.save_figure(figure, "03_error_by_frequency.svg", figures_dir=figures_dir)
@@ -486,17 +509,22 @@ el.MUSHRA(
 
 # %%
 lsd = gains.set_index("condition").loc[condition]
-count = {name: int((good["verdict"] == name).sum()) for name in ("better", "worse", "open", "few")}
+order = ["better", "worse", "open", "few"]
+count = good.groupby("kind")["verdict"].value_counts().unstack(fill_value=0)
+count = count.reindex(index=list(parts), columns=order, fill_value=0)
+verdicts = "; ".join(
+    f"{row.Index} {row.better} better, {row.worse} worse, {row.open + row.few} without a verdict"
+    for row in count.itertuples()
+)
 mine = harm[harm["system"] == preset]
 excess = mine["worst_delta"].abs() / mine["tolerance"]
 worst = mine.assign(excess=excess).sort_values(["harmed", "excess"]).iloc[-1]
 
 # %%
 Markdown(
-    f"- The largest gain in log-spectral distance is under `{condition}`: "
+    f"- The largest gain in log-spectral distance ({next(iter(parts))}) is under `{condition}`: "
     f"{lsd['untreated']:.2f} → {lsd['value']:.2f}.\n"
-    f"- Of {len(good)} comparisons where there is room, {count['better']} are better, "
-    f"{count['worse']} worse, {count['open'] + count['few']} without a verdict.\n"
+    f"- Comparisons where there is room, by kind: {verdicts}.\n"
     f"- Without room, {int(mine['harmed'].sum())} of {len(mine)} checks find harm; the worst is "
     f"`{worst['condition']}`, {el.METRICS[worst['metric']].title} {worst['worst_delta']:+.3f} "
     f"on `{worst['worst_piece']}`.\n"

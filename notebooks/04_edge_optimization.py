@@ -360,8 +360,8 @@ measured = pd.concat([sizes, el.benchmark_results(times), quality])
 file = el.write_results(measured, run / "results" / "04_edge_optimization.csv")
 
 # %% [markdown]
-# One row per variant. Losses are against the full network, as means over the pieces, under the
-# condition where they are largest; positive is worse. *In-band* SI-SDR looks only at what the codec
+# One row per variant. Losses are against the full network, as means over the pieces of a kind, for the
+# kind and the condition where they are largest; positive is worse. *In-band* SI-SDR looks only at what the codec
 # left intact. *Kept* is the least share of the full network's gain that is left, in ViSQOL or in
 # log-spectral distance (LSD), under a condition with room to enhance.
 

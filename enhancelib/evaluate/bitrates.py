@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
+from enhancelib.evaluate.kinds import check_one_kind
 from enhancelib.evaluate.statistics import CONFIDENCE, t_interval
 from enhancelib.provenance import UNTREATED
 
@@ -32,7 +33,7 @@ def equal_rates(
     Intervals are over pieces, at 95 %: Student's of the means, a bootstrap's of the equal rate.
 
     Args:
-        results: columns piece, condition, system, metric and value at least.
+        results: columns piece, condition, system, metric and value at least, of one kind of piece.
         kbps: conditions of one codec → kbit/s.
         metric: of quality, higher is better.
         seed: of the bootstrap.
@@ -43,7 +44,7 @@ def equal_rates(
         better than untreated audio at any of these rates, or worse than at all of them.
 
     Raises:
-        InputError: A condition or the metric is missing.
+        InputError: a condition or the metric is missing, or pieces are of more than one kind.
     """
     import pandas
 
@@ -105,7 +106,7 @@ def bitrate_saving(
         ``without_overlap``, the share of resamples whose curves have no quality in common.
 
     Raises:
-        InputError: A condition or the metric is missing, or there are fewer than four rates.
+        InputError: as in :func:`equal_rates`, or there are fewer than four rates.
     """
     import pandas
 
@@ -141,6 +142,7 @@ def _quality(results: pandas.DataFrame, kbps: Mapping[str, float], metric: str) 
     missing = set(kbps) - set(wanted["condition"])
     if missing:
         raise InputError(f"no {metric} of {', '.join(sorted(missing))} in the results; measure it")
+    check_one_kind(wanted)
     table = wanted.pivot_table(index="piece", columns=["condition", "system"], values="value")
     names = sorted(kbps, key=lambda name: kbps[name])
     return table.reindex(columns=names, level="condition").dropna()

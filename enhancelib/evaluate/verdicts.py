@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
+from enhancelib.evaluate.kinds import SETS, check_one_kind
 from enhancelib.evaluate.metrics import METRICS
 from enhancelib.evaluate.statistics import holm, signed_rank, t_interval
 from enhancelib.provenance import UNTREATED
@@ -42,8 +43,6 @@ INAUDIBLE_DB = {"snr": 60.0}
 """Ratios above this count as equal in :func:`does_no_harm`: errors so far down harm nobody."""
 GOOD = ("visqol", "zimtohrli", "lsd", "si_sdr")
 """Metrics by which a system shows that it helps."""
-SETS = {"development set": "devset.csv", "test set": "testset.csv"}
-"""What a table of pieces in ``data/`` is for: to choose by, or to be measured on once."""
 ALPHA = 0.05
 """Largest share of tables that may hold a verdict where nothing differs."""
 
@@ -103,8 +102,8 @@ def summarize(results: pandas.DataFrame) -> pandas.DataFrame:
     """Mean paired difference per condition, system and metric, with its uncertainty.
 
     Args:
-        results: as in :func:`paired_deltas`. Each call is one table: the more it compares, the more
-            a verdict takes.
+        results: as in :func:`paired_deltas`, of one kind of piece. Each call is one table: the more
+            it compares, the more a verdict takes.
 
     Returns:
         A row per condition, system and metric with ``pieces``, mean ``untreated`` and ``value``,
@@ -114,6 +113,9 @@ def summarize(results: pandas.DataFrame) -> pandas.DataFrame:
         all rows), ``worst_piece`` and ``worst_delta`` (least gain), and ``verdict``: "better" or
         "worse" where ``p_holm`` is at most 0.05 and the mean lies on the same side, else "open";
         "few" where so few pieces get no verdict in this table, whatever they gain.
+
+    Raises:
+        InputError: pieces of more than one kind, or as in :func:`paired_deltas`.
     """
     import pandas
 
@@ -134,6 +136,7 @@ def summarize(results: pandas.DataFrame) -> pandas.DataFrame:
 
 def _comparisons(results: pandas.DataFrame) -> Iterator[tuple[dict, dict, pandas.DataFrame]]:
     """Per condition, system and metric: what is compared, its worst piece, all its pieces."""
+    check_one_kind(results)
     deltas = paired_deltas(results)
     for (condition, system, metric), group in deltas.groupby(
         ["condition", "system", "metric"], sort=False
@@ -169,7 +172,7 @@ def does_good(
     """Where there is room: :func:`summarize` of the conditions that are not transparent.
 
     Args:
-        results: as in :func:`summarize`, and of one kind of music or voice.
+        results: as in :func:`summarize`.
         transparent: names of the conditions that leave nothing to repair.
     """
     room = results["metric"].isin(GOOD) & ~results["condition"].isin(transparent)
@@ -184,7 +187,7 @@ def does_no_harm(
     A table without rows of a metric of :data:`HARM` is not asked for it.
 
     Args:
-        results: as in :func:`paired_deltas`.
+        results: as in :func:`paired_deltas`, of one kind of piece.
         transparent: as in :func:`does_good`.
 
     Returns:

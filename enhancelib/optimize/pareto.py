@@ -1,9 +1,10 @@
 """Which smaller file to carry: what each loses against the full network, and a rule that decides.
 
 A variant is *careful* if its losses stay under the limits below under every condition, as means
-over the pieces. Among those the rule takes the file with the least product of size and CPU time:
-halving either counts the same. Times stray by some percent, so products that are nearly the least
-count as equal, and of equals the file that is listed first, as the simplest to make, is taken.
+over the pieces of each kind. Among those the rule takes the file with the least product of size and
+CPU time: halving either counts the same. Times stray by some percent, so products that are nearly
+the least count as equal, and of equals the file that is listed first, as the simplest to make, is
+taken.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
+from enhancelib.evaluate.kinds import kinds_of
 from enhancelib.provenance import UNTREATED
 
 if TYPE_CHECKING:
@@ -39,9 +41,9 @@ def losses(results: pandas.DataFrame, *, reference: str) -> pandas.DataFrame:
 
     Returns:
         A row per system, the untreated audio left out, with for each metric ``<metric>_loss``, the
-        largest loss of a mean over pieces, and ``<metric>_worst``, on any one piece (positive is
-        worse); and ``kept``, the least share of the reference's gain that is left under a condition
-        with room, in ViSQOL or LSD (NaN where there is none).
+        largest loss of a mean over the pieces of one kind, and ``<metric>_worst``, on any one piece
+        (positive is worse); and ``kept``, the least share of the reference's gain that is left
+        under a condition with room, in ViSQOL or LSD (NaN where there is none).
 
     Raises:
         InputError: the reference, or the untreated audio, is not among the systems.
@@ -58,12 +60,14 @@ def losses(results: pandas.DataFrame, *, reference: str) -> pandas.DataFrame:
         part = results[results["metric"] == metric]
         if part.empty:
             continue
-        values = sign * part.pivot(index=["condition", "piece"], columns="system", values="value")
+        part = part.assign(kind=part["piece"].map(kinds_of(part["piece"])))
+        keys = ["kind", "condition"]
+        values = sign * part.pivot(index=[*keys, "piece"], columns="system", values="value")
         lost = (-values[names]).add(values[reference], axis="index")
-        columns[f"{metric}_loss"] = lost.groupby("condition").mean().max()
+        columns[f"{metric}_loss"] = lost.groupby(keys).mean().max()
         columns[f"{metric}_worst"] = lost.max()
         if metric in ROOM:
-            gains = values.sub(values[UNTREATED], axis="index").groupby("condition").mean()
+            gains = values.sub(values[UNTREATED], axis="index").groupby(keys).mean()
             roomy = gains[gains[reference] >= ROOM[metric]]
             shares.append(roomy[names].div(roomy[reference], axis="index"))
     columns["kept"] = pandas.concat(shares).min() if shares else np.nan

@@ -45,6 +45,7 @@ ASYMMETRIC = {
     "segmental_snr",
     "in_band_si_sdr",
     "level_difference",
+    "treble_level_difference",
     "visqol",
 }
 LOST = {"band_energy_error", "band_energy_bias"}
@@ -52,7 +53,7 @@ LOST = {"band_energy_error", "band_energy_bias"}
 NO_PAIR = {"stereo_image_change"}
 """Compares the estimate with the untreated signal, not with the reference."""
 LEVELS_ONLY = {"chroma_distance", "tonnetz_distance", "stereo_image_change"} | LOST
-LEVELS_ONLY |= {"level_difference"}
+LEVELS_ONLY |= {"level_difference", "treble_level_difference"}
 """Metrics to which left and right are the same."""
 
 
@@ -250,6 +251,23 @@ def test_a_difference_in_level_is_seen_with_its_sign(estimate, reference):
         got = value("level_difference", louder.astype(np.float32), reference)
         assert got == pytest.approx(gain_db, abs=1e-4)
     assert value("level_difference", -reference, reference) == 0
+
+
+def test_the_level_of_treble_has_a_sign_and_leaves_the_rest_out():
+    noise = np.random.default_rng(0).uniform(-0.2, 0.2, (2, RATE))
+    spectrum, hz = np.fft.rfft(noise), np.fft.rfftfreq(RATE, 1 / RATE)
+    under, over = (np.fft.irfft(np.where(part, spectrum, 0)) for part in (hz < 7500, hz > 8500))
+
+    def level(low, high):
+        heard = (low * under + high * over).astype(np.float32)
+        return value("treble_level_difference", heard, (under + over).astype(np.float32))
+
+    for gain_db in (-6.0, -1.0, 0.0, 3.0):
+        assert level(1, 10 ** (gain_db / 20)) == pytest.approx(gain_db, abs=0.01)
+        assert level(0.5, 10 ** (gain_db / 20)) == pytest.approx(gain_db, abs=0.01)
+    assert level(1, 0) < -40
+    silence = np.zeros((1, RATE), dtype=np.float32)
+    assert value("treble_level_difference", silence, silence) == 0
 
 
 # --- spectra -------------------------------------------------------------------------------------

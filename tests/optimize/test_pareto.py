@@ -32,6 +32,24 @@ def test_losses_are_those_of_the_worst_condition():
     assert careful(table).tolist() == [True, True, False]
 
 
+def test_what_one_kind_gains_does_not_pay_for_what_another_loses():
+    changes = {"song__a": 0.3, "speech__a": -0.3}
+    table = [
+        {
+            "piece": piece,
+            "condition": "mp3-64",
+            "system": system,
+            "metric": "visqol",
+            "value": value,
+        }
+        for piece, change in changes.items()
+        for system, value in (("untreated", 2.0), ("full", 3.0), ("small", 3.0 + change))
+    ]
+    row = losses(pandas.DataFrame(table), reference="full").loc["small"]
+    assert row["visqol_loss"] == pytest.approx(0.3)
+    assert row["kept"] == pytest.approx(0.7)
+
+
 def test_a_metric_where_less_is_better_loses_when_it_grows():
     results = pandas.DataFrame(rows("lsd", VISQOL, -1.0))
     assert losses(results, reference="full")["lsd_loss"].tolist() == pytest.approx([0, 0.01, 0.5])

@@ -7,7 +7,7 @@ import pytest
 from enhancelib.errors import ConfigError
 from enhancelib.model.checkpoints import read_checkpoint
 from tools.corpus import credits
-from tools.publish import report
+from tools.publish import card
 from tools.research import pretrain
 
 
@@ -19,17 +19,17 @@ def rows_of(text: str) -> list[list[str]]:
 def test_the_published_cards_name_everybody_of_the_first_edition(published):
     facts, _ = read_checkpoint(published)
     assert "corpus_editions" not in facts  # they were trained before weights said so
-    card = published.with_suffix(".md").read_text()
-    assert report.TRAINED_ON["1"] in card
-    assert report.source_tables(facts) in card
-    assert report.TRAINED_ON["2"] not in card
-    listed = {row[1] for row in rows_of(report.source_tables(facts))}
+    text = published.with_suffix(".md").read_text()
+    assert card.TRAINED_ON["1"] in text
+    assert card.source_tables(facts) in text
+    assert card.TRAINED_ON["2"] not in text
+    listed = {row[1] for row in rows_of(card.source_tables(facts))}
     assert listed == {row["author"] for row in credits.read("1")}
 
 
 def test_a_network_that_learnt_from_both_lists_only_the_sources_it_heard():
     facts = {"corpus_editions": "1 2", "corpus_sources": json.dumps(["mma", "lmms-oglsdl"])}
-    first, second = report.source_tables(facts).split("Edition 2 of the corpus:")
+    first, second = card.source_tables(facts).split("Edition 2 of the corpus:")
     assert {row[1] for row in rows_of(first)} == {row["author"] for row in credits.read("1")}
     listed = [(row[0], row[1]) for row in rows_of(second)]
     assert ("song", "Ümit (oglsdl)") in listed
@@ -37,22 +37,20 @@ def test_a_network_that_learnt_from_both_lists_only_the_sources_it_heard():
     kinds = [kind for kind, _ in listed]
     assert sorted(set(kinds)) == ["patches", "rendered", "song", "soundfont"]  # no room, no cabinet
     facts["corpus_sources"] = json.dumps(["mma", "kathleen"])
-    assert {"room", "cabinets", "speech"} <= {
-        row[0] for row in rows_of(report.source_tables(facts))
-    }
+    assert {"room", "cabinets", "speech"} <= {row[0] for row in rows_of(card.source_tables(facts))}
 
 
 def test_the_card_has_words_for_every_edition():
-    assert set(report.TRAINED_ON) == set(credits.EDITIONS)
+    assert set(card.TRAINED_ON) == set(credits.EDITIONS)
     with pytest.raises(ConfigError, match="no edition '3' of the corpus: there are 1, 2"):
-        report.source_tables({"corpus_editions": "3"})
+        card.source_tables({"corpus_editions": "3"})
 
 
 def test_pretraining_notes_what_it_was_taught_by(published, tmp_path):
     (tmp_path / "manifest.csv").write_text("path,source\na,mma\nb,openmsx\nc,mma\n")
     notes = pretrain.corpus_notes(tmp_path, published)
     assert notes == {"corpus_editions": "1 2", "corpus_sources": '["mma", "openmsx"]'}
-    assert rows_of(report.source_tables(notes))
+    assert rows_of(card.source_tables(notes))
 
 
 @pytest.fixture(params=["fullband-44k", "seed-22k"])

@@ -102,6 +102,8 @@ class Shelf:
         return audio.load(made)[0]
 
 
+SUNG = ("sung", "choir")
+"""Names of pieces in which somebody sings."""
 Stretch = tuple[audio.Wave, float]
 """A wave and where it starts, in seconds."""
 Maker = Callable[[Shelf], Stretch]
@@ -119,6 +121,18 @@ class Piece:
     cut_from: str
     make: Maker
     group: str = ""
+
+    @property
+    def heard_as(self) -> str:
+        """Its kind in results, which never share a mean: see :mod:`enhancelib.evaluate.kinds`.
+
+        ``kind`` is what it was taken for, with which its file's name begins.
+        """
+        if self.name in SUNG:
+            return "singing"
+        if self.kind in ("voice", "rendered"):
+            return {"voice": "speech"}.get(self.kind, self.kind)
+        return "song" if self.source == "lmms" else "recorded"
 
 
 def at_peak(wave: audio.Wave, peak_db: float = -1.0) -> audio.Wave:

@@ -49,7 +49,7 @@ def write(piece: Piece, shelf: Shelf, path: Path) -> dict[str, object]:
     stored, _ = audio.load(path)
     return {
         "path": f"{path.parent.name}/{path.name}",
-        "kind": piece.kind,
+        "kind": piece.heard_as,
         "texture": "sparse" if piece.kind == "sparse" else "full",
         "source": piece.source,
         "author": piece.author,
@@ -109,7 +109,16 @@ def make_excerpts(shelf: Shelf, data: Path) -> None:
 
 
 def _line(row: dict[str, object]) -> str:
-    facts = ("kind", "seconds", "channels", "bandwidth_hz", "start_s", "licence", "author")
+    facts = (
+        "kind",
+        "texture",
+        "seconds",
+        "channels",
+        "bandwidth_hz",
+        "start_s",
+        "licence",
+        "author",
+    )
     return f"{row['path']}: " + ", ".join(f"{row[name]}" for name in facts)
 
 

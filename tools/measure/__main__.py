@@ -11,6 +11,7 @@ from enhancelib.errors import EnhanceError
 
 PARTS = {
     "results": "the weights on a set of pieces, beside the untreated audio",
+    "versus": "the weights beside the published outputs of other systems",
     "chain": "the network on the phone, in the headphones, at both ends",
     "cost": "size, time and memory of each published file",
     "smaller": "every way to make the weights smaller",

@@ -22,7 +22,7 @@ from enhancelib import parallel
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.measure.results import DEVELOPMENT, TESTSET, command, music, read_set
+from tools.measure.results import DEVELOPMENT, TESTSET, command, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")
@@ -72,7 +72,9 @@ def main() -> None:
     """Measure all cells and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="fullband-44k")
-    parser.add_argument("--every", type=int, default=2, help="every n-th piece of music")
+    parser.add_argument(
+        "--every", type=int, default=2, help="every n-th piece of each kind of music"
+    )
     parser.add_argument("--pieces", type=Path, default=TESTSET, help="a table of pieces")
     parser.add_argument("--output", type=Path, help=f"{RESULTS}, or {DEVELOPMENT} of other sets")
     parser.add_argument("--jobs", type=int)
@@ -83,8 +85,9 @@ def main() -> None:
     try:
         check_commit(file)
         weights = el.find_weights("published", preset=arguments.preset)
-        chosen = music(read_set(table))["path"].iloc[:: arguments.every]
-        paths = [table.parent / path for path in chosen]
+        pieces = read_set(table).query("kind != 'speech'")
+        turns = pieces.groupby("kind").cumcount()
+        paths = [table.parent / path for path in pieces["path"][turns % arguments.every == 0]]
         rate = preset_config(arguments.preset).sample_rate
         cells = [(*cell, weights, rate) for cell in itertools.product(paths, STREAMS, LINKS)]
         measured = parallel.map(
@@ -101,8 +104,9 @@ def main() -> None:
     }
     results = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
     write_table(results, file)
-    means = results.pivot_table(index=["metric", "condition"], columns="system", values="value")
-    print(means.loc[list(METRICS), list(PLACES)].round(3).to_string())
+    for kind, part in el.by_kind(results):
+        means = part.pivot_table(index=["metric", "condition"], columns="system", values="value")
+        print(kind, means.loc[list(METRICS), list(PLACES)].round(3).to_string(), sep="\n")
     print(f"wrote {file}")
 
 

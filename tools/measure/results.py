@@ -35,8 +35,6 @@ from tools.measure.tables import RESULTS, check_commit, write_table
 TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
 DEVELOPMENT = Path("data/runs/devset")
 """Where results of any set but the test set go, which are not published."""
-VOICES = ("speech", "voice")
-"""Kinds of pieces that are not music."""
 CACHE = Path("data/runs/results")
 CHEAP = [name for name, metric in el.METRICS.items() if not metric.expensive]
 HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
@@ -82,11 +80,6 @@ def read_set(table: Path) -> pandas.DataFrame:
     except FileNotFoundError as error:
         raise ConfigError(f"{error.filename}: not there; name a table like {DEVSET}") from None
     return rows.assign(piece=rows["path"].map(lambda path: Path(path).stem))
-
-
-def music(pieces: pandas.DataFrame) -> pandas.DataFrame:
-    """The rows of a set that are not voices."""
-    return pieces[~pieces["kind"].isin(VOICES)]
 
 
 def command(preset: str, table: Path) -> str:
@@ -193,33 +186,46 @@ def packet_kbps(task: tuple[Path, str]) -> float:
     return el.encode(wave, condition, sample_rate=rate).kbps
 
 
-def packet_rates(paths: list[Path], jobs: int | None) -> dict[str, float]:
-    """Mean bit rate over the pieces, by condition."""
+def packet_rates(pieces: pandas.DataFrame, jobs: int | None) -> pandas.DataFrame:
+    """Bit rate of each piece (rows) under each condition that makes a curve (columns), in kbit/s.
+
+    Args:
+        pieces: a column ``file``, and the names as index.
+        jobs: processes.
+    """
     names = [name for codec in RATES.values() for name in codec]
-    tasks = [(path, name) for name in names for path in paths]
+    tasks = [(path, name) for name in names for path in pieces["file"]]
     found = list(parallel.map(packet_kbps, tasks, n_jobs=jobs, description="rates", unit="stream"))
-    means = np.reshape(found, (len(names), -1)).mean(axis=1)
-    return dict(zip(names, means, strict=True))
+    table = np.reshape(found, (len(names), -1)).T
+    return pandas.DataFrame(table, index=pieces.index, columns=names)
 
 
 def rate_table(
-    results: pandas.DataFrame, preset: str, kbps: dict[str, float], table: Path
+    results: pandas.DataFrame, preset: str, kbps: pandas.DataFrame, table: Path
 ) -> pandas.DataFrame:
-    """Per codec and condition, on music: mean packet rate, qualities, equal untreated rate."""
-    pieces = music(read_set(table))["piece"]
-    chosen = results[results["piece"].isin(pieces)]
-    chosen = chosen[chosen["system"].isin(["untreated", preset])]
+    """Per kind of piece, codec and condition: mean packet rate, qualities, equal untreated rate.
+
+    Args:
+        results: of :func:`matrix`.
+        preset: the system beside the untreated audio.
+        kbps: of :func:`packet_rates`.
+        table: of the pieces, for the command.
+    """
+    chosen = results[results["system"].isin(["untreated", preset])]
     tables = []
-    for codec, points in RATES.items():
-        rates = {name: kbps[name] for name in points}
-        for metric in HEARING:
-            (saving,) = el.bitrate_saving(chosen, rates, metric=metric).to_dict("records")
-            points = el.equal_rates(chosen, rates, metric=metric)
-            names = ("saving_percent", "low", "high", "without_overlap")
-            facts = {key: saving[key] for key in names}
-            tables.append(points.assign(codec=codec, metric=metric, **facts))
-    facts = provenance(command(preset, table))
-    return pandas.concat(tables).round(3).assign(pieces=len(pieces), **facts)
+    for kind, part in el.by_kind(chosen):
+        pieces = part["piece"].unique()
+        means = kbps.loc[pieces].mean()
+        for codec, names in RATES.items():
+            rates = {name: float(means[name]) for name in names}
+            for metric in HEARING:
+                (saving,) = el.bitrate_saving(part, rates, metric=metric).to_dict("records")
+                points = el.equal_rates(part, rates, metric=metric)
+                columns = ("saving_percent", "low", "high", "without_overlap")
+                facts = {key: saving[key] for key in columns}
+                facts |= {"kind": kind, "codec": codec, "metric": metric, "pieces": len(pieces)}
+                tables.append(points.assign(**facts))
+    return pandas.concat(tables).round(3).assign(**provenance(command(preset, table)))
 
 
 def chosen_set(pieces: Path | None, weights: str, effort: str) -> Path:
@@ -277,8 +283,9 @@ def main() -> None:
         write_table(results, file)
         print(f"{file}: {len(results)} values in {(time.monotonic() - began) / 60:.1f} min")
         if arguments.effort != "smoke" and not arguments.only:
-            paths = [table.parent / path for path in music(read_set(table))["path"]]
-            kbps = packet_rates(paths, arguments.jobs)
+            tests = read_set(table).set_index("piece")
+            tests["file"] = [table.parent / path for path in tests["path"]]
+            kbps = packet_rates(tests, arguments.jobs)
             rates = rate_table(results, arguments.preset, kbps, table)
             file = output / f"{arguments.preset}-rates.csv"
             write_table(rates, file)

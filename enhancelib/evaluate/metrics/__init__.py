@@ -68,6 +68,9 @@ METRICS: dict[str, Metric] = {
     "segmental_snr": Metric(waveform.segmental_snr, "dB", "higher", "Segmental SNR"),
     "si_sdr": Metric(waveform.si_sdr, "dB", "higher", "SI-SDR"),
     "level_difference": Metric(waveform.level_difference, "dB", "zero", "Difference in level"),
+    "treble_level_difference": Metric(
+        spectral.treble_level_difference, "dB", "zero", "Difference in treble level"
+    ),
     "in_band_si_sdr": Metric(spectral.in_band_si_sdr, "dB", "higher", "In-band SI-SDR"),
     "stereo_image_change": Metric(
         spectral.stereo_image_change, "dB", "lower", "Change of the stereo image"

@@ -167,6 +167,24 @@ def log_spectral_distance_lf(estimate: Signal, reference: Signal, *, sample_rate
     return _lsd(_log_powers(estimate, reference, POWER_FLOOR, low))
 
 
+def treble_level_difference(estimate: Signal, reference: Signal, *, sample_rate: int) -> float:
+    """Level of the estimate's band from 8 kHz up over the reference's in dB; 0 is best.
+
+    Negative where the treble is too weak, positive where there is too much of it. Energies of all
+    frames are added, so loud moments count most; what lies under :data:`POWER_FLOOR` counts as
+    silence, and silence over silence is 0. The band is the upper half under 32 kHz rates.
+    """
+    high = slice(_split_bin(sample_rate), None)
+    got, true = (
+        sum(
+            float(np.maximum(power[:, high], POWER_FLOOR).sum(dtype=np.float64))
+            for power in spectra.powers()
+        )
+        for spectra in Spectra.pair(estimate, reference)
+    )
+    return float(10 * np.log10(got / true))
+
+
 # --- what survived ---------------------------------------------------------------------------
 
 

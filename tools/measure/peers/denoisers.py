@@ -21,7 +21,7 @@ from scipy.signal import correlate
 import enhancelib as el
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
-from tools.measure.results import DEVELOPMENT, TESTSET, VOICES, command, read_set
+from tools.measure.results import DEVELOPMENT, TESTSET, command, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 ENVIRONMENTS = Path("data/runs/denoisers")
@@ -158,7 +158,7 @@ def main() -> None:
     try:
         check_commit(file)
         tests = read_set(table)
-        clear = tests[tests["kind"].isin(VOICES)]["path"].iloc[0]
+        clear = tests[tests["kind"] == "speech"]["path"].iloc[0]
         speech, _ = el.load(table.parent / clear, sample_rate=RATE)
         peers = installed(speech.mean(axis=0))
         results = el.evaluate(
@@ -178,7 +178,9 @@ def main() -> None:
         write_table(results, file)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
-    print(results.groupby(["metric", "condition", "system"])["value"].mean().unstack().round(2))
+    for kind, part in el.by_kind(results):
+        means = part.groupby(["metric", "condition", "system"])["value"].mean().unstack()
+        print(kind, means.round(2), sep="\n")
     print(f"wrote {file}")
 
 

@@ -1,0 +1,113 @@
+"""README and model card say what the results say, each kind of piece by itself."""
+
+import re
+from pathlib import Path
+
+import pandas
+import pytest
+
+import enhancelib as el
+from enhancelib.errors import InputError
+from tools.publish import card, findings, report
+
+ROOT = Path(__file__).parents[2]
+PRESET = "fullband-44k"
+
+
+@pytest.fixture(scope="module")
+def results():
+    table = pandas.read_csv(ROOT / "data/results" / f"{PRESET}.csv")
+    return table[table["system"].isin(["untreated", PRESET])]
+
+
+def rows(values, metric="visqol"):
+    """A table from {(piece, condition): (untreated, enhanced)}."""
+    return pandas.DataFrame(
+        [
+            {"piece": piece, "condition": condition, "system": system, "metric": metric}
+            | {"value": float(value)}
+            for (piece, condition), pair in values.items()
+            for system, value in zip(("untreated", "ours"), pair, strict=True)
+        ]
+    )
+
+
+def test_the_blocks_of_the_readme_are_the_results(results):
+    costs = pandas.read_csv(ROOT / "data/results" / f"{PRESET}-cost.csv")
+    text = (ROOT / "README.md").read_text()
+    assert report.update_readme(text, report.readme_blocks(PRESET, results, costs)) == text
+    one = results[(results["condition"] == "mp3-64") & (results["metric"] == "visqol")]
+    speech = one[one["piece"].str.startswith("speech")].groupby("system")["value"].mean()
+    (line,) = re.findall(r"^\| speech \| `mp3-64` \| (.*? → \d.\d\d)", text, re.MULTILINE)
+    assert line == f"{speech['untreated']:.2f} → {speech[PRESET]:.2f}"
+
+
+def test_the_published_card_is_the_results(results):
+    weights = el.find_weights("published", preset=PRESET)
+    assert weights.with_suffix(".md").read_text() == card.model_card(PRESET, weights, results)
+
+
+def test_only_what_stands_between_marks_is_replaced():
+    text = "# T\n<!-- a -->\nold\n<!-- /a -->\n\n| `e` | f |\n<!-- b -->\n<!-- /b -->\nend\n"
+    got = report.update_readme(text, {"a": ["1", "2"], "b": ["3"]})
+    assert got == (
+        "# T\n<!-- a -->\n1\n2\n<!-- /a -->\n\n| `e` | f |\n<!-- b -->\n3\n<!-- /b -->\nend\n"
+    )
+    assert report.update_readme(got, {"a": ["1", "2"], "b": ["3"]}) == got
+    for wrong in ("# T\n", text + text, text.replace("/a", "/c")):
+        with pytest.raises(InputError, match="not one pair each of"):
+            report.update_readme(wrong, {"a": ["1"], "b": ["3"]})
+
+
+def test_the_table_begins_with_what_happens_and_marks_what_got_worse():
+    values = {
+        ("song__a", "sbc-53"): (4.70, 4.70),
+        ("song__a", "sbc-35"): (4.60, 4.61),
+        ("song__a", "mp3-64"): (2.0, 3.0),
+        ("song__a", "sbc-20"): (4.0, 2.5),
+        ("speech__a", "mp3-64"): (2.0, 1.9),
+    }
+    lines = findings.table(rows(values), "ours", ("sbc-53", "sbc-35", "mp3-64", "sbc-20"))
+    assert lines == [
+        "| kind | condition | ViSQOL |",
+        "|---|---|---|",
+        "| song | `sbc-20` | 4.00 → 2.50 ▼ |",
+        "| song | `mp3-64` | 2.00 → 3.00 |",
+        "| song | `sbc-35`, `sbc-53` | ± 0.01 |",
+        "| speech | `mp3-64` | 2.00 → 1.90 ▼ |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "cell"),
+    [
+        (-30, -2, "-30.00 → -2.00"),
+        (-1, 2, "-1.00 → +2.00 ▼"),
+        (2, -1, "+2.00 → -1.00"),
+        (0, -1, "+0.00 → -1.00 ▼"),
+    ],
+)
+def test_the_level_of_treble_has_a_sign_and_too_much_is_worse_too(before, after, cell):
+    both = pandas.concat(
+        [
+            rows({("song__a", "mp3-64"): (before, after)}, "treble_level_difference"),
+            rows({("song__a", "mp3-64"): (3, 4)}),
+        ]
+    )
+    assert findings.table(both, "ours")[-1] == f"| song | `mp3-64` | 3.00 → 4.00 | {cell} |"
+
+
+def test_no_word_and_no_number_of_one_kind_depends_on_another(results):
+    """Speech at its worst everywhere: what is said of music stays as it was."""
+    is_speech = results["piece"].str.startswith("speech")
+    worse = results.assign(value=results["value"].where(~is_speech, -5.0))
+    for say in (card.limits, findings.table):
+        told, again = say(results, PRESET), say(worse, PRESET)
+        assert told != again
+        kept = [line for line in told if "speech" not in line]
+        assert len(kept) >= 2
+        assert kept == [line for line in again if "speech" not in line]
+    for told, again in zip(
+        findings.glance(results, PRESET), findings.glance(worse, PRESET), strict=True
+    ):
+        assert told.partition("speech")[0] == again.partition("speech")[0]
