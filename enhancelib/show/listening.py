@@ -14,6 +14,8 @@ import numpy as np
 from enhancelib.errors import InputError
 from enhancelib.show.comparison import Comparison, check_sources
 
+_ORIGINALS = ("original", "lossless")
+
 
 def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
     """The low anchor of ITU-R BS.1534-3: low-passed at 3.5 kHz, 50 dB down from 4.5 kHz; no delay.
@@ -39,17 +41,26 @@ def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
 class Player(Comparison):
     """A/B player: any number of sources, one playhead, instant switching, loop, loudness match.
 
-    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops.
+    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops, E lets
+    hear what a version lacks of the original, Z makes the picture follow the playhead. In a
+    published page 1-9 work without the focus where one comparison alone is in view. Clips of up to
+    20 s loop unasked.
+
+    The error is the original less the version that is chosen, both as they are, so that it stands
+    at its true level beside the original: where the loudness was matched, that gain is left out.
 
     Args:
         sources: name to wave, each float (1 or 2 channels, samples), all of one shape.
         sample_rate: in Hz.
         title: heading of the player.
         loudness_match: bring all sources to the loudness of the first (gains stated in dB).
+        reference: the name of the original, from which errors are taken; where None, the source
+            named "original" or "lossless", and no error without one.
         audio_dir: write audio as files here, see the module; the environment variable where None.
 
     Raises:
-        InputError: no source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
+        InputError: no source, a wrong shape or type, unequal shapes, NaN, an unplayable rate, or a
+            reference that is none of the sources.
 
     Attributes:
         gains_db: name to the gain at which the source is heard.
@@ -65,13 +76,19 @@ class Player(Comparison):
         sample_rate: int,
         title: str = "",
         loudness_match: bool = True,
+        reference: str | None = None,
         audio_dir: str | Path | None = None,
     ) -> None:
+        if reference is None:
+            reference = next((name for name in sources if name in _ORIGINALS), None)
+        elif reference not in sources:
+            raise InputError(f"the reference {reference!r} is none of the sources")
         super().__init__(
             sources,
             sample_rate=sample_rate,
             title=title,
             loudness_match=loudness_match,
+            reference=reference,
             audio_dir=audio_dir,
         )
 

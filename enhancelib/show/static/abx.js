@@ -30,7 +30,7 @@ const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^
 
 function mountAbx(root, spec, report) {
   const [a, b] = spec.sources;
-  const engine = makeEngine(spec, [0, 1, 0]); // the third choice is X
+  const engine = makeEngine(spec, { choices: [0, 1, 0], together: true }); // the third is X
   let [isB, rows, began, listens, last] = [0, [], 0, 0, -1];
   const heard = new Set();
 
@@ -49,7 +49,7 @@ function mountAbx(root, spec, report) {
   const sources = sourceButtons(engine, ["A", "B", "X"]);
   const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine),
     sources);
-  const plot = element("div", { class: "el-plot el-plain" }, track.lane, timeAxis(spec.seconds));
+  const plot = element("div", { class: "el-plot el-plain" }, track.lane, track.axis);
   const who = a.name === "A" ? "" : `A: ${a.name} · B: ${b.name} · `;
   root.append(heading(spec, who + describe(spec)), progress, bar, plot, answers, result,
     hint(spec.note, "Listen to X and to A or B, then answer; the score comes after the last trial.",

@@ -36,13 +36,13 @@ function ratingRow(engine, index, onRate) {
 
 function mountMushra(root, spec, report) {
   const order = shuffled(spec.sources.keys());
-  const engine = makeEngine(spec, [0, ...order]);
+  const engine = makeEngine(spec, { choices: [0, ...order], together: true });
   const [scores, heard, began] = [new Map(), new Set(), performance.now()];
   const time = clockFace();
   const track = timeline(engine, "Position in the clip", element("div", { class: "el-blank" }));
   const reference = element("div", { class: "el-sources" }, sourceButton(engine, 0, "Reference", "0"));
   const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine), reference);
-  const plot = element("div", { class: "el-plot el-plain" }, track.lane, timeAxis(spec.seconds));
+  const plot = element("div", { class: "el-plot el-plain" }, track.lane, track.axis);
   const grades = element("div", { class: "el-grades", "aria-hidden": "true" },
     ...GRADES.map((grade) => element("span", {}, grade)));
   const rows = order.map((_, at) => ratingRow(engine, at + 1, (index, score) => {
