@@ -562,6 +562,7 @@ def test_the_active_version_plays_before_the_rest_is_there(visit, site):
     other, chosen = (root.locator(f"button[data-source='{index}']") for index in (0, 1))
     chosen.click()  # not the first one
     first_sound_s, loaded = root.evaluate(PRESS_AND_WAIT)
+    print(f"first sound after {first_sound_s:.2f} s")
     assert first_sound_s < 2
     assert loaded[0] == 0 < loaded[1] < 4
     root.evaluate(RECORD)
@@ -570,11 +571,11 @@ def test_the_active_version_plays_before_the_rest_is_there(visit, site):
     assert other.get_attribute("aria-busy") == "true"
     chosen.click()
     assert other.get_attribute("aria-busy") == "false"
-    page.wait_for_function("document.querySelector('.el-player').engine.loaded[1] === 8")
+    page.wait_for_function("document.querySelector('.el-player').engine.loaded[1] > 5")
     heard = np.array(root.evaluate("(root) => root.heard"))[:-4096]
     assert len(heard) > 2 * RATE
     clip = wave[1, 0]
-    start = int(np.argmax(np.correlate(clip, heard[2000:6000], mode="valid"))) - 2000
+    start = int(np.argmax(np.correlate(clip, heard[2000:2500], mode="valid"))) - 2000
     np.testing.assert_allclose(heard[2000:], clip[start + 2000 :][: len(heard) - 2000], atol=2**-17)
 
 
@@ -589,9 +590,7 @@ def test_where_the_sound_has_not_come_yet_it_waits_and_goes_on(visit, site):
     root.evaluate("(root) => root.engine.seek(7)")
     wait_for_state(root, "loading")
     wait_for_state(root, "playing")
-    assert root.get_attribute("data-active") == "0" or root.evaluate(
-        "(r) => r.engine.loaded[1] > 0"
-    )
+    assert position(root) > 6.9
     page.wait_for_selector(".el-player[data-active='1'][data-state=playing]")
     assert other.get_attribute("aria-pressed") == "true"
 
