@@ -15,6 +15,8 @@ from enhancelib.errors import InputError
 from enhancelib.show.comparison import Comparison, check_sources
 
 _ORIGINALS = ("original", "lossless")
+_PRACTICE = "a plain case"
+_PRACTICE_TRIALS = 2
 
 
 def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
@@ -140,9 +142,11 @@ class MUSHRA(Comparison):
 class ABX(Comparison):
     """Blind ABX test: in each trial X is A or B, drawn by the browser.
 
-    No waveform is shown, and no score before the last trial. The answers can be downloaded as CSV
+    No waveform is shown, and no score before the last trial. Keys: A, B and X play; with Shift, A
+    and B answer. The last answer can be undone. The end shows the score, how often guessers get
+    it (exact, binomial) and a link that tells the score. The answers can be downloaded as CSV
     (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
-    :attr:`answers`.
+    :attr:`answers`, and a published page keeps them over a reload.
 
     Args:
         a: float (1 or 2 channels, samples).
@@ -151,6 +155,8 @@ class ABX(Comparison):
         trials: number of trials, fixed in advance.
         names: what A and B are.
         title: heading of the test.
+        practice: a wave that takes the place of B in two trials before the first one, which do not
+            count and tell whether the answer was right: choose one that differs plainly from A.
         loudness_match: bring B to the loudness of A.
         audio_dir: as for :class:`Player`.
 
@@ -169,6 +175,7 @@ class ABX(Comparison):
         trials: int = 10,
         names: tuple[str, str] = ("A", "B"),
         title: str = "ABX",
+        practice: np.ndarray | None = None,
         loudness_match: bool = True,
         audio_dir: str | Path | None = None,
     ) -> None:
@@ -176,11 +183,15 @@ class ABX(Comparison):
             raise InputError(f"an ABX test needs at least one trial, got {trials}")
         if names[0] == names[1]:
             raise InputError(f"A and B need different names, both are {names[0]!r}")
+        easy = {} if practice is None else {_PRACTICE: practice}
+        if easy.keys() & set(names):
+            raise InputError(f"A or B cannot be called {_PRACTICE!r}: the practice is")
         super().__init__(
-            {names[0]: a, names[1]: b},
+            {names[0]: a, names[1]: b, **easy},
             sample_rate=sample_rate,
             title=title,
             loudness_match=loudness_match,
             audio_dir=audio_dir,
             trials=trials,
+            practice=_PRACTICE_TRIALS if easy else 0,
         )

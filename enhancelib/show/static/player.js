@@ -101,10 +101,9 @@ function sourceButton(engine, index, name, key, detail = "") {
   return button;
 }
 
-function sourceButtons(engine, names, details = []) {
+function sourceButtons(engine, names, details = [], keys = "123456789") {
   return element("div", { class: "el-sources", role: "group", "aria-label": "Source" },
-    ...names.map((name, index) =>
-      sourceButton(engine, index, name, index < 9 ? String(index + 1) : "", details[index])));
+    ...names.map((name, index) => sourceButton(engine, index, name, keys[index], details[index])));
 }
 
 function heading(spec, about) {
