@@ -190,8 +190,7 @@ class Listening {
     this.error = element("p", { class: "el-error", role: "alert", hidden: true });
     this.saver = element("button", { type: "button", "data-action": "save", onclick: () => this.save() });
     this.saved = element("a", { class: "el-download", hidden: true });
-    const axis = () => element("div", { class: "el-axis", "aria-hidden": "true" },
-      element("span", {}, `${(this.rate / 2000).toFixed(0)} kHz`), element("span", {}, "0"));
+    this.tops = this.pictures.map(() => element("span"));
     this.root.append(
       element("div", { class: "el-message" }, this.status, this.error),
       element("fieldset", {}, element("legend", {}, "Track"),
@@ -204,7 +203,9 @@ class Listening {
       element("label", { class: "el-amount" }, "Amount ", this.slider, this.amountText),
       ...this.pictures.map(({ canvas, empty }, index) =>
         element("figure", {}, element("figcaption", {}, ["Lossy", "Enhanced"][index]),
-          element("div", { class: "el-screen" }, canvas, axis(), empty))),
+          element("div", { class: "el-screen" }, canvas, empty,
+            element("div", { class: "el-axis", "aria-hidden": "true" },
+              this.tops[index], element("span", {}, "0"))))),
       this.change, this.counters,
       element("div", { class: "el-bar" }, this.saver, this.saved),
       this.choice);
@@ -252,7 +253,7 @@ class Listening {
   choose(source) {
     this.source = source;
     this.epoch++;
-    Object.assign(this, { position: 0, samples: 0, compared: null });
+    Object.assign(this, { position: 0, samples: 0, track: null, compared: null });
     const own = source instanceof File;
     if (own) this.own.textContent = source.name;
     this.own.hidden = !own && !this.own.textContent;
@@ -316,7 +317,7 @@ class Listening {
     this.error.textContent = `This did not work: ${error.message}.`;
     this.error.hidden = false;
     this.show("");
-    this.root.scrollIntoView({ block: "nearest" });
+    this.error.scrollIntoView({ block: "nearest" });
   }
 
   pause() {
@@ -326,8 +327,18 @@ class Listening {
     this.show("");
   }
 
+  // One after the other: a track that was given up must not arrive after the one that was wanted.
+  load() {
+    const before = this.loading;
+    const turn = async () => {
+      await before?.catch(() => {});
+      await this.bring();
+    };
+    return (this.loading = turn());
+  }
+
   // Model, track and audio thread, each only if it is not there yet.
-  async load() {
+  async bring() {
     this.worker ??= new Colleague((news) => this.hear(news));
     const { model, source, rate } = this;
     if (this.opened !== model) {
@@ -344,6 +355,7 @@ class Listening {
       await this.worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
       this.track = { source, rate };
     }
+    if (this.source !== source) return; // another one was chosen meanwhile, and is next
     if (this.node?.context !== this.context) await this.wire();
     if (this.heard === 2) await this.bringOriginal();
   }
@@ -512,6 +524,7 @@ class Listening {
     root.dataset.active = this.heard;
     this.play.textContent = { paused: "Play", loading: "Cancel", playing: "Pause" }[state];
     this.buttons.forEach((button, index) => button.setAttribute("aria-pressed", index === this.heard));
+    this.tops.forEach((top) => (top.textContent = `${(this.rate / 2000).toFixed(0)} kHz`));
     this.buttons[0].lastChild.textContent = this.source instanceof File ? "Your file" : "Lossy";
     this.buttons[2].disabled = !this.original;
     this.buttons[2].title = this.original ? "" : "Choose the original of your track first";
