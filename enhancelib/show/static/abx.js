@@ -146,6 +146,7 @@ function mountAbx(root, spec, report) {
   };
   const give = (letter) => {
     if (!ready()) return;
+    root.querySelector("[data-action=play]").focus();
     const x = "AB"[isB];
     if (practising()) {
       practised += 1;
@@ -162,7 +163,6 @@ function mountAbx(root, spec, report) {
     keep();
     if (trialsLeft()) next();
     else finish();
-    root.querySelector("[data-action=play]").focus();
   };
   const keep = () => {
     kept.write(rows);
