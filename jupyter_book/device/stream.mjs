@@ -187,7 +187,8 @@ export function lagOf(track, original) {
   const energy = (samples, from, count) =>
     samples.subarray(from, from + count).reduce((sum, value) => sum + value * value, 0);
   const both = Math.sqrt(energy(a, 0, length) * energy(b, best, length));
-  if (both && real[best] / (4 * REACH) < ALIKE * both) {
+  if (!both) return 0; // one of them is silent there
+  if (real[best] / (4 * REACH) < ALIKE * both) {
     throw new Error("the original and the track are different music, or more than a second apart");
   }
   return best - REACH;
