@@ -332,14 +332,14 @@ def test_own_track_is_played_and_what_is_no_audio_refused(visit, tmp_path):
     (tmp_path / "notes.mp3").write_text("no music")
     page = visit()
     page.locator("#device-listen input[type=radio]").last.check()
-    page.locator("#device-listen input[type=file]").set_input_files(tmp_path / "notes.mp3")
+    page.get_by_label("Your own track").set_input_files(tmp_path / "notes.mp3")
     page.locator("[data-action=play]").click()
     alert = page.locator("#device-listen [role=alert]")
     alert.wait_for()
     assert "notes.mp3 is no audio that this browser can decode" in alert.inner_text()
     top, clip = alert.bounding_box()["y"], page.locator("#device-listen select").bounding_box()["y"]
     assert top < clip  # not under the pictures
-    page.locator("#device-listen input[type=file]").set_input_files(tmp_path / "own.wav")
+    page.get_by_label("Your own track").set_input_files(tmp_path / "own.wav")
     page.locator("[data-action=play]").click()
     listening(page, state="playing")
     heard_after(page, 4000)
