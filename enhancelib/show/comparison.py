@@ -4,6 +4,10 @@ All sources of a comparison play in step on one clock and differ only in gain, s
 instant and free of clicks. Loudness is matched by ITU-R BS.1770. In a notebook each comparison is
 an anywidget; the ``text/html`` twin beside it needs no kernel. Audio is lossless (FLAC, 16 bit).
 
+A page plays a clip before all of it has come. FLAC frames do not depend on each other, so the first
+frames under a header that counts no more of them are a file of their own: such headers, for the
+first 1.5 s, 2.3 s and so on, are part of the page.
+
 Set the environment variable ``ENHANCELIB_AUDIO_DIR`` to a folder that is copied, under its own
 name, to the root of a published site: audio, pictures and code then become files there, loaded on
 demand, instead of bytes inside each page.
@@ -19,7 +23,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
@@ -29,15 +33,25 @@ from typing import Any
 import numpy as np
 
 from enhancelib.atomic import replacing
-from enhancelib.audio.loudness import MAX_GAIN_DB, loudness_lufs, matched_gains_db, safe_gains_db
+from enhancelib.audio.loudness import (
+    MAX_GAIN_DB,
+    PEAK_LIMIT_DB,
+    loudness_lufs,
+    matched_gains_db,
+    safe_gains_db,
+    true_peak_db,
+)
 from enhancelib.errors import InputError
 
 AUDIO_DIR_VARIABLE = "ENHANCELIB_AUDIO_DIR"
 _PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mushra.js", "mount.js")
 _PEAK_COLUMNS = 500
-_PICTURE_SIZE = (720, 160)
+_PICTURE_HEIGHT = 160
+_PICTURE_WIDTH = (720, 160, 2160)  # at least, for each second, at most
 _FLOOR_DB = -100.0
-_MAX_CHANNELS = 32  # of one Web Audio buffer, which holds all sources
+_FLAC_HEADER_BYTES = 42  # the marker and STREAMINFO, which alone counts samples (RFC 9639)
+_FIRST_HEAD_S = 1.5  # each further head is longer by half: at 1.6 times the rate none comes late
+_FLAC_FRAME = 4096  # samples
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,20 @@ class _Clip:
 
     name: str
     gain_db: float
+    undo_db: float  # of this, what undoes the scaling of the file
     flac: bytes
+    heads: list[dict[str, Any]]
+    picture: bytes
+    peaks: bytes
+
+
+@dataclass(frozen=True)
+class _Error:
+    """The original less one source, at its true level beside the original."""
+
+    level_db: float | None  # energy, relative to the original; None where one of them is silent
+    gain_db: float
+    lowered_db: float  # of this, what keeps it from clipping
     picture: bytes
     peaks: bytes
 
@@ -72,38 +99,53 @@ def check_sources(sources: Mapping[str, np.ndarray], sample_rate: int) -> dict[s
             raise InputError(
                 f"source {name!r} is {wave.shape} but {first_name!r} is {first.shape}: align them"
             )
-    if len(checked) * first.shape[0] > _MAX_CHANNELS:
-        raise InputError(
-            f"a comparison holds at most {_MAX_CHANNELS // first.shape[0]} such sources"
-        )
     return {name: wave.astype(np.float32) for name, wave in checked.items()}
 
 
-def _flac(wave: np.ndarray, sample_rate: int) -> tuple[bytes, float]:
-    """FLAC bytes, and the gain in dB that undoes the scaling of a wave beyond full scale."""
-    import soundfile
-
+def _quantized(wave: np.ndarray) -> tuple[np.ndarray, float]:
+    """16-bit samples, and the gain in dB that undoes the scaling of a wave beyond full scale."""
     scale = max(1.0, float(np.abs(wave).max()))
     samples = np.clip(np.round(wave / scale * 32768), -32768, 32767).astype(np.int16)
+    return samples, 20 * math.log10(scale)
+
+
+def _flac(samples: np.ndarray, sample_rate: int) -> bytes:
+    import soundfile
+
     buffer = io.BytesIO()
     soundfile.write(buffer, samples.T, sample_rate, format="FLAC", subtype="PCM_16")
-    return buffer.getvalue(), 20 * math.log10(scale)
+    return buffer.getvalue()
 
 
-def _picture(wave: np.ndarray, gain_db: float) -> bytes:
+def _heads(flac: bytes, samples: np.ndarray, sample_rate: int) -> list[dict[str, Any]]:
+    """Files that the first bytes of a FLAC file make: how many bytes, and the header for them."""
+    heads = []
+    count = int(_FIRST_HEAD_S * sample_rate)
+    while count < 0.8 * samples.shape[1]:
+        head = _flac(samples[:, : count - count % _FLAC_FRAME], sample_rate)
+        header, rest = head[:_FLAC_HEADER_BYTES], head[_FLAC_HEADER_BYTES:]
+        if not flac[_FLAC_HEADER_BYTES:].startswith(rest):  # frames of another length
+            break
+        heads.append({"bytes": len(head), "header": _base64(header)})
+        count += count // 2
+    return heads
+
+
+def _picture(wave: np.ndarray, gain_db: float, sample_rate: int) -> bytes:
     """Spectrogram as heard (gain applied), a small WebP in the colours of the figures."""
     import matplotlib as mpl
     from PIL import Image
 
     from enhancelib.show import plotting
 
-    width, height = _PICTURE_SIZE
+    least, each_second, most = _PICTURE_WIDTH
+    width = int(np.clip(each_second * wave.shape[1] / sample_rate, least, most))
     hop_length = max(16, -(-wave.shape[1] // width))
     level = plotting.level_db(wave, hop_length=hop_length, floor_db=_FLOOR_DB - 20) + gain_db
     shade = np.clip(level[::-1] / -_FLOOR_DB + 1, 0, 1)
     colors = mpl.colormaps[plotting.LEVEL_MAP](shade, bytes=True)[..., :3]
     buffer = io.BytesIO()
-    image = Image.fromarray(colors).resize((width, height), Image.Resampling.BOX)
+    image = Image.fromarray(colors).resize((width, _PICTURE_HEIGHT), Image.Resampling.BOX)
     image.save(buffer, "WEBP", quality=82, method=6)
     return buffer.getvalue()
 
@@ -113,6 +155,10 @@ def _peaks(wave: np.ndarray, gain: float) -> bytes:
     edges = np.linspace(0, wave.shape[1], _PEAK_COLUMNS + 1).astype(int)[:-1]
     peaks = np.maximum.reduceat(np.abs(wave).max(axis=0), edges) * gain
     return np.clip(np.round(peaks * 255), 0, 255).astype(np.uint8).tobytes()
+
+
+def _linear(gain_db: float) -> float:
+    return 10 ** (gain_db / 20)
 
 
 def _base64(data: bytes) -> str:
@@ -176,6 +222,7 @@ class Comparison:
         title: str,
         loudness_match: bool,
         audio_dir: str | Path | None,
+        reference: str | None = None,
         **extra: Any,
     ) -> None:
         waves = check_sources(sources, sample_rate)
@@ -188,6 +235,7 @@ class Comparison:
             gains = safe_gains_db(values)
         self.gains_db: dict[str, float] = dict(zip(waves, gains, strict=True))
         self._clips = self._prepare(waves, sample_rate)
+        self._errors = self._take_errors(waves, reference, sample_rate) if reference else {}
         self._spec = {
             "kind": self._kind,
             "title": title,
@@ -195,40 +243,93 @@ class Comparison:
             "seconds": first.shape[1] / sample_rate,
             "channels": first.shape[0],
             "matched": loudness_match,
+            "reference": list(waves).index(reference) if reference else None,
             "note": _loudness_note(first, self.gains_db, sample_rate) if loudness_match else "",
             **extra,
         }
         self._widget: Any = None
 
     def _prepare(self, waves: Mapping[str, np.ndarray], sample_rate: int) -> list[_Clip]:
-        factors = {name: 10 ** (gain / 20) for name, gain in self.gains_db.items()}
-        loudest = max(float(np.abs(waves[name]).max()) * factors[name] for name in waves) or 1.0
+        self._loudest = (
+            max(
+                float(np.abs(waves[name]).max()) * _linear(gain)
+                for name, gain in self.gains_db.items()
+            )
+            or 1.0
+        )
         clips = []
         for name, wave in waves.items():
-            flac, undo_db = _flac(wave, sample_rate)
-            picture = _picture(wave, self.gains_db[name]) if self._pictures else b""
-            peaks = _peaks(wave, factors[name] / loudest) if self._pictures else b""
-            clips.append(_Clip(name, self.gains_db[name] + undo_db, flac, picture, peaks))
+            samples, undo_db = _quantized(wave)
+            flac = _flac(samples, sample_rate)
+            heads = _heads(flac, samples, sample_rate) if self._audio_dir else []
+            gain_db = self.gains_db[name]
+            picture, peaks = self._views(wave, gain_db, sample_rate)
+            clips.append(_Clip(name, gain_db + undo_db, undo_db, flac, heads, picture, peaks))
         return clips
 
+    def _views(self, wave: np.ndarray, gain_db: float, sample_rate: int) -> tuple[bytes, bytes]:
+        """Spectrogram and outline of a wave as it is heard, where this comparison shows them."""
+        if not self._pictures:
+            return b"", b""
+        peaks = _peaks(wave, _linear(gain_db) / self._loudest)
+        return _picture(wave, gain_db, sample_rate), peaks
+
+    def _take_errors(
+        self, waves: Mapping[str, np.ndarray], reference: str, sample_rate: int
+    ) -> dict[str, _Error]:
+        """What each source lacks of the reference, and adds with the opposite sign."""
+        original = waves[reference]
+        energy = float(np.sum(original.astype(float) ** 2))
+        errors = {}
+        for name, wave in waves.items():
+            if name == reference:
+                continue
+            error = original - wave
+            share = float(np.sum(error.astype(float) ** 2)) / energy if energy else 0.0
+            level_db = 10 * math.log10(share) if share else None
+            gain_db = self.gains_db[reference]
+            lowered_db = min(0.0, PEAK_LIMIT_DB - true_peak_db(error) - gain_db)
+            gain_db += lowered_db
+            views = self._views(error, gain_db, sample_rate)
+            errors[name] = _Error(level_db, gain_db, lowered_db, *views)
+        return errors
+
     def _source_spec(self, clip: _Clip, image: str) -> dict[str, Any]:
-        """What JavaScript reads of a clip, but for its audio."""
+        """What JavaScript reads of a clip, but for its audio and the picture of its error."""
         spec = {"name": clip.name, "gainDb": clip.gain_db, "shownDb": self.gains_db[clip.name]}
-        return {**spec, "peaks": _base64(clip.peaks), "image": image} if self._pictures else spec
+        if self._pictures:
+            spec |= {"peaks": _base64(clip.peaks), "image": image}
+        if error := self._errors.get(clip.name):
+            reference = self._clips[self._spec["reference"]]
+            spec["error"] = {
+                "levelDb": error.level_db,
+                "gainDb": error.gain_db,
+                "loweredDb": error.lowered_db,
+                "undoDb": clip.undo_db,
+                "referenceUndoDb": reference.undo_db,
+                "peaks": _base64(error.peaks),
+            }
+        return spec
+
+    def _sources(self, image_path: Callable[[bytes], str]) -> list[dict[str, Any]]:
+        """The sources without their audio; `image_path` says where a picture is."""
+        sources = []
+        for clip in self._clips:
+            source = self._source_spec(clip, image_path(clip.picture) if self._pictures else "")
+            if error := self._errors.get(clip.name):
+                source["error"]["image"] = image_path(error.picture)
+            sources.append(source)
+        return sources
 
     def _inline_sources(self) -> list[dict[str, Any]]:
-        return [
-            self._source_spec(clip, f"data:image/webp;base64,{_base64(clip.picture)}")
-            for clip in self._clips
-        ]
+        return self._sources(lambda picture: f"data:image/webp;base64,{_base64(picture)}")
 
     def _linked_sources(self, folder: Path) -> list[dict[str, Any]]:
         """The sources with audio and picture in files of the site, written where missing."""
-        sources = []
-        for clip in self._clips:
-            image = _write_once(folder, clip.picture, ".webp") if self._pictures else ""
-            audio = {"url": _write_once(folder, clip.flac, ".flac"), "bytes": len(clip.flac)}
-            sources.append({**self._source_spec(clip, image), **audio})
+        sources = self._sources(lambda picture: _write_once(folder, picture, ".webp"))
+        for source, clip in zip(sources, self._clips, strict=True):
+            url = _write_once(folder, clip.flac, ".flac")
+            source |= {"url": url, "bytes": len(clip.flac), "heads": clip.heads}
         return sources
 
     def html(self) -> str:

@@ -14,6 +14,10 @@ import numpy as np
 from enhancelib.errors import InputError
 from enhancelib.show.comparison import Comparison, check_sources
 
+_ORIGINALS = ("original", "lossless")
+_PRACTICE = "a plain case"
+_PRACTICE_TRIALS = 2
+
 
 def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
     """The low anchor of ITU-R BS.1534-3: low-passed at 3.5 kHz, 50 dB down from 4.5 kHz; no delay.
@@ -39,17 +43,26 @@ def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
 class Player(Comparison):
     """A/B player: any number of sources, one playhead, instant switching, loop, loudness match.
 
-    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops.
+    Show it as the last value of a cell. Keys: space plays, 1-9 switch, arrows seek, L loops, E lets
+    hear what a version lacks of the original, Z makes the picture follow the playhead. In a
+    published page 1-9 work without the focus where one comparison alone is in view. Clips of up to
+    20 s loop unasked.
+
+    The error is the original less the version that is chosen, both as they are, so that it stands
+    at its true level beside the original: where the loudness was matched, that gain is left out.
 
     Args:
         sources: name to wave, each float (1 or 2 channels, samples), all of one shape.
         sample_rate: in Hz.
         title: heading of the player.
         loudness_match: bring all sources to the loudness of the first (gains stated in dB).
+        reference: the name of the original, from which errors are taken; where None, the source
+            named "original" or "lossless", and no error without one.
         audio_dir: write audio as files here, see the module; the environment variable where None.
 
     Raises:
-        InputError: no source, a wrong shape or type, unequal shapes, NaN, or an unplayable rate.
+        InputError: no source, a wrong shape or type, unequal shapes, NaN, an unplayable rate, or a
+            reference that is none of the sources.
 
     Attributes:
         gains_db: name to the gain at which the source is heard.
@@ -65,13 +78,19 @@ class Player(Comparison):
         sample_rate: int,
         title: str = "",
         loudness_match: bool = True,
+        reference: str | None = None,
         audio_dir: str | Path | None = None,
     ) -> None:
+        if reference is None:
+            reference = next((name for name in sources if name in _ORIGINALS), None)
+        elif reference not in sources:
+            raise InputError(f"the reference {reference!r} is none of the sources")
         super().__init__(
             sources,
             sample_rate=sample_rate,
             title=title,
             loudness_match=loudness_match,
+            reference=reference,
             audio_dir=audio_dir,
         )
 
@@ -123,9 +142,11 @@ class MUSHRA(Comparison):
 class ABX(Comparison):
     """Blind ABX test: in each trial X is A or B, drawn by the browser.
 
-    No waveform is shown, and no score before the last trial. The answers can be downloaded as CSV
+    No waveform is shown, and no score before the last trial. Keys: A, B and X play; with Shift, A
+    and B answer. The last answer can be undone. The end shows the score, how often guessers get
+    it (exact, binomial) and a link that tells the score. The answers can be downloaded as CSV
     (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
-    :attr:`answers`.
+    :attr:`answers`, and a published page keeps them over a reload.
 
     Args:
         a: float (1 or 2 channels, samples).
@@ -134,6 +155,8 @@ class ABX(Comparison):
         trials: number of trials, fixed in advance.
         names: what A and B are.
         title: heading of the test.
+        practice: a wave that takes the place of B in two trials before the first one, which do not
+            count and tell whether the answer was right: choose one that differs plainly from A.
         loudness_match: bring B to the loudness of A.
         audio_dir: as for :class:`Player`.
 
@@ -152,6 +175,7 @@ class ABX(Comparison):
         trials: int = 10,
         names: tuple[str, str] = ("A", "B"),
         title: str = "ABX",
+        practice: np.ndarray | None = None,
         loudness_match: bool = True,
         audio_dir: str | Path | None = None,
     ) -> None:
@@ -159,11 +183,15 @@ class ABX(Comparison):
             raise InputError(f"an ABX test needs at least one trial, got {trials}")
         if names[0] == names[1]:
             raise InputError(f"A and B need different names, both are {names[0]!r}")
+        easy = {} if practice is None else {_PRACTICE: practice}
+        if easy.keys() & set(names):
+            raise InputError(f"A or B cannot be called {_PRACTICE!r}: the practice is")
         super().__init__(
-            {names[0]: a, names[1]: b},
+            {names[0]: a, names[1]: b, **easy},
             sample_rate=sample_rate,
             title=title,
             loudness_match=loudness_match,
             audio_dir=audio_dir,
             trials=trials,
+            practice=_PRACTICE_TRIALS if easy else 0,
         )

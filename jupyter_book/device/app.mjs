@@ -1,10 +1,12 @@
 // The page: what the reader sees and presses. The model works in worker.mjs, the sound in playback.mjs.
 
+import { clock, decode, refuseLong, wav } from "./files.mjs";
+
 const here = (name) => new URL(name, import.meta.url).href;
 const site = await (await fetch(here("device.json"), { cache: "no-cache" })).json();
-for (const file of [site.runtime, ...site.models, ...site.clips]) file.url = here(file.url);
+const originals = site.clips.map(({ original }) => original);
+for (const file of [site.runtime, ...site.models, ...site.clips, ...originals]) file.url = here(file.url);
 
-const LONGEST_S = 900; // decoded, a quarter of an hour of stereo takes 320 MB
 const SOUND_AHEAD_S = 0.1; // a switch is heard so much later; less, and slow devices stutter
 const HEADROOM = 0.8; // what is enhanced may rise above full scale
 const KEPT = "device";
@@ -24,8 +26,8 @@ function element(tag, attributes = {}, ...children) {
 
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const total = (files) => files.reduce((sum, { bytes }) => sum + bytes, 0);
-const clock = (seconds) =>
-  `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+const UNKNOWN_CHANGE = "While it plays, this line says how much the network changes.";
+const LITTLE_DB = -50; // lossless music is changed less than that, lossy music mostly more
 const percent = (share) => `${Math.round(100 * share)} %`;
 
 // The model's Worker; `ask` resolves to what it answers, `heard` gets what it says unasked.
@@ -76,9 +78,9 @@ function card(root, kind, label) {
 
 function modelChoice(name) {
   const group = element("fieldset", {}, element("legend", {}, "Model"));
-  site.models.forEach(({ title, bytes }, index) => {
+  site.models.forEach(({ label, title, bytes }, index) => {
     const input = element("input", { type: "radio", name, value: index, checked: index === 0 });
-    group.append(element("label", {}, input, ` ${title} (${megabytes(bytes)})`));
+    group.append(element("label", { title }, input, ` ${label} (${megabytes(bytes)})`));
   });
   return group;
 }
@@ -100,6 +102,7 @@ class Spectrogram {
   constructor(label) {
     this.canvas = element("canvas", { width: 480, height: 128, role: "img", "aria-label": label });
     this.paper = this.canvas.getContext("2d", { alpha: false });
+    this.empty = element("span", { class: "el-empty", "aria-hidden": "true" }, "runs while it plays");
     this.column = this.paper.createImageData(2, 128);
     this.pixels = new Uint32Array(this.column.data.buffer);
   }
@@ -110,7 +113,13 @@ class Spectrogram {
     this.levels = new Float32Array(this.analyser.frequencyBinCount);
   }
 
+  clear() {
+    this.paper.fillRect(0, 0, this.canvas.width, this.canvas.height);
+    this.empty.hidden = false;
+  }
+
   draw() {
+    this.empty.hidden = true;
     const { canvas: { width, height }, paper, column, pixels, levels } = this;
     this.analyser.getFloatFrequencyData(levels);
     const bins = levels.length / height;
@@ -151,19 +160,18 @@ class Listening {
         element("option", { value: index }, `${title} (${megabytes(bytes)})`)));
     this.own = element("option", { value: "own", hidden: true });
     this.clips.append(this.own);
-    const file = element("input", {
-      type: "file", accept: "audio/*,video/mp4", class: "el-file", "aria-label": "Your own track",
-      onchange: () => file.files[0] && this.choose(file.files[0]),
-    });
-    this.root.addEventListener("dragover", (event) => event.preventDefault());
-    this.root.addEventListener("drop", (event) => {
-      event.preventDefault();
-      if (event.dataTransfer.files[0]) this.choose(event.dataTransfer.files[0]);
-    });
+    const file = (label, take) => {
+      const input = element("input", {
+        type: "file", accept: "audio/*,video/mp4", class: "el-file", "aria-label": label,
+        onchange: () => input.files[0] && take(input.files[0]),
+      });
+      return input;
+    };
+    this.originalFile = file("The original of your track", (chosen) => this.compareWith(chosen));
     this.play = element("button", { type: "button", "data-action": "play", onclick: () => this.toggle() });
-    this.buttons = ["Lossy", "Enhanced"].map((name, index) =>
+    this.buttons = ["Lossy", "Enhanced", "Original"].map((name, index) =>
       element("button", { type: "button", "data-source": index, onclick: () => this.select(index) },
-        name, element("kbd", { "aria-hidden": "true" }, index + 1)));
+        element("kbd", { "aria-hidden": "true" }, index + 1), element("span", {}, name)));
     this.seeker = element("input", {
       type: "range", min: 0, max: 1, step: "any", value: 0, "aria-label": "Position",
       oninput: () => this.seek(Number(this.seeker.value) * this.samples),
@@ -178,24 +186,56 @@ class Listening {
       new Spectrogram(`Running spectrogram, ${name.toLowerCase()}`));
     this.status = element("p", { class: "el-hint", role: "status" });
     this.counters = element("p", { class: "el-hint el-counters" });
+    this.change = element("p", { class: "el-change" }, UNKNOWN_CHANGE);
     this.error = element("p", { class: "el-error", role: "alert", hidden: true });
+    this.saver = element("button", { type: "button", "data-action": "save", onclick: () => this.save() });
+    this.saved = element("a", { class: "el-download", hidden: true });
+    this.tops = this.pictures.map(() => element("span"));
     this.root.append(
-      this.choice,
+      element("div", { class: "el-message" }, this.status, this.error),
       element("fieldset", {}, element("legend", {}, "Track"),
-        element("label", {}, "supplied ", this.clips), element("label", {}, "or your own ", file)),
+        element("label", {}, "supplied ", this.clips),
+        element("label", {}, "or your own ", file("Your own track", (chosen) => this.choose(chosen))),
+        element("label", {}, "and, if you have it, its original ", this.originalFile)),
       element("div", { class: "el-bar" }, this.play, this.time,
         element("div", { class: "el-sources", role: "group", "aria-label": "Source" }, ...this.buttons)),
       this.seeker,
       element("label", { class: "el-amount" }, "Amount ", this.slider, this.amountText),
-      ...this.pictures.map(({ canvas }, index) =>
-        element("figure", {}, element("figcaption", {}, ["Lossy", "Enhanced"][index]), canvas)),
-      this.status, this.counters, this.error);
+      ...this.pictures.map(({ canvas, empty }, index) =>
+        element("figure", {}, element("figcaption", {}, ["Lossy", "Enhanced"][index]),
+          element("div", { class: "el-screen" }, canvas, empty,
+            element("div", { class: "el-axis", "aria-hidden": "true" },
+              this.tops[index], element("span", {}, "0"))))),
+      this.change, this.counters,
+      element("div", { class: "el-bar" }, this.saver, this.saved),
+      this.choice);
     this.root.addEventListener("keydown", (event) => this.key(event));
+    this.catchFiles();
+  }
+
+  // A file may be dropped anywhere on the page; elsewhere the browser would leave for it.
+  catchFiles() {
+    const hasFile = ({ dataTransfer }) => dataTransfer?.types.includes("Files");
+    const zone = element("div", { class: "el-drop", hidden: true }, "Drop your track here");
+    document.body.append(zone);
+    addEventListener("dragover", (event) => {
+      if (!hasFile(event)) return;
+      event.preventDefault();
+      zone.hidden = false;
+    });
+    addEventListener("dragleave", (event) => (zone.hidden ||= !event.relatedTarget));
+    addEventListener("drop", (event) => {
+      if (!hasFile(event)) return;
+      event.preventDefault();
+      zone.hidden = true;
+      this.choose(event.dataTransfer.files[0]);
+      this.root.scrollIntoView({ block: "nearest" });
+    });
   }
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, select")) return;
-    if (event.key === "1" || event.key === "2") this.select(event.key - 1);
+    if (/^[123]$/.test(event.key)) this.select(event.key - 1);
     else if (event.key === " " && !event.target.closest("button")) this.toggle();
     else return;
     event.preventDefault();
@@ -209,14 +249,34 @@ class Listening {
     else this.show();
   }
 
+  // Another track begins at its start, whatever the old one still reports.
   choose(source) {
     this.source = source;
-    this.position = 0;
+    this.epoch++;
+    Object.assign(this, { position: 0, samples: 0, track: null, compared: null });
     const own = source instanceof File;
     if (own) this.own.textContent = source.name;
     this.own.hidden = !own && !this.own.textContent;
     this.clips.value = own ? "own" : site.clips.indexOf(source);
+    this.originalFile.value = "";
+    if (!this.original && this.heard === 2) this.heard = 1;
+    this.saved.hidden = true;
+    this.error.hidden = true;
+    this.counters.textContent = "";
+    this.change.textContent = UNKNOWN_CHANGE;
+    this.pictures.forEach((picture) => picture.clear());
     this.changed();
+    if (own) refuseLong(source).catch((error) => this.source === source && (this.pause(), this.fail(error)));
+  }
+
+  // What the track can be compared with: its supplied original, or one of the reader's own.
+  get original() {
+    return this.compared ?? this.source.original;
+  }
+
+  compareWith(file) {
+    this.compared = file;
+    this.select(2);
   }
 
   toggle() {
@@ -257,6 +317,7 @@ class Listening {
     this.error.textContent = `This did not work: ${error.message}.`;
     this.error.hidden = false;
     this.show("");
+    this.error.scrollIntoView({ block: "nearest" });
   }
 
   pause() {
@@ -266,8 +327,18 @@ class Listening {
     this.show("");
   }
 
+  // One after the other: a track that was given up must not arrive after the one that was wanted.
+  load() {
+    const before = this.loading;
+    const turn = async () => {
+      await before?.catch(() => {});
+      await this.bring();
+    };
+    return (this.loading = turn());
+  }
+
   // Model, track and audio thread, each only if it is not there yet.
-  async load() {
+  async bring() {
     this.worker ??= new Colleague((news) => this.hear(news));
     const { model, source, rate } = this;
     if (this.opened !== model) {
@@ -284,7 +355,25 @@ class Listening {
       await this.worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
       this.track = { source, rate };
     }
+    if (this.source !== source) return; // another one was chosen meanwhile, and is next
     if (this.node?.context !== this.context) await this.wire();
+    if (this.heard === 2) await this.bringOriginal();
+  }
+
+  // The original, when it is asked for; the Worker brings it into step with the track.
+  async bringOriginal() {
+    const { original: source, track } = this;
+    if (this.brought?.source === source && this.brought.track === track) return;
+    this.show("Loading the original …");
+    try {
+      const channels = await decode(source, track.rate);
+      await this.worker.ask("original", { channels }, channels.map((samples) => samples.buffer));
+      this.brought = { source, track };
+    } catch (error) {
+      this.compared = null;
+      if (this.heard === 2) this.select(1);
+      throw error;
+    }
   }
 
   async wire() {
@@ -312,10 +401,56 @@ class Listening {
     this.worker.ask("seek", order);
   }
 
-  select(heard) {
+  async select(heard) {
+    if (heard === 2 && !this.original) return;
     this.heard = heard;
+    this.error.hidden = true;
     this.node?.port.postMessage({ heard });
     this.show();
+    if (heard !== 2 || !this.track) return;
+    try {
+      await this.bringOriginal();
+      this.show("");
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  // The whole track through the model, in a Worker of its own, as a file.
+  async save() {
+    if (this.saving) return this.saving.cancel();
+    this.pause();
+    const { source, model, rate, amount } = this;
+    const saving = (this.saving = {});
+    const cancelled = new Promise((_, stop) => (saving.cancel = () => stop(null)));
+    const worker = new Colleague(({ loading, loaded, bytes, rendered = 0 }) => {
+      this.saver.textContent = `Cancel (${percent(rendered)})`;
+      if (loading) this.show(`Loading ${loading}: ${megabytes(loaded)} of ${megabytes(bytes)}`);
+      else this.show("Enhancing the whole track …");
+    });
+    this.error.hidden = true;
+    this.saver.textContent = "Cancel (0 %)";
+    try {
+      const work = async () => {
+        const channels = await decode(source, rate);
+        const order = { runtime: site.runtime, file: model, amount, channels };
+        return worker.ask("render", order, channels.map((samples) => samples.buffer));
+      };
+      const { channels } = await Promise.race([work(), cancelled]);
+      const { blob, loweredDb } = wav(channels, rate);
+      URL.revokeObjectURL(this.saved.href);
+      this.saved.href = URL.createObjectURL(blob);
+      this.saved.download = `${(source.name ?? source.title).replace(/\.\w{1,4}$/, "")}_enhanced.wav`;
+      this.saved.textContent = `${this.saved.download} (${megabytes(blob.size)}`
+        + `${loweredDb > 0.05 ? `, ${loweredDb.toFixed(1)} dB quieter so that nothing clips` : ""})`;
+      this.saved.hidden = false;
+      this.saved.click();
+    } catch (error) {
+      if (error) this.fail(error);
+    }
+    worker.end();
+    this.saving = null;
+    this.show("");
   }
 
   setAmount(amount) {
@@ -352,9 +487,19 @@ class Listening {
         `${(news.ready / this.rate).toFixed(1)} s ahead · ` +
         (under ? `${under} of ${news.quanta} blocks too late` : "nothing too late") +
         (economy ? " · slow device: the middle of the stereo image is enhanced, the sides pass" : "");
+      this.tellChange(news.changeDb);
       this.root.dataset.speed = speed;
       this.root.dataset.economy = Boolean(economy);
     }
+  }
+
+  // How much the network changes, and why that may be next to nothing.
+  tellChange(db) {
+    if (!Number.isFinite(db)) return;
+    this.root.dataset.change = db.toFixed(1);
+    this.change.textContent = `What the network adds and takes away now is ${Math.abs(db).toFixed(0)} dB `
+      + (db < 0 ? "below" : "above") + " the sound. "
+      + (db < LITTLE_DB ? "So little is hardly heard: it finds next to nothing to repair here." : "");
   }
 
   // Seconds of sound in a second: where the audio thread comes too late, under 1.
@@ -379,6 +524,11 @@ class Listening {
     root.dataset.active = this.heard;
     this.play.textContent = { paused: "Play", loading: "Cancel", playing: "Pause" }[state];
     this.buttons.forEach((button, index) => button.setAttribute("aria-pressed", index === this.heard));
+    this.tops.forEach((top) => (top.textContent = `${(this.rate / 2000).toFixed(0)} kHz`));
+    this.buttons[0].lastChild.textContent = this.source instanceof File ? "Your file" : "Lossy";
+    this.buttons[2].disabled = !this.original;
+    this.buttons[2].title = this.original ? "" : "Choose the original of your track first";
+    if (!this.saving) this.saver.textContent = "Save the enhanced track (WAV)";
     this.pictures.forEach(({ canvas }, index) =>
       canvas.parentElement.classList.toggle("el-shown", index === this.heard));
     this.time.textContent = this.samples
@@ -390,43 +540,10 @@ class Listening {
     const needed = this.opened === this.model ? [] : [site.runtime, this.model];
     const idle = needed.length
       ? `Play loads ${megabytes(total(needed))}: the runtime and the model. Nothing leaves your device.`
-      : "Space plays, 1 and 2 switch.";
+      : "Space plays, 1 to 3 switch.";
     const text = status || (state === "paused" ? idle : "");
     if (status !== undefined && this.status.textContent !== text) this.status.textContent = text;
     if (status === undefined && state === "paused") this.status.textContent = idle;
-  }
-}
-
-// The channels of a file or of a supplied clip, at the model's rate.
-async function decode(source, sampleRate) {
-  const name = source.name ?? source.title;
-  if (source instanceof File) await refuseLong(source);
-  const bytes = source instanceof File ? await source.arrayBuffer() : await (await fetch(source.url)).arrayBuffer();
-  let audio;
-  try {
-    audio = await new OfflineAudioContext(2, 1, sampleRate).decodeAudioData(bytes);
-  } catch {
-    throw new Error(`${name} is no audio that this browser can decode; try MP3, AAC, FLAC or WAV`);
-  }
-  if (audio.numberOfChannels > 2) {
-    throw new Error(`${name} has ${audio.numberOfChannels} channels; mix it down to stereo`);
-  }
-  return Array.from({ length: audio.numberOfChannels }, (_, index) =>
-    audio.getChannelData(index).slice());
-}
-
-// Decoding needs memory; the length is known before.
-async function refuseLong(file) {
-  const url = URL.createObjectURL(file);
-  const seconds = await new Promise((known) => {
-    const probe = Object.assign(new Audio(), { preload: "metadata" });
-    probe.onloadedmetadata = () => known(probe.duration);
-    probe.onerror = () => known(0); // decoding will tell
-    probe.src = url;
-  });
-  URL.revokeObjectURL(url);
-  if (Number.isFinite(seconds) && seconds > LONGEST_S) {
-    throw new Error(`${file.name} lasts ${clock(seconds)}; take one of at most ${clock(LONGEST_S)}`);
   }
 }
 
@@ -462,7 +579,7 @@ class Benchmark {
       "Benchmark this device");
     this.bar = element("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress" });
     this.status = element("p", { class: "el-hint", role: "status" },
-      `Loads up to ${megabytes(total([site.runtime, ...site.models]))} and takes half a minute. ` +
+      `Loads up to ${megabytes(total([site.runtime, ...site.models]))} and takes about a minute. ` +
       "Nothing is sent anywhere.");
     this.error = element("p", { class: "el-error", role: "alert", hidden: true });
     this.table = element("div", { class: "el-table", tabindex: "0", role: "region",
@@ -549,7 +666,7 @@ function tidy(results, device) {
 class Keeping {
   constructor(root) {
     this.root = card(root, "keep", "Keep this page on your device");
-    this.files = [site.runtime, ...site.models, ...site.clips];
+    this.files = [site.runtime, ...site.models, ...site.clips, ...originals];
     this.status = element("p", { class: "el-hint", role: "status" });
     this.button = element("button", { type: "button", "data-action": "keep", onclick: () => this.keep() },
       `Keep models and clips (${megabytes(total(this.files))})`);

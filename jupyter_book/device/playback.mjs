@@ -1,4 +1,4 @@
-// The audio thread: a ring of the lossy and the enhanced signal on one playhead.
+// The audio thread: rings of the lossy, the enhanced and the original signal on one playhead.
 //
 // The Worker fills the ring ahead of time, the lossy signal further than the enhanced one. Where the
 // enhanced one is not there in time the lossy one passes through, cross-faded, and is counted; no
@@ -16,9 +16,11 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     this.size = RING_S * sampleRate;
     this.lossy = [0, 1].map(() => new Float32Array(this.size));
     this.enhanced = [0, 1].map(() => new Float32Array(this.size));
-    Object.assign(this, { playing: false, heard: 1, level: 1, volume: 0, order: null });
+    this.original = [0, 1].map(() => new Float32Array(this.size));
+    Object.assign(this, { playing: false, heard: 1, level: 1, origin: 0, volume: 0, order: null });
     Object.assign(this, { amount: 1, blended: 1 });
     Object.assign(this, { late: 0, stalled: 0, quanta: 0, clock: 0 });
+    this.energies = [0, 0]; // of the lossy sound and of what is changed, in the last second or so
     this.begin({ epoch: 0, at: 0 });
     this.port.onmessage = ({ data }) => this.obey(data);
   }
@@ -35,7 +37,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
   }
 
   begin({ epoch, at }) {
-    Object.assign(this, { epoch, position: at, lossyEnd: at, ranges: [], need: FADE });
+    Object.assign(this, { epoch, position: at, lossyEnd: at, originalEnd: at, ranges: [], need: FADE });
     Object.assign(this, { waiting: true, presence: 1, order: null, later: [] });
   }
 
@@ -45,8 +47,8 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     if (block.epoch !== this.epoch) return;
     const { kind, at, channels, need } = block;
     if (kind === "enough") return void (this.need = 0);
-    const ring = kind === "lossy" ? this.lossy : this.enhanced;
-    ring.forEach((samples, channel) => {
+    if (kind === "original" && at > this.originalEnd) this.originalEnd = at; // it came later
+    this[kind].forEach((samples, channel) => {
       const source = channels[channel % channels.length];
       const start = at % this.size;
       const first = Math.min(source.length, this.size - start);
@@ -55,6 +57,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     });
     const end = at + channels[0].length;
     if (kind === "lossy") this.lossyEnd = end;
+    else if (kind === "original") this.originalEnd = end;
     else {
       this.need = need;
       const last = this.ranges.at(-1);
@@ -79,7 +82,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     }
     const count = outputs[0][0].length;
     const there = this.lossyEnd - this.position >= Math.min(count, this.samples - this.position);
-    if (this.waiting && there && (this.ready >= this.need || this.heard === 0)) this.waiting = false;
+    if (this.waiting && there && (this.ready >= this.need || this.heard !== 1)) this.waiting = false;
     const sounding = this.playing && !this.waiting && !this.order;
     if ((sounding || this.volume > 0) && this.position < this.samples) {
       if (there) this.render(outputs, count, sounding);
@@ -93,12 +96,16 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
 
   render([mix, lossyOut, enhancedOut], count, sounding) {
     const { ready } = this;
+    const left = Math.min(count, this.samples - this.position);
+    const original = this.heard === 2 && this.originalEnd - this.position >= left ? 1 : 0;
+    const wanted = Math.min(1, this.heard); // while the original is awaited, the enhanced one
     let whole = true;
     for (let i = 0; i < count; i++) {
       const step = 1 / FADE;
       this.volume = Math.min(1, Math.max(0, this.volume + (sounding ? step : -step)));
       this.presence = Math.min(1, this.presence + step, Math.max(0, (ready - i) / FADE));
-      this.level += Math.min(step, Math.max(-step, this.heard - this.level));
+      this.level += Math.min(step, Math.max(-step, wanted - this.level));
+      this.origin += Math.min(step, Math.max(-step, original - this.origin));
       this.blended += Math.min(step, Math.max(-step, this.amount - this.blended));
       whole &&= this.presence === 1;
       const share = this.presence * this.level;
@@ -109,7 +116,13 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
         const enhanced = (1 - this.blended) * lossy + this.blended * full;
         lossyOut[channel][i] = lossy;
         enhancedOut[channel][i] = enhanced;
-        mix[channel][i] = (1 - share) * lossy + share * enhanced;
+        const mixed = (1 - share) * lossy + share * enhanced;
+        mix[channel][i] = this.origin
+          ? (1 - this.origin) * mixed + this.origin * this.original[channel][at] * this.volume
+          : mixed;
+        if (this.presence < 1) continue;
+        this.energies[0] += lossy * lossy;
+        this.energies[1] += (full - lossy) ** 2;
       }
     }
     this.position += count;
@@ -125,6 +138,8 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     if (this.told === position) return; // at the end or paused, once is enough
     this.told = waiting ? -1 : position;
     const ready = Math.min(this.ready, samples - position);
-    this.port.postMessage({ epoch, position, waiting, late, stalled, quanta, ready, need });
+    const changeDb = 10 * Math.log10(this.energies[1] / this.energies[0]);
+    this.energies = this.energies.map((energy) => 0.8 * energy);
+    this.port.postMessage({ epoch, position, waiting, late, stalled, quanta, ready, need, changeDb });
   }
 });

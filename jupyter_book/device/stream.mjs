@@ -158,3 +158,38 @@ export class FrameEngine {
     }
   }
 }
+
+const REACH = 2 ** 16; // samples either way in which the original is looked for
+const ALIKE = 0.3; // correlation under which two files are different music
+
+// How many samples later the original has what the track has: where the cross-correlation of a few
+// seconds from the middle of the track is largest.
+export function lagOf(track, original) {
+  const length = 2 * REACH;
+  const start = Math.max(0, Math.floor((track[0].length - length) / 2));
+  const mono = (channels, from, count) => Float64Array.from({ length: 4 * REACH }, (_, i) =>
+    (i < count ? channels.reduce((sum, samples) => sum + (samples[from + i] ?? 0), 0) : 0));
+  const fourier = new Fourier(4 * REACH);
+  const [a, b] = [mono(track, start, length), mono(original, start - REACH, 4 * REACH)];
+  const [re, im] = [a.slice(), b.slice()];
+  fourier.run(re, im); // both in one transform, as the two channels of a frame
+  const [real, imaginary] = [new Float64Array(4 * REACH), new Float64Array(4 * REACH)];
+  for (let k = 0; k < 4 * REACH; k++) {
+    const m = (4 * REACH - k) % (4 * REACH);
+    const [aRe, aIm] = [(re[k] + re[m]) / 2, (im[k] - im[m]) / 2];
+    const [bRe, bIm] = [(im[k] + im[m]) / 2, (re[m] - re[k]) / 2];
+    real[k] = aRe * bRe + aIm * bIm;
+    imaginary[k] = aRe * bIm - aIm * bRe;
+  }
+  fourier.run(imaginary, real); // parts exchanged: the inverse
+  let best = REACH;
+  for (let k = 0; k <= 2 * REACH; k++) if (real[k] > real[best]) best = k;
+  const energy = (samples, from, count) =>
+    samples.subarray(from, from + count).reduce((sum, value) => sum + value * value, 0);
+  const both = Math.sqrt(energy(a, 0, length) * energy(b, best, length));
+  if (!both) return 0; // one of them is silent there
+  if (real[best] / (4 * REACH) < ALIKE * both) {
+    throw new Error("the original and the track are different music, or more than a second apart");
+  }
+  return best - REACH;
+}

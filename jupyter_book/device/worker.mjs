@@ -9,7 +9,7 @@ globalThis.WebAssembly.Memory = new Proxy(WebAssembly.Memory, {
   },
 });
 const ort = await import("./vendor/ort.wasm.bundle.min.mjs");
-const { FrameEngine, Model } = await import("./stream.mjs");
+const { FrameEngine, Model, lagOf } = await import("./stream.mjs");
 
 const LEAD_S = 4; // how far the enhanced signal runs ahead of the playhead
 const MOST_LEAD_S = 10; // where the device is slower than the music; the ring holds 12 s
@@ -22,7 +22,7 @@ const MARGIN = 1.2; // a device this much faster than the music is fast enough
 // The warm-up lasts until the browser has compiled what is slow at first.
 const BENCHMARK = { seconds: 10, budgetMs: 8000, fewest: 60, warmUp: 100, kernels: 7 };
 
-const player = { epoch: -1, at: 0, position: 0, track: null, model: null, port: null };
+const player = { epoch: -1, at: 0, position: 0, track: null, original: null, model: null, port: null };
 const models = new Map(); // opened, by address
 let wake = () => {};
 
@@ -69,6 +69,14 @@ const turn = () => new Promise((go) => {
   turns.port2.postMessage(0);
 });
 
+// So many samples from there on, silence where there are none.
+function cut(samples, start, length) {
+  const out = new Float32Array(length);
+  const skip = Math.max(0, -start);
+  out.set(samples.subarray(Math.max(0, start), Math.max(0, start + length)).subarray(0, length), skip);
+  return out;
+}
+
 // One journey along the track from where it was asked to begin.
 class Run {
   constructor(at, channels) {
@@ -93,13 +101,8 @@ class Run {
     this.frame = Math.floor(this.done / this.hop);
   }
 
-  read(start, length) {
-    return this.track.map((samples) => {
-      const out = new Float32Array(length);
-      const skip = Math.max(0, -start);
-      out.set(samples.subarray(Math.max(0, start), Math.max(0, start + length)).subarray(0, length), skip);
-      return out;
-    });
+  read(start, length, from = this.track) {
+    return from.map((samples) => cut(samples, start, length));
   }
 
   // The next hops, cut to what was asked for; nothing during the run-up.
@@ -148,6 +151,8 @@ function post(kind, at, channels, need) {
 async function serve() {
   let run = null;
   let lossyEnd = 0;
+  let original = null;
+  let originalEnd = 0;
   let epoch = -1;
   for (;;) {
     if (!player.port || !player.track || !player.model || player.epoch < 0) {
@@ -158,6 +163,7 @@ async function serve() {
       const channels = player.forced ?? await affordable(player.track.length);
       epoch = player.epoch;
       player.position = lossyEnd = player.at;
+      original = null;
       run = new Run(player.at, channels);
       postMessage({ channels, of: player.track.length });
     }
@@ -166,6 +172,12 @@ async function serve() {
       const length = Math.min(4096, run.samples - lossyEnd);
       post("lossy", lossyEnd, run.read(lossyEnd, length));
       lossyEnd += length;
+    }
+    if (original !== player.original) [original, originalEnd] = [player.original, position];
+    while (original && originalEnd < Math.min(run.samples, position + LOSSY_LEAD_S * run.rate)) {
+      const length = Math.min(4096, run.samples - originalEnd);
+      post("original", originalEnd, run.read(originalEnd, length, original));
+      originalEnd += length;
     }
     if (run.done < position) run.skip(position + Math.round(SKIP_S * run.rate));
     // A slower device needs a start large enough to last until the end, as far as the ring holds it.
@@ -184,6 +196,24 @@ async function serve() {
     }
     await turn();
   }
+}
+
+// The whole track; in a Worker that plays nothing.
+async function render({ runtime, file, channels, amount }) {
+  Object.assign(player, { model: await open({ runtime, file }), facts: file.facts, track: channels });
+  const run = new Run(0, channels.length);
+  const out = channels.map((samples) => samples.slice());
+  for (let told = 0; run.done < run.samples; ) {
+    const at = run.done;
+    const block = await run.block();
+    block?.forEach((samples, channel) => samples.forEach((value, i) => {
+      out[channel][at + i] += amount * (value - out[channel][at + i]);
+    }));
+    if (performance.now() - told < 200) continue;
+    told = performance.now();
+    postMessage({ rendered: run.done / run.samples });
+  }
+  return { channels: out };
 }
 
 // ---------------------------------------------------------------- measuring
@@ -273,7 +303,14 @@ const orders = {
     if (!models.has(order.file.url)) models.set(order.file.url, await open(order));
     Object.assign(player, { model: models.get(order.file.url), facts: order.file.facts });
   },
-  track: ({ channels }) => void Object.assign(player, { track: channels }),
+  track: ({ channels }) => void Object.assign(player, { track: channels, original: null }),
+  original({ channels }) {
+    const [{ length }] = player.track;
+    const lag = lagOf(player.track, channels);
+    player.original = channels.map((samples) => cut(samples, lag, length));
+    return { lag };
+  },
+  render,
   // `channels` overrules what the device can afford.
   seek: ({ epoch, at, channels }) => void Object.assign(player, { epoch, at, forced: channels }),
   attach({ port }) {
@@ -290,7 +327,8 @@ const orders = {
 
 onmessage = async ({ data: { order, id, ...rest } }) => {
   try {
-    postMessage({ id, result: await orders[order](rest) });
+    const result = await orders[order](rest);
+    postMessage({ id, result }, result?.channels?.map((samples) => samples.buffer) ?? []);
   } catch (error) {
     postMessage({ id, error: error.message });
   }

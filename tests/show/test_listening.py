@@ -95,6 +95,32 @@ def test_page_holds_each_source_bit_for_bit():
     assert player.gains_db["b"] == pytest.approx(6.02, abs=0.01)
 
 
+def test_the_first_bytes_of_a_clip_are_a_file_under_their_own_header(tmp_path):
+    wave = np.round(noise(level=0.05, seconds=6) * 32768).astype(np.float32) / 32768
+    player = el.Player({"a": wave}, sample_rate=RATE, loudness_match=False, audio_dir=tmp_path)
+    (source,) = spec_of(player.html())["sources"]
+    whole = (tmp_path / source["url"].split("/")[-1]).read_bytes()
+    assert len(whole) == source["bytes"]
+    lengths = []
+    for head in source["heads"]:
+        header = base64.b64decode(head["header"])
+        part = header + whole[len(header) : head["bytes"]]
+        audio, _ = soundfile.read(io.BytesIO(part), dtype="float32")
+        np.testing.assert_array_equal(audio.T, wave[:, : len(audio)])
+        lengths.append(len(audio) / RATE)
+    assert lengths == pytest.approx([1.5, 2.25, 3.375], abs=0.1)
+
+
+def test_practice_of_a_blind_test_is_a_third_source():
+    wave = noise(seconds=0.1)
+    test = el.ABX(wave, wave / 2, sample_rate=RATE, practice=wave / 4)
+    spec = spec_of(test.html())
+    assert (spec["practice"], len(spec["sources"])) == (2, 3)
+    assert spec_of(el.ABX(wave, wave / 2, sample_rate=RATE).html())["practice"] == 0
+    with pytest.raises(InputError, match="the practice is"):
+        el.ABX(wave, wave, sample_rate=RATE, names=("a", "a plain case"), practice=wave)
+
+
 def test_samples_beyond_full_scale_are_scaled_for_storage_and_heard_at_their_level():
     wave = noise(level=0.5)
     assert np.abs(wave).max() > 1.5
@@ -129,8 +155,8 @@ def test_other_bad_arguments_are_refused():
     wave = noise(seconds=0.1)
     with pytest.raises(InputError, match="resample"):
         el.Player({"a": wave}, sample_rate=1000)
-    with pytest.raises(InputError, match="at most 16"):
-        el.Player({str(number): wave for number in range(17)}, sample_rate=RATE)
+    with pytest.raises(InputError, match="'lossless' is none of the sources"):
+        el.Player({"a": wave}, sample_rate=RATE, reference="lossless")
     with pytest.raises(InputError, match="at least one trial"):
         el.ABX(wave, wave, sample_rate=RATE, trials=0)
     with pytest.raises(InputError, match="different names"):

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -179,7 +180,6 @@ def test_play_pause_and_switch_are_heard_at_matched_level(visit):
     root = visit(player).locator(".el-player")
     assert root.get_attribute("data-state") == "paused"
     start_recording(root)
-    root.locator("[data-action=loop]").click()
     for index, (hz, gain) in enumerate(zip(TONES_HZ, player.gains_db.values(), strict=True)):
         button = root.locator(f"button[data-source='{index}']")
         heard = record(root, button.click)
@@ -302,8 +302,10 @@ def test_keyboard(visit):
     assert root.get_attribute("data-active") == "2"
     page.keyboard.press("4")
     assert root.get_attribute("data-active") == "2"
+    loop = root.locator("[data-action=loop]")
+    assert loop.get_attribute("aria-pressed") == "true"  # a short clip loops unasked
     page.keyboard.press("l")
-    assert root.locator("[data-action=loop]").get_attribute("aria-pressed") == "true"
+    assert loop.get_attribute("aria-pressed") == "false"
     root.locator("button[data-source='0']").focus()
     page.keyboard.press("Space")  # on another source's button: choose it
     assert (root.get_attribute("data-active"), root.get_attribute("data-state")) == ("0", "playing")
@@ -328,6 +330,144 @@ def test_starting_one_player_pauses_the_other(visit):
         page.wait_for_timeout(400)
         states = player.get_attribute("data-state"), other.get_attribute("data-state")
         assert states == ("playing", "paused")
+
+
+CONTRAST = """(button) => {
+  const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
+  const luminance = (text) => {
+    const [r, g, b] = numbers(text).map((v) => v / 255)
+      .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  let node = button;
+  while (numbers(getComputedStyle(node).backgroundColor)[3] === 0) node = node.parentElement;
+  const pair = [getComputedStyle(button).color, getComputedStyle(node).backgroundColor];
+  const [bright, dim] = pair.map(luminance).sort((a, b) => b - a);
+  return (bright + 0.05) / (dim + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_label_stays_readable_under_the_mouse(visit, theme):
+    """WCAG 2.1, 1.4.3, while hovered: the version that is heard lies under the mouse just then."""
+    page = visit(
+        el.Player({"lossy": tone(500), "original": tone(600)}, sample_rate=RATE),
+        el.ABX(tone(500), tone(600), sample_rate=RATE, trials=2),
+        el.MUSHRA({"a": tone(600)}, tone(500), sample_rate=RATE),
+        theme=theme,
+    )
+    for button in page.locator(".el-root button").all():
+        if button.is_disabled():
+            continue
+        button.hover()
+        assert button.evaluate(CONTRAST) > 4.5
+        if button.get_attribute("data-source") or button.get_attribute("data-action") == "loop":
+            button.click()
+            assert button.evaluate(CONTRAST) > 4.5
+
+
+def test_pictures_fill_their_lane_under_the_dark_theme_of_the_book(visit):
+    """The theme gives pictures a padding there; the axes would be off by it."""
+    import pydata_sphinx_theme
+
+    theme = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static/styles"
+    page = visit(tones_player(), theme="dark")
+    page.evaluate("""() => {
+      const [main, output] = [document.querySelector("main"), document.createElement("div")];
+      [main.className, output.className] = ["bd-content", "cell_output"];
+      output.append(...main.childNodes, new Image());
+      main.append(output);
+    }""")
+    page.add_style_tag(path=theme / "pydata-sphinx-theme.css")
+    padding = "(image) => getComputedStyle(image).padding"
+    assert page.locator("img").last.evaluate(padding) != "0px"
+    picture = page.locator(".el-pictures img.el-shown")
+    assert picture.evaluate(padding) == "0px"
+    assert picture.bounding_box() == page.locator(".el-pictures").bounding_box()
+    axis = page.locator(".el-frequency-axis").bounding_box()
+    assert axis["height"] == picture.bounding_box()["height"]
+
+
+def test_digits_work_on_the_page_where_one_comparison_is_in_view(visit):
+    page = visit(tones_player(), tones_player())
+    page.evaluate("""() => {
+      const [first, second] = document.querySelectorAll(".el-root");
+      second.style.marginTop = "1500px";
+      first.before(document.createElement("input"));
+    }""")
+    first, second = page.locator(".el-player").all()
+    page.keyboard.press("2")
+    assert [each.get_attribute("data-active") for each in (first, second)] == ["1", "0"]
+    page.locator("input").press("3")  # somebody writes
+    assert first.get_attribute("data-active") == "1"
+    page.evaluate("document.activeElement.blur()")
+    second.scroll_into_view_if_needed()
+    page.keyboard.press("3")
+    assert [each.get_attribute("data-active") for each in (first, second)] == ["1", "2"]
+    page.evaluate("document.querySelectorAll('.el-root')[1].style.marginTop = 0")
+    page.evaluate("window.scrollTo(0, 0)")
+    page.set_viewport_size({"width": 900, "height": 1000})
+    page.keyboard.press("1")  # which of the two?
+    assert [each.get_attribute("data-active") for each in (first, second)] == ["1", "2"]
+
+
+def test_the_error_is_the_original_less_the_version_at_its_true_level(visit):
+    """One version lacks a tone and is quieter; the other is as the original, beyond full scale."""
+    low, high = tone(441, amplitude=0.9), tone(3969, amplitude=0.3)
+    original = low + high
+    lossy = 0.5 * low
+    player = el.Player(
+        {"original": original, "lossy": lossy, "same": original.copy()}, sample_rate=RATE
+    )
+    root = visit(player).locator(".el-player")
+    start_recording(root)
+    error = root.locator("[data-action=error]")
+    assert error.is_disabled()  # the original has none
+    root.press("2")
+    heard = record(root, error.click)
+    truth = (original - lossy)[0] * 10 ** (player.gains_db["original"] / 20)
+    spectrum = np.abs(np.fft.rfft(heard[-4410:])) / 2205
+    wanted = np.abs(np.fft.rfft(truth[:4410])) / 2205
+    np.testing.assert_allclose(spectrum[[44, 132, 397]], wanted[[44, 132, 397]], atol=2e-3)
+    level_db = 10 * np.log10(np.sum((original - lossy) ** 2) / np.sum(original**2))
+    label = f"original − lossy: {-level_db:.1f} dB below the original"
+    assert root.locator(".el-now").inner_text() == label
+    assert error.get_attribute("aria-pressed") == "true"
+    assert root.locator(".el-pictures img.el-shown").get_attribute("src").startswith("data:image")
+    heard = record(root, lambda: root.press("3"))
+    assert np.abs(heard[-4096:]).max() < 1e-6
+    assert root.locator(".el-now").inner_text() == "original − same: no difference"
+    root.press("1")
+    assert root.get_attribute("data-error") == "false"
+    assert root.locator(".el-now").inner_text() == "original"
+
+
+def test_the_zoomed_picture_follows_the_playhead(visit):
+    player = el.Player({"a": tone(500, seconds=10.0)}, sample_rate=RATE)
+    page = visit(player)
+    root = page.locator(".el-player")
+    lane = root.locator(".el-lane").bounding_box()
+
+    def head_and_picture():
+        head, picture = (
+            root.locator(name).bounding_box() for name in (".el-playhead", "img.el-shown")
+        )
+        return head["x"] + head["width"] / 2 - lane["x"], picture
+
+    root.locator(".el-lane").press("z")
+    root.evaluate("(root) => root.engine.seek(5)")
+    head, picture = head_and_picture()
+    assert picture["width"] == pytest.approx(2.5 * lane["width"])
+    assert head == pytest.approx(lane["width"] / 2, abs=1.5)
+    page.mouse.click(lane["x"] + 0.75 * lane["width"], lane["y"] + 20)
+    assert position(root) == pytest.approx(6, abs=0.05)
+    assert head_and_picture()[0] == pytest.approx(lane["width"] / 2, abs=1.5)
+    root.press("Home")
+    assert head_and_picture()[0] == pytest.approx(0, abs=1.5)
+    ticks = root.locator(".el-time-axis span")
+    assert ticks.nth(1).bounding_box()["x"] - lane["x"] < lane["width"] / 3
+    root.press("z")
+    assert head_and_picture()[1]["width"] == pytest.approx(lane["width"])
 
 
 def axe_violations(page) -> list[str]:
@@ -383,7 +523,76 @@ def test_linked_audio_is_fetched_once_and_only_on_play(visit, site):
     assert f"loads {size / 1e6:.1f} MB on play" in root.inner_text()
     root.locator("[data-action=play]").click()
     wait_for_state(root, "playing")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("document.querySelector('.el-player').engine.loaded.every(Boolean)")
     assert [url.rsplit(".", 1)[-1] for url in visit.requests].count("flac") == 3
+
+
+def slow_network(page) -> None:
+    """1.6 Mbit/s and 150 ms, a poor mobile connection."""
+    session = page.context.new_cdp_session(page)
+    speed = {"downloadThroughput": 200_000, "uploadThroughput": 90_000}
+    session.send("Network.enable")
+    session.send("Network.emulateNetworkConditions", {"offline": False, "latency": 150, **speed})
+
+
+def noise_player(folder) -> tuple[el.Player, np.ndarray]:
+    """Two stereo clips of 8 s; each second is 1 Mbit of FLAC, as of loud music."""
+    rng = np.random.default_rng(3)
+    wave = rng.integers(-1000, 1000, (2, 2, 8 * RATE)).astype(np.float32) / 32768
+    sources = {"lossy": wave[0], "enhanced": wave[1]}
+    return el.Player(sources, sample_rate=RATE, loudness_match=False, audio_dir=folder), wave
+
+
+PRESS_AND_WAIT = """async (root) => {
+  const began = performance.now();
+  root.querySelector("[data-action=play]").click();
+  while (root.dataset.state !== "playing") await new Promise((go) => setTimeout(go, 10));
+  return [(performance.now() - began) / 1000, root.engine.loaded];
+}"""
+
+
+def test_the_active_version_plays_before_the_rest_is_there(visit, site):
+    """On a poor connection; what is heard while parts come in is the clip, sample for sample."""
+    player, wave = noise_player(site[0] / "audio")
+    page = visit(player)
+    page.wait_for_load_state("networkidle")
+    root = page.locator(".el-player")
+    slow_network(page)
+    other, chosen = (root.locator(f"button[data-source='{index}']") for index in (0, 1))
+    chosen.click()  # not the first one
+    first_sound_s, loaded = root.evaluate(PRESS_AND_WAIT)
+    print(f"first sound after {first_sound_s:.2f} s")
+    assert first_sound_s < 2
+    assert loaded[0] == 0 < loaded[1] < 4
+    root.evaluate(RECORD)
+    other.click()
+    assert root.get_attribute("data-active") == "1"  # what is heard, until the other one is there
+    assert other.get_attribute("aria-busy") == "true"
+    chosen.click()
+    assert other.get_attribute("aria-busy") == "false"
+    page.wait_for_function("document.querySelector('.el-player').engine.loaded[1] > 5")
+    heard = np.array(root.evaluate("(root) => root.heard"))[:-4096]
+    assert len(heard) > 2 * RATE
+    clip = wave[1, 0]
+    start = int(np.argmax(np.correlate(clip, heard[2000:2500], mode="valid"))) - 2000
+    np.testing.assert_allclose(heard[2000:], clip[start + 2000 :][: len(heard) - 2000], atol=2**-17)
+
+
+def test_where_the_sound_has_not_come_yet_it_waits_and_goes_on(visit, site):
+    page = visit(noise_player(site[0] / "audio")[0])
+    page.wait_for_load_state("networkidle")
+    root = page.locator(".el-player")
+    slow_network(page)
+    root.evaluate(PRESS_AND_WAIT)
+    other = root.locator("button[data-source='1']")
+    other.click()
+    root.evaluate("(root) => root.engine.seek(7)")
+    wait_for_state(root, "loading")
+    wait_for_state(root, "playing")
+    assert position(root) > 6.9
+    page.wait_for_selector(".el-player[data-active='1'][data-state=playing]")
+    assert other.get_attribute("aria-pressed") == "true"
 
 
 def test_plays_over_plain_http_as_on_a_phone_in_the_same_network(site, chromium):
@@ -425,13 +634,14 @@ def test_missing_audio_file_is_reported_in_the_player(site, chromium):
     page.close()
 
 
-def abx_page(visit, *, trials: int):
-    comparison = el.ABX(tone(441), tone(1323), sample_rate=RATE, trials=trials, title="Tones")
+def abx_page(visit, *, trials: int, **options):
+    comparison = el.ABX(
+        tone(441), tone(1323), sample_rate=RATE, trials=trials, title="Tones", **options
+    )
     root = visit(comparison).locator(".el-abx")
     root.locator("[data-action=play]").click()
     wait_for_state(root, "playing")
     root.evaluate(RECORD)
-    root.locator("[data-action=play]").click()
     return root
 
 
@@ -443,21 +653,24 @@ def saved_answers(root, path):
         return list(csv.DictReader(file))
 
 
+def answer_by_ear(root, *, wrong: bool = False) -> None:
+    """Hear X and answer what it is, or what it is not; the sound goes on from trial to trial."""
+    answer = root.locator("button[data-answer=A]")
+    assert answer.is_disabled()  # X has not been heard
+    heard = record(root, lambda: root.press("x"))
+    expect(answer).to_be_enabled()
+    root.press("Shift+A" if (strongest_hz(heard) < 800) != wrong else "Shift+B")
+
+
 def test_abx_with_golden_ears(visit, tmp_path):
     """Answers only by what is heard while X plays, and gets every trial right."""
     root = abx_page(visit, trials=5)
     for trial in range(1, 6):
         assert root.locator(".el-progress").inner_text() == f"Trial {trial} of 5"
         assert "right" not in root.inner_text()
-        answer = root.locator("button[data-answer=A]")
-        root.press("Space")
-        wait_for_state(root, "playing")
-        assert answer.is_disabled()  # X has not been heard
-        heard = record(root, lambda: root.press("3"))
-        expect(answer).to_be_enabled()
-        root.press("a" if strongest_hz(heard) < 800 else "b")
-    assert "5 of 5 right" in root.inner_text()
-    assert "p = 0.031" in root.inner_text()
+        answer_by_ear(root)
+    assert "5 of 5 right (p = 0.031). One guesser in 32 does as well." in root.inner_text()
+    assert root.locator(".el-guessers rect.el-as-well").count() == 1
     rows = saved_answers(root, tmp_path / "abx.csv")
     assert {row["x"] for row in rows} <= {"A", "B"}
     assert all(row["x"] == row["answer"] and row["correct"] == "1" for row in rows)
@@ -465,22 +678,74 @@ def test_abx_with_golden_ears(visit, tmp_path):
     assert (result.hits, result.trials, result.p_value) == (5, 5, 1 / 32)
 
 
+def test_abx_keys_play_and_an_answer_can_be_undone(visit, tmp_path):
+    root = abx_page(visit, trials=3)
+    for key, hz in (("b", 1323), ("a", 441)):
+        assert strongest_hz(record(root, lambda key=key: root.press(key))) == pytest.approx(
+            hz, abs=12
+        )
+    assert root.locator(".el-progress").inner_text() == "Trial 1 of 3"  # keys A and B do not answer
+    undo = root.locator("[data-action=undo]")
+    assert undo.is_hidden()
+    answer_by_ear(root, wrong=True)
+    undo.click()
+    assert root.locator(".el-progress").inner_text() == "Trial 1 of 3"
+    for _ in range(3):
+        answer_by_ear(root)
+    assert [row["correct"] for row in saved_answers(root, tmp_path / "abx.csv")] == ["1"] * 3
+    assert undo.is_hidden()
+
+
+def test_abx_practice_tells_what_was_right_and_does_not_count(visit, tmp_path):
+    root = abx_page(visit, trials=1, practice=tone(3969))
+    progress, feedback = root.locator(".el-progress"), root.locator(".el-feedback")
+    assert progress.inner_text() == "Practice 1 of 2, with a plain case as B"
+    assert strongest_hz(record(root, lambda: root.press("b"))) == pytest.approx(3969, abs=12)
+    answer_by_ear(root)
+    assert feedback.inner_text().startswith("Right: X was")
+    answer_by_ear(root, wrong=True)
+    assert feedback.inner_text().startswith("No, X was")
+    assert progress.inner_text() == "Trial 1 of 1"
+    assert strongest_hz(record(root, lambda: root.press("b"))) == pytest.approx(1323, abs=12)
+    answer_by_ear(root)
+    assert len(saved_answers(root, tmp_path / "abx.csv")) == 1
+
+
+def test_abx_goes_on_after_a_reload_and_its_result_can_be_shared(visit):
+    root = abx_page(visit, trials=2)
+    page = root.page
+    answer_by_ear(root)
+    page.reload()
+    page.wait_for_selector(".el-root[data-state]")
+    assert root.locator(".el-progress").inner_text() == "Trial 2 of 2"
+    root.locator("[data-action=play]").click()
+    wait_for_state(root, "playing")
+    root.evaluate(RECORD)
+    answer_by_ear(root)
+    page.reload()
+    assert "2 of 2 right (p = 0.250). One guesser in 4" in root.inner_text()
+    link = root.locator("a.el-share").get_attribute("href")
+    page.evaluate("localStorage.clear()")
+    page.goto(link)
+    page.reload()
+    assert "Whoever sent you here got 2 of 2 right." in root.inner_text()
+    assert root.locator(".el-progress").inner_text() == "Trial 1 of 2"
+
+
 def test_abx_with_a_listener_who_always_says_a(visit, tmp_path):
     root = abx_page(visit, trials=24)
     markup = set()
     for _ in range(24):
-        root.press("Space")
-        wait_for_state(root, "playing")
-        root.press("3")
+        root.press("x")
         expect(root.locator("button[data-answer=A]")).to_be_enabled()
         markup.add(root.evaluate("(root) => [root.outerHTML.replace(/[0-9.]+/g, '')][0]"))
-        root.press("a")
+        root.press("Shift+A")
     rows = saved_answers(root, tmp_path / "abx.csv")
     hits = sum(row["x"] == "A" for row in rows)
     assert 2 <= hits <= 22  # outside with probability 4e-6: X is drawn anew in each trial
     assert f"{hits} of 24 right" in root.inner_text()
     assert el.abx_result(tmp_path / "abx.csv").hits == hits
-    assert len(markup) == 1  # nothing in the page tells what X is
+    assert len(markup - {min(markup, key=len)}) <= 1  # nothing tells what X is, undo comes later
 
 
 def test_mushra_ratings_follow_the_versions_they_were_given_to(visit, tmp_path):
@@ -488,7 +753,6 @@ def test_mushra_ratings_follow_the_versions_they_were_given_to(visit, tmp_path):
     systems = {"mid": tone(TONES_HZ[1]), "high": tone(TONES_HZ[2])}
     test = el.MUSHRA(systems, tone(TONES_HZ[0]), sample_rate=RATE, title="Pitch")
     root = visit(test).locator(".el-mushra")
-    root.locator("[data-action=loop]").click()
     start_recording(root)
     assert strongest_hz(record(root, lambda: root.press("0"))) == pytest.approx(441, abs=12)
     finish = root.locator("[data-action=finish]")
@@ -506,6 +770,8 @@ def test_mushra_ratings_follow_the_versions_they_were_given_to(visit, tmp_path):
         assert root.get_attribute("data-active") == str(version)
     assert "reference, " not in root.inner_text()
     finish.click()
+    assert "You gave the hidden reference 98: you found it" in root.inner_text()
+    assert root.locator(".el-score").last.inner_text().split() == ["high", "31"]
     rows = saved_answers(root, tmp_path / "mushra.csv")
     assert {int(row["version"]): int(row["score"]) for row in rows} == expected
     scores = {row["system"]: int(row["score"]) for row in rows}
@@ -598,17 +864,17 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
     for key in ("l", "2"):  # JupyterLab has shortcuts on both keys
         page.keyboard.press(key)
     assert player.get_attribute("data-active") == "1"
-    assert player.locator("[data-action=loop]").get_attribute("aria-pressed") == "true"
+    assert player.locator("[data-action=loop]").get_attribute("aria-pressed") == "false"
     page.keyboard.press("Space")
     page.locator(".jp-Cell").nth(1).click()
     page.keyboard.press("Shift+Enter")
     abx = page.locator(".el-abx[data-state]")
+    abx.locator("[data-action=play]").click()
+    page.wait_for_selector(".el-abx[data-state=playing]")
     for _ in range(2):
-        abx.locator("[data-action=play]").click()
-        page.wait_for_selector(".el-abx[data-state=playing]")
-        page.keyboard.press("3")
+        page.keyboard.press("x")
         expect(abx.locator("button[data-answer=A]")).to_be_enabled()  # X has been heard
-        page.keyboard.press("a")
+        page.keyboard.press("Shift+A")
     page.locator(".jp-Cell").nth(2).click()
     page.keyboard.press("Shift+Enter")
     printed = page.locator(".jp-OutputArea-output:has-text('right: ABXResult')").inner_text()

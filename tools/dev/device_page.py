@@ -30,6 +30,12 @@ CLIPS = {
     ): "Game music, AAC at 64 kbit/s over poor Bluetooth",
     ("sonicpi_samples_loop_garzul", "sbc-20"): "Synthesiser loop, poor Bluetooth",
 }
+LABELS = {  # what a reader is told of a model; the file's own name stays its title
+    "fullband-44k.stream.onnx": "Best",
+    "fullband-44k.int8.stream.onnx": "Nearly as good, smaller download",
+    "seed-22k.stream.onnx": "For slow devices, sound up to 11 kHz",
+    "seed-22k.int8.stream.onnx": "For slow devices, smallest download",
+}
 
 
 def entry(folder: Path, name: str, title: str) -> dict[str, str | int]:
@@ -48,19 +54,26 @@ def copy_models(paths: list[Path], folder: Path) -> list[dict]:
     ):
         shutil.copy(path, folder / "models")
         facts = asdict(open_stream(path).metadata)
-        models.append(entry(folder, f"models/{path.name}", path.name) | {"facts": facts})
+        label = LABELS.get(path.name, path.name)
+        models.append(
+            entry(folder, f"models/{path.name}", path.name) | {"label": label, "facts": facts}
+        )
     return models
 
 
 def make_clips(folder: Path, sample_rate: int) -> list[dict]:
-    """Excerpts after a lossy codec, stored without a further loss."""
+    """Excerpts after a lossy codec, stored without a further loss, each with its original."""
     (folder / "clips").mkdir()
     clips = []
     for (piece, condition), title in CLIPS.items():
         wave, rate = el.load(ROOT / "data" / "excerpts" / f"{piece}.flac", sample_rate=sample_rate)
-        name = f"clips/{piece}-{condition.replace('+', '-')}.flac"
+        name, original = (
+            f"clips/{piece}-{kind}.flac" for kind in (condition.replace("+", "-"), "original")
+        )
         el.save(folder / name, el.degrade(wave, condition, sample_rate=rate), sample_rate=rate)
-        clips.append(entry(folder, name, title))
+        el.save(folder / original, wave, sample_rate=rate)
+        clip = entry(folder, name, title)
+        clips.append(clip | {"original": entry(folder, original, f"{title}: original")})
     return clips
 
 

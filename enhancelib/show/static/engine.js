@@ -1,12 +1,15 @@
-// Sound: the sources of one comparison are channels of one buffer, so they cannot drift apart;
-// only their gains differ. Gains move by exponential ramps, which stay smooth when an order reaches
-// the audio thread late.
+// Sound: each source of a comparison is a node of its own. All start at the same sample of one clock,
+// so they cannot drift apart; only their gains differ. Gains move by exponential ramps, which stay
+// smooth when an order reaches the audio thread late.
 
 const LEAD_S = 0.03; // orders are given this long before their time
-const FADE_TAU_S = 0.002; // start, stop and seek
-const SWITCH_TAU_S = 0.004; // the two ramps of a switch sum to one
+const CALM_LEAD_S = 0.1; // and those that nobody waits for
+const FADE_TAU_S = 0.002; // start, stop and seek: two ramps that sum to one
+const SWITCH_TAU_S = 0.004; // so do those of a switch
 const SEAM_TAU_S = 0.0007; // dip around the seam of a loop
 const MIN_LOOP_S = 0.1;
+const SHORT_S = 20; // a clip as short as this loops unasked
+const AHEAD_S = 0.3; // is there before the sound begins
 
 const contexts = new Map(); // one AudioContext for each sample rate: browsers allow few
 let sounding = null; // the engine that plays; starting another pauses it
@@ -18,36 +21,29 @@ function audioContext(sampleRate) {
   return contexts.get(sampleRate);
 }
 
-// FLAC bytes to samples; an offline context decodes without a click and does not resample.
-function decode(bytes, sampleRate) {
-  return new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
-}
-
-// One buffer with the channels of all buffers, in order.
-function stack(buffers) {
-  const { numberOfChannels, length, sampleRate } = buffers[0];
-  const all = new AudioBuffer({
-    numberOfChannels: numberOfChannels * buffers.length, length, sampleRate,
-  });
-  buffers.forEach((buffer, source) => {
-    for (let channel = 0; channel < numberOfChannels; channel++) {
-      all.copyToChannel(buffer.getChannelData(channel), source * numberOfChannels + channel);
-    }
-  });
-  return all;
-}
+const linear = (db) => 10 ** (db / 20);
 
 class Engine extends EventTarget {
-  // load() resolves to one AudioBuffer for each gain, all of one shape. `choices` says which source
-  // each choice of the listener plays: in a blind test not simply the first, second, third.
-  constructor({ sampleRate, seconds, gainsDb, load, choices = gainsDb.map((_, index) => index) }) {
+  // load(source) yields { buffer, seconds }: a buffer of the whole length, and how much of it is
+  // there yet. `choices` says which source each choice of the listener plays: in a blind test not
+  // simply the first, second, third. `together`: no sound before all sources are there, so that
+  // waiting does not tell which one it is. `errors`: for each source the gain in dB at which its
+  // difference to the source `reference` is heard, and the gains that undo the scaling of files.
+  constructor({
+    sampleRate, seconds, gainsDb, load, choices = gainsDb.map((_, index) => index),
+    together = false, reference = null, errors = [],
+  }) {
     super();
-    Object.assign(this, { sampleRate, seconds, load, choices });
-    this.gains = gainsDb.map((db) => 10 ** (db / 20));
-    this.buffer = null;
+    Object.assign(this, { sampleRate, seconds, load, choices, together, reference, errors });
+    this.gains = gainsDb.map(linear);
+    this.buffers = gainsDb.map(() => null);
+    this.loaded = gainsDb.map(() => 0); // seconds
+    this.loading = false;
     this.state = "paused";
     this.active = 0;
-    this.looping = false;
+    this.difference = false; // hear the reference less the active source
+    this.wish = null; // what was chosen while it plays and is not loaded yet
+    this.looping = seconds <= SHORT_S;
     this.region = null; // [start, end] in seconds, or null: the whole clip
     this.offset = 0;
     this.voice = null;
@@ -59,7 +55,7 @@ class Engine extends EventTarget {
 
   // Seconds into the clip at a time of the audio clock.
   positionAt(time) {
-    const at = this.voice.offset + Math.max(0, time - this.voice.time);
+    const at = this.voice.offset + Math.max(this.voice.before, time - this.voice.time);
     const [start, end] = this.voice.range;
     if (this.looping && at >= end) return start + ((at - start) % (end - start));
     return Math.min(at, this.seconds);
@@ -78,15 +74,19 @@ class Engine extends EventTarget {
     this.setState("loading");
     try {
       const resumed = this.context.resume();
-      this.buffer ??= stack(await this.load());
+      this.loadAll();
       await resumed;
+      this.proceed();
     } catch (error) {
-      this.setState("paused");
-      this.dispatchEvent(new CustomEvent("failure", { detail: error }));
-      return;
+      this.fail(error);
     }
-    if (this.state !== "loading") return; // paused meanwhile
+  }
+
+  // The sound begins, or goes on, once there is enough of it.
+  proceed() {
+    if (this.state !== "loading" || this.context.state !== "running") return;
     if (this.offset >= this.seconds - 0.01) this.offset = 0;
+    if (!this.ready(this.offset)) return;
     this.start(this.offset, this.leadTime());
     this.setState("playing");
   }
@@ -95,7 +95,58 @@ class Engine extends EventTarget {
     if (this.state === "paused") return;
     this.offset = this.position;
     this.stop(this.leadTime());
+    if (this.wish) Object.assign(this, this.wish, { wish: null });
     this.setState("paused");
+  }
+
+  // Which sources have to be there for this to be heard.
+  needs({ active, difference }) {
+    if (this.together) return this.gains.map((_, source) => source);
+    return difference ? [this.choices[active], this.reference] : [this.choices[active]];
+  }
+
+  // How many seconds of it are there.
+  extent(heard = this) {
+    return Math.min(...this.needs(heard).map((source) => this.loaded[source]));
+  }
+
+  ready(at, heard = this) {
+    return this.extent(heard) >= Math.min(this.seconds, at + AHEAD_S);
+  }
+
+  // One source after the other, first what the listener waits for.
+  async loadAll() {
+    if (this.loading) return;
+    this.loading = true;
+    try {
+      for (;;) {
+        const order = [...this.needs(this.wish ?? this), ...this.gains.keys()];
+        const source = order.find((each) => this.loaded[each] < this.seconds);
+        if (source === undefined) break;
+        for await (const part of this.load(source)) this.take(source, part);
+      }
+    } catch (error) {
+      this.fail(error);
+    }
+    this.loading = false;
+  }
+
+  // More of a source: what sounds goes on at the same sample, now with it.
+  take(source, { buffer, seconds }) {
+    this.buffers[source] = buffer;
+    this.loaded[source] = seconds;
+    const time = this.voice && this.leadTime(CALM_LEAD_S);
+    const at = this.voice ? this.positionAt(time) : this.offset;
+    if (this.wish && this.ready(at, this.wish)) Object.assign(this, this.wish, { wish: null });
+    if (this.voice) this.start(at, time, -CALM_LEAD_S);
+    this.proceed();
+    this.changed();
+  }
+
+  fail(error) {
+    this.wish = null;
+    if (this.state === "loading") this.setState("paused");
+    this.dispatchEvent(new CustomEvent("failure", { detail: error }));
   }
 
   toggle() {
@@ -110,10 +161,24 @@ class Engine extends EventTarget {
 
   select(index) {
     if (index < 0 || index >= this.choices.length) return;
-    this.active = index;
-    this.voice?.faders.forEach(({ gain }, source) => {
-      gain.setTargetAtTime(this.level(source), this.leadTime(), SWITCH_TAU_S);
+    const { difference } = this.wish ?? this;
+    this.hear({ active: index, difference: difference && index !== this.reference });
+  }
+
+  setDifference(difference) {
+    const { active } = this.wish ?? this;
+    if (this.reference !== null && active !== this.reference) this.hear({ active, difference });
+  }
+
+  hear(wish) {
+    const later = this.voice && !this.ready(this.position, wish);
+    this.wish = later ? wish : null;
+    if (!later) Object.assign(this, wish);
+    this.voice?.faders.forEach((fader, source) => {
+      fader?.gain.setTargetAtTime(this.level(source), this.leadTime(), SWITCH_TAU_S);
     });
+    if (this.voice) this.watch();
+    else this.proceed();
     this.changed();
   }
 
@@ -131,53 +196,65 @@ class Engine extends EventTarget {
     return Math.round(seconds * this.sampleRate) / this.sampleRate;
   }
 
-  leadTime() {
-    return this.whole(this.context.currentTime + LEAD_S);
+  leadTime(lead = LEAD_S) {
+    return this.whole(this.context.currentTime + lead);
   }
 
   level(source) {
-    return source === this.choices[this.active] ? this.gains[source] : 0;
+    const active = this.choices[this.active];
+    if (!this.difference) return source === active ? this.gains[source] : 0;
+    const { gainDb, undoDb, referenceUndoDb } = this.errors[active];
+    if (source === this.reference) return linear(gainDb + referenceUndoDb);
+    return source === active ? -linear(gainDb + undoDb) : 0;
   }
 
-  // Start every source at the same sample of the clock; what plays fades out from there.
-  start(offset, time) {
+  // Start every source at the same sample of the clock; what plays fades out from there. `before`
+  // is negative where the clip was at this place of it even before.
+  start(offset, time, before = 0) {
     this.stop(time);
     const { context } = this;
     const range = this.loopRange.map((edge) => this.whole(edge));
     const [start, end] = range;
     if (this.looping && (offset < start || offset >= end)) offset = start;
     offset = this.whole(offset);
-    const node = new AudioBufferSourceNode(context, {
-      buffer: this.buffer, loop: this.looping, loopStart: start, loopEnd: end,
-    });
     const [seam, fade] = [context.createGain(), new GainNode(context, { gain: 0 })];
-    const faders = this.connectSources(node, seam);
+    const [nodes, faders] = [[], []];
+    this.buffers.forEach((buffer, source) => {
+      if (!buffer) return;
+      const node = new AudioBufferSourceNode(context, {
+        buffer, loop: this.looping, loopStart: start, loopEnd: end,
+      });
+      faders[source] = new GainNode(context, { gain: this.level(source) });
+      node.connect(faders[source]).connect(seam);
+      node.start(time, offset);
+      nodes.push(node);
+    });
     seam.connect(fade).connect(context.destination);
     fade.gain.setTargetAtTime(1, time, FADE_TAU_S);
-    node.start(time, offset);
-    const voice = { node, time, offset, range, faders, seam, fade, nextSeam: time + end - offset };
-    node.onended = () => this.voice === voice && this.ended();
+    const nextSeam = time + end - offset;
+    const voice = { nodes, time, offset, before, range, faders, seam, fade, nextSeam };
+    nodes[0].onended = () => this.voice === voice && this.ended();
     this.voice = voice;
+    this.watch();
     if (this.looping) {
       this.scheduleSeams(voice, end - start);
       voice.timer = setInterval(() => this.scheduleSeams(voice, end - start), 500);
     }
   }
 
-  // Split the buffer's channels into sources again, each through a gain of its own.
-  connectSources(node, output) {
-    const channels = this.buffer.numberOfChannels / this.gains.length;
-    const splitter = this.context.createChannelSplitter(this.buffer.numberOfChannels);
-    node.connect(splitter);
-    return this.gains.map((_, source) => {
-      const merger = this.context.createChannelMerger(channels);
-      for (let channel = 0; channel < channels; channel++) {
-        splitter.connect(merger, source * channels + channel, channel);
-      }
-      const fader = new GainNode(this.context, { gain: this.level(source) });
-      merger.connect(fader).connect(output);
-      return fader;
-    });
+  // Where the sound would run out before the rest of it has come, it waits.
+  watch() {
+    const { voice } = this;
+    clearTimeout(voice.end);
+    const extent = this.extent();
+    if (extent >= this.seconds || (this.looping && voice.range[1] <= extent)) return;
+    const left = extent - this.positionAt(this.context.currentTime) - 2 * LEAD_S;
+    voice.end = setTimeout(() => {
+      if (this.voice !== voice) return;
+      this.offset = this.position;
+      this.stop(this.leadTime());
+      this.setState("loading");
+    }, Math.max(0, 1000 * left));
   }
 
   // The jump from the end of a loop to its start would click: dip there, a few seconds ahead.
@@ -195,8 +272,9 @@ class Engine extends EventTarget {
     const { voice } = this;
     this.voice = null;
     clearInterval(voice.timer);
+    clearTimeout(voice.end);
     voice.fade.gain.setTargetAtTime(0, time, FADE_TAU_S);
-    voice.node.stop(time + 10 * FADE_TAU_S);
+    for (const node of voice.nodes) node.stop(time + 10 * FADE_TAU_S);
     setTimeout(() => voice.fade.disconnect(), 500);
   }
 
@@ -218,6 +296,7 @@ class Engine extends EventTarget {
 
   dispose() {
     this.pause();
-    this.buffer = null;
+    this.buffers.fill(null);
+    this.loaded.fill(0);
   }
 }

@@ -15,8 +15,11 @@ function mount(root, spec, report = () => {}) {
 }
 
 export function mountAll(scope = document) {
+  if (!scope.elKeys) bindPageKeys(scope);
+  scope.elKeys = true;
   for (const root of scope.querySelectorAll(".el-root:not([data-state])")) {
-    mount(root, JSON.parse(root.querySelector("script[type='application/json']").textContent));
+    const spec = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+    mount(root, { ...spec, published: true });
   }
 }
 

@@ -34,15 +34,30 @@ function ratingRow(engine, index, onRate) {
   return element("div", { class: "el-rating" }, listen, score, slider);
 }
 
+const RECOGNIZED = 90; // ITU-R BS.1534-3: a listener who rates the reference lower is left out
+
+// What was which, from best to worst, and whether the hidden reference was found.
+function ratingBars(answers) {
+  const rows = [...answers].sort((one, other) => other.score - one.score).map(({ system, score }) =>
+    element("div", { class: "el-score" }, element("span", {}, system),
+      element("div", {}, element("i", { style: `width:${score}%` })), element("span", {}, String(score))));
+  const { score } = answers.find(({ system }) => system === "reference");
+  const verdict = score >= RECOGNIZED
+    ? `You gave the hidden reference ${score}: you found it, and the other ratings count.`
+    : `You gave the hidden reference ${score}. Under ${RECOGNIZED} the standard (ITU-R BS.1534) leaves `
+      + "a listener out: what you heard as worse was the original itself.";
+  return [element("p", {}, verdict), element("div", { class: "el-scores" }, ...rows)];
+}
+
 function mountMushra(root, spec, report) {
   const order = shuffled(spec.sources.keys());
-  const engine = makeEngine(spec, [0, ...order]);
+  const engine = makeEngine(spec, { choices: [0, ...order], together: true });
   const [scores, heard, began] = [new Map(), new Set(), performance.now()];
   const time = clockFace();
   const track = timeline(engine, "Position in the clip", element("div", { class: "el-blank" }));
   const reference = element("div", { class: "el-sources" }, sourceButton(engine, 0, "Reference", "0"));
   const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine), reference);
-  const plot = element("div", { class: "el-plot el-plain" }, track.lane, timeAxis(spec.seconds));
+  const plot = element("div", { class: "el-plot el-plain" }, track.lane, track.axis);
   const grades = element("div", { class: "el-grades", "aria-hidden": "true" },
     ...GRADES.map((grade) => element("span", {}, grade)));
   const rows = order.map((_, at) => ratingRow(engine, at + 1, (index, score) => {
@@ -74,7 +89,8 @@ function mountMushra(root, spec, report) {
       row.querySelector("[data-source] span").textContent = answers[at].system;
     });
     done.hidden = true;
-    result.replaceChildren(element("p", {}, downloadLink(answers, `${slug(spec.title)}.csv`)));
+    result.replaceChildren(...ratingBars(answers),
+      element("p", {}, downloadLink(answers, `${slug(spec.title)}.csv`)));
   });
   engine.addEventListener("change", update);
   followPosition(root, engine, track, time);

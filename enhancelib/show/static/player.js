@@ -10,21 +10,58 @@ function siteUrl(path) {
   return new URL((document.documentElement.dataset.content_root ?? "") + path, document.baseURI).href;
 }
 
-async function audioBytes(source) {
-  if (source.audio instanceof DataView) {
-    const { buffer, byteOffset, byteLength } = source.audio;
-    return buffer.slice(byteOffset, byteOffset + byteLength);
-  }
-  if (source.audio) return bytesFromBase64(source.audio);
-  const response = await fetch(siteUrl(source.url));
-  if (!response.ok) throw new Error(`${source.url}: ${response.status} ${response.statusText}`);
-  return response.arrayBuffer();
+// FLAC bytes to samples; an offline context decodes without a click and does not resample.
+function decode(bytes, sampleRate) {
+  return new OfflineAudioContext(1, 1, sampleRate).decodeAudioData(bytes);
 }
 
-function loader(spec) {
-  return () => Promise.all(
-    spec.sources.map(async (source) => decode(await audioBytes(source), spec.sampleRate)),
-  );
+// The bytes of a clip in growing parts, each a file that can be decoded: [bytes, whole or not].
+async function* clipBytes(source) {
+  if (source.audio instanceof DataView) {
+    const { buffer, byteOffset, byteLength } = source.audio;
+    return yield [buffer.slice(byteOffset, byteOffset + byteLength), true];
+  }
+  if (source.audio) return yield [bytesFromBase64(source.audio), true];
+  const response = await fetch(siteUrl(source.url));
+  if (!response.ok) throw new Error(`${source.url}: ${response.status} ${response.statusText}`);
+  const bytes = new Uint8Array(source.bytes);
+  const heads = [...(source.heads ?? [])];
+  let there = 0;
+  for (const reader = response.body.getReader(); ;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    bytes.set(value, there);
+    there += value.length;
+    const head = heads.filter((each) => each.bytes <= there).at(-1);
+    if (!head || there === bytes.length) continue;
+    heads.splice(0, heads.indexOf(head) + 1);
+    const part = bytes.slice(0, head.bytes); // whole frames, under a header that counts them
+    part.set(new Uint8Array(bytesFromBase64(head.header)));
+    yield [part.buffer, false];
+  }
+  if (there < bytes.length) throw new Error(`${source.url}: cut short`);
+  yield [bytes.buffer, true];
+}
+
+// What the engine loads: buffers of the whole length, and how many seconds of them are there.
+function loader({ sources, sampleRate, seconds }) {
+  return async function* load(index) {
+    for await (const [bytes, whole] of clipBytes(sources[index])) {
+      const decoded = await decode(bytes, sampleRate);
+      if (whole) yield { buffer: decoded, seconds };
+      else yield { buffer: lengthened(decoded, seconds), seconds: decoded.duration };
+    }
+  };
+}
+
+function lengthened(decoded, seconds) {
+  const { numberOfChannels, sampleRate } = decoded;
+  const length = Math.round(seconds * sampleRate);
+  const buffer = new AudioBuffer({ numberOfChannels, length, sampleRate });
+  for (let channel = 0; channel < numberOfChannels; channel++) {
+    buffer.copyToChannel(decoded.getChannelData(channel), channel);
+  }
+  return buffer;
 }
 
 // The outline of a wave, from one byte for each column: theme colours come from CSS.
@@ -57,15 +94,16 @@ function sourceButton(engine, index, name, key, detail = "") {
   button.append(element("span", {}, name));
   if (detail) button.append(element("small", {}, detail));
   button.addEventListener("click", () => engine.select(index));
-  engine.addEventListener("change", () =>
-    button.setAttribute("aria-pressed", String(index === engine.active)));
+  engine.addEventListener("change", () => {
+    button.setAttribute("aria-pressed", String(index === engine.active));
+    button.setAttribute("aria-busy", String(index === engine.wish?.active));
+  });
   return button;
 }
 
-function sourceButtons(engine, names, details = []) {
+function sourceButtons(engine, names, details = [], keys = "123456789") {
   return element("div", { class: "el-sources", role: "group", "aria-label": "Source" },
-    ...names.map((name, index) =>
-      sourceButton(engine, index, name, index < 9 ? String(index + 1) : "", details[index])));
+    ...names.map((name, index) => sourceButton(engine, index, name, keys[index], details[index])));
 }
 
 function heading(spec, about) {
@@ -94,39 +132,99 @@ function reportFailure(root, engine) {
   });
 }
 
-function makeEngine(spec, choices) {
+function makeEngine(spec, options = {}) {
   return new Engine({
     sampleRate: spec.sampleRate,
     seconds: spec.seconds,
     gainsDb: spec.sources.map((source) => source.gainDb),
     load: loader(spec),
-    choices,
+    ...options,
   });
 }
 
+// What an error is, and how loud beside the original.
+function errorLevel({ levelDb, loweredDb }) {
+  if (levelDb === null) return "no difference";
+  const beside = `${Math.abs(levelDb).toFixed(1)} dB ${levelDb < 0 ? "below" : "above"} the original`;
+  return loweredDb > -0.05 ? beside : `${beside}, played ${(-loweredDb).toFixed(1)} dB lower`;
+}
+
+// What is lost and added: a switch between the chosen version and its difference to the original.
+function errorButton(engine, spec) {
+  const original = spec.sources[spec.reference].name;
+  const button = element("button", { type: "button", "data-action": "error" },
+    element("kbd", { "aria-hidden": "true" }, "E"), element("span", {}, "error"));
+  button.addEventListener("click", () => engine.setDifference(!engine.difference));
+  engine.addEventListener("change", () => {
+    const { active, difference } = engine.wish ?? engine;
+    const { name, error } = spec.sources[active];
+    button.disabled = !error;
+    button.setAttribute("aria-pressed", String(engine.difference));
+    button.setAttribute("aria-busy", String(Boolean(engine.wish && difference)));
+    button.title = error ? `Hear ${original} − ${name}: ${errorLevel(error)}`
+      : `Choose another version than ${original} first`;
+  });
+  return button;
+}
+
+// One for each source and, where there is an original, one for its error: an outline, a picture that
+// is loaded when it is shown, and a label.
+function makeViews(spec) {
+  const view = ({ peaks, image }, label) => {
+    const picture = element("img", { alt: "", draggable: "false" });
+    const load = () => picture.getAttribute("src") ?? picture.setAttribute("src", siteUrl(image));
+    return { wave: outline({ peaks }), picture, label, load };
+  };
+  const original = spec.sources[spec.reference]?.name;
+  return {
+    sources: spec.sources.map((source) => view(source, source.name)),
+    errors: spec.sources.map(({ name, error }) =>
+      error && view(error, `${original} − ${name}: ${errorLevel(error)}`)),
+  };
+}
+
 function mountPlayer(root, spec) {
-  const engine = makeEngine(spec);
-  const waves = spec.sources.map(outline);
-  const pictures = spec.sources.map((source) =>
-    element("img", { src: siteUrl(source.image), alt: "", draggable: "false" }));
+  const engine = makeEngine(spec, {
+    reference: spec.reference, errors: spec.sources.map(({ error }) => error),
+  });
+  const views = makeViews(spec);
+  const all = [...views.sources, ...views.errors.filter(Boolean)];
+  const now = element("div", { class: "el-now", "aria-hidden": "true" });
   const track = timeline(engine, `Position in ${spec.title || "the clip"}`,
-    element("div", { class: "el-waves" }, ...waves),
-    element("div", { class: "el-pictures" }, ...pictures));
-  const details = spec.matched ? spec.sources.map((source) => decibels(source.shownDb)) : [];
+    element("div", { class: "el-waves" }, ...all.map(({ wave }) => wave)),
+    element("div", { class: "el-pictures" }, ...all.map(({ picture }) => picture)));
+  track.lane.append(now);
+  const details = spec.sources.map(({ shownDb }) =>
+    spec.matched && Math.abs(shownDb) >= 0.05 ? decibels(shownDb) : "");
   const time = clockFace();
-  const bar = element("div", { class: "el-bar" }, playButton(engine), time, loopControls(engine),
-    sourceButtons(engine, spec.sources.map((source) => source.name), details));
+  const sources = sourceButtons(engine, spec.sources.map((source) => source.name), details);
+  const withError = spec.reference !== null && spec.sources.length > 1;
+  if (withError) sources.append(errorButton(engine, spec));
+  const zoom = zoomButton(track);
+  const bar = element("div", { class: "el-bar" }, playButton(engine), time,
+    loopControls(engine, zoom), sources);
   const plot = element("div", { class: "el-plot" },
-    frequencyAxis(spec.sampleRate), track.lane, timeAxis(spec.seconds));
+    frequencyAxis(spec.sampleRate), track.lane, track.axis);
   root.append(heading(spec, describe(spec)), bar, plot,
     hint(spec.note, "Drag over the picture to loop a part.",
-      `Space plays, 1–${Math.min(9, spec.sources.length)} switch, ←→ seek, L loops.`));
+      `Space plays, 1–${Math.min(9, spec.sources.length)} switch, ←→ seek, L loops`
+      + `${withError ? ", E lets you hear the error" : ""}${zoom ? ", Z zooms" : ""}.`));
   engine.addEventListener("change", () => {
-    [waves, pictures].forEach((group) => group.forEach((node, index) =>
-      node.classList.toggle("el-shown", index === engine.active)));
+    const shown = (engine.difference ? views.errors : views.sources)[engine.active];
+    shown.load();
+    if (engine.state !== "paused") views.sources.forEach(({ load }) => load());
+    for (const { wave, picture } of all) {
+      wave.classList.toggle("el-shown", wave === shown.wave);
+      picture.classList.toggle("el-shown", picture === shown.picture);
+    }
+    now.textContent = shown.label;
+    root.dataset.error = String(engine.difference);
   });
   followPosition(root, engine, track, time);
-  bindKeys(root, engine);
+  bindKeys(root, engine, {
+    e: () => engine.setDifference(!engine.difference),
+    z: () => zoom?.click(),
+  });
   reportFailure(root, engine);
   return engine;
 }

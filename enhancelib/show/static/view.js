@@ -11,6 +11,7 @@ const ICONS = {
   play: "M8 5v14l11-7z",
   pause: "M7 5h4v14H7zM13 5h4v14h-4z",
   loop: "M17 2l4 4-4 4V7H7v4H5V5h12zM7 22l-4-4 4-4v3h10v-4h2v6H7z",
+  zoom: "M10 3a7 7 0 1 0 4.2 12.6l5.1 5.1 1.4-1.4-5.1-5.1A7 7 0 0 0 10 3zm0 2a5 5 0 1 1 0 10 5 5 0 0 1 0-10zM9 7h2v2h2v2h-2v2H9v-2H7V9h2z",
   loading: "M12 4a8 8 0 1 0 8 8h-2a6 6 0 1 1-6-6z",
 };
 
@@ -74,16 +75,17 @@ function playButton(engine) {
   return button;
 }
 
-function loopControls(engine) {
-  const button = (action, label, ...content) => {
-    const node = element("button", { type: "button", "data-action": action, title: label }, ...content);
-    node.setAttribute("aria-label", label);
-    return node;
-  };
-  const loop = button("loop", "Loop (L)", icon("loop"));
-  const from = button("loop-start", "Loop from here ([)", "[");
-  const to = button("loop-end", "Loop up to here (])", "]");
-  const clear = button("loop-clear", "Loop everything (Escape)", "×");
+function iconButton(action, label, ...content) {
+  const node = element("button", { type: "button", "data-action": action, title: label }, ...content);
+  node.setAttribute("aria-label", label);
+  return node;
+}
+
+function loopControls(engine, ...more) {
+  const loop = iconButton("loop", "Loop (L)", icon("loop"));
+  const from = iconButton("loop-start", "Loop from here ([)", "[");
+  const to = iconButton("loop-end", "Loop up to here (])", "]");
+  const clear = iconButton("loop-clear", "Loop everything (Escape)", "×");
   loop.addEventListener("click", () => engine.setLoop(!engine.looping));
   from.addEventListener("click", () => markLoop(engine, 0));
   to.addEventListener("click", () => markLoop(engine, 1));
@@ -93,7 +95,7 @@ function loopControls(engine) {
     clear.disabled = !engine.region;
   });
   return element("div", { class: "el-loop", role: "group", "aria-label": "Loop" },
-    loop, from, to, clear);
+    loop, from, to, clear, ...more.filter(Boolean));
 }
 
 // Set one end of the loop region at the playhead; the other end stays if it is still on its side.
@@ -106,33 +108,50 @@ function markLoop(engine, end) {
   engine.setLoop(true, region);
 }
 
-function timeAxis(seconds) {
+function timeAxis(seconds, zoom = 1) {
   const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600];
-  const step = steps.find((candidate) => seconds / candidate <= 6) ?? 600;
-  const axis = element("div", { class: "el-time-axis", "aria-hidden": "true" });
+  const step = steps.find((candidate) => seconds / zoom / candidate <= 6) ?? 600;
+  const ticks = element("div", { class: "el-strip" });
   for (let tick = 0; tick <= seconds + 1e-6; tick += step) {
     const text = `${+tick.toFixed(1)}${tick + step > seconds ? " s" : ""}`;
-    axis.append(element("span", { style: `left:${(100 * tick) / seconds}%` }, text));
+    ticks.append(element("span", { style: `left:${(100 * tick) / seconds}%` }, text));
   }
-  return axis;
+  return element("div", { class: "el-time-axis", "aria-hidden": "true" }, ticks);
 }
 
 // The timeline: a slider with a playhead and the loop region over whatever pictures it is given.
+// Zoomed, it shows a few seconds and moves along, so that the playhead stays in the middle.
 function timeline(engine, label, ...pictures) {
   const region = element("div", { class: "el-region" });
   const head = element("div", { class: "el-playhead" });
+  const strip = element("div", { class: "el-strip" }, ...pictures, region, head);
   const lane = element("div", {
     class: "el-lane", role: "slider", tabindex: "0", "aria-label": label,
     "aria-valuemin": "0", "aria-valuemax": engine.seconds.toFixed(1),
-  }, ...pictures, region, head);
+  }, strip);
+  const track = { lane, head, engine, axis: timeAxis(engine.seconds), zoom: 1 };
+  track.setZoom = (zoom) => {
+    const axis = timeAxis(engine.seconds, zoom);
+    track.axis.replaceWith(axis);
+    Object.assign(track, { zoom, axis });
+    engine.changed();
+  };
+  track.follow = (at) => {
+    const width = lane.clientWidth;
+    const shift = Math.min(Math.max(0, (at / engine.seconds) * track.zoom - 0.5), track.zoom - 1);
+    for (const each of [strip, track.axis.firstChild]) {
+      each.style.width = `${100 * track.zoom}%`;
+      each.style.transform = track.zoom > 1 ? `translateX(${-shift * width}px)` : "";
+    }
+  };
   let drag = null;
   const timeAt = (event) => {
-    const box = lane.getBoundingClientRect();
+    const box = strip.getBoundingClientRect();
     return Math.min(Math.max((event.clientX - box.left) / box.width, 0), 1) * engine.seconds;
   };
   lane.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
-    const grab = (8 / lane.clientWidth) * engine.seconds;
+    const grab = (8 / strip.clientWidth) * engine.seconds;
     const at = timeAt(event);
     const edge = engine.region?.findIndex((end) => Math.abs(end - at) < grab) ?? -1;
     drag = { from: edge < 0 ? at : engine.region[1 - edge], x: event.clientX, moved: edge >= 0 };
@@ -160,7 +179,20 @@ function timeline(engine, label, ...pictures) {
     region.style.width = `${(100 * (range[1] - range[0])) / engine.seconds}%`;
   };
   engine.addEventListener("change", () => showRegion(engine.region, engine.looping));
-  return { lane, head };
+  return track;
+}
+
+const ZOOMED_S = 4; // so much is shown of a longer clip
+const WORTH_ZOOMING_S = 6;
+
+function zoomButton(track) {
+  const { seconds } = track.engine;
+  if (seconds < WORTH_ZOOMING_S) return null;
+  const button = iconButton("zoom", "Zoom in and follow the playhead (Z)", icon("zoom"));
+  button.addEventListener("click", () => track.setZoom(track.zoom > 1 ? 1 : seconds / ZOOMED_S));
+  track.engine.addEventListener("change", () =>
+    button.setAttribute("aria-pressed", String(track.zoom > 1)));
+  return button;
 }
 
 function clockFace() {
@@ -168,13 +200,15 @@ function clockFace() {
 }
 
 // Playhead, clock and data attributes follow the sound; frames are asked for only while it plays.
-function followPosition(root, engine, { lane, head }, time) {
+function followPosition(root, engine, track, time) {
+  const { lane, head } = track;
   let frame = 0;
   let spoken = -1;
   const show = () => {
     const at = engine.position;
     root.dataset.position = at.toFixed(3);
     head.style.left = `${(100 * at) / engine.seconds}%`;
+    track.follow(at);
     lane.style.setProperty("--el-played", `${(100 * at) / engine.seconds}%`);
     time.firstChild.textContent = `${clock(at)} / ${clock(engine.seconds)}`;
     if (engine.state !== "playing" || Math.abs(at - spoken) >= 1) {
@@ -210,6 +244,7 @@ function bindKeys(root, engine, extra = {}) {
     keys[String(source + 1)] = () => engine.select(source);
   }
   Object.assign(keys, extra);
+  root.keys = keys;
   root.dataset.lmSuppressShortcuts = "true"; // JupyterLab: keys pressed here are not its shortcuts
   root.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("a")) return;
@@ -226,4 +261,22 @@ function bindKeys(root, engine, extra = {}) {
     event.stopPropagation();
     action(event);
   });
+}
+
+// In a published page digits work without the focus, where one comparison alone is in view.
+function bindPageKeys(scope) {
+  scope.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (!/^[0-9]$/.test(event.key) || event.target.isContentEditable) return;
+    if (event.target.closest("input, select, textarea, .el-root")) return;
+    const inView = [...scope.querySelectorAll(".el-root")].filter((root) => root.keys && visible(root));
+    if (inView.length === 1) inView[0].keys[event.key]?.(event);
+  });
+}
+
+// Its middle, or a large part of it, is on the screen.
+function visible(root) {
+  const { top, bottom } = root.getBoundingClientRect();
+  const shown = Math.min(bottom, innerHeight) - Math.max(top, 0);
+  return shown > 0.5 * Math.min(bottom - top, innerHeight);
 }
