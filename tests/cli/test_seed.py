@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import interruptible
+from conftest import PATIENCE_S, interruptible
 
 from enhancelib.data.pairs import read_manifest
 
@@ -288,11 +288,11 @@ def test_default_training(root, tmp_path):
         preexec_fn=interruptible,
     )
     checkpoint = tmp_path / "checkpoints/checkpoint_epoch_0_best.pth"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE_S
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert "KeyboardInterrupt" in errors, errors
     (checkpoint,) = (tmp_path / "checkpoints").glob("checkpoint_epoch_*_best.pth")
     assert AudioUNet.load(checkpoint).config == AudioUNet().config

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-from conftest import full_disk, interruptible
+from conftest import PATIENCE_S, full_disk, interruptible
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mutagen.flac import FLAC
@@ -274,7 +274,7 @@ def start(model, source, goal) -> subprocess.Popen:
         preexec_fn=interruptible,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not set(folder.glob(".*.part")) - before and time.monotonic() < deadline:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
@@ -292,9 +292,9 @@ def of_session(session: int) -> list[psutil.Process]:
     return found
 
 
-def wait_for_end_of(session: int, seconds: float) -> list[psutil.Process]:
-    """Processes of a session that are still there after so long."""
-    deadline = time.monotonic() + seconds
+def left_of(session: int) -> list[psutil.Process]:
+    """Processes of a session that do not end."""
+    deadline = time.monotonic() + PATIENCE_S
     while (left := of_session(session)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for process in left:
@@ -304,10 +304,10 @@ def wait_for_end_of(session: int, seconds: float) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def long_music(tmp_path_factory):
-    """Two files that take a while."""
+    """Two files of ten minutes, which take a while."""
     folder = tmp_path_factory.mktemp("long")
     for name in ("a.wav", "b.wav"):
-        soundfile.write(folder / name, np.tile(noise(10)[0], 18), RATE)
+        soundfile.write(folder / name, np.tile(noise(10)[0], 60), RATE)
     return folder
 
 
@@ -320,13 +320,13 @@ def test_a_run_that_is_asked_to_end_leaves_no_process_and_no_file(
     """A terminal sends the signal to the workers and to what joblib starts, too."""
     process = start(light_model, long_music, tmp_path / "out")
     send(process.pid, number)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
     if number != signal.SIGINT:
         assert f"error: stopped by {signal.Signals(number).name}" in errors
     assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
-    assert wait_for_end_of(process.pid, 5) == []
-    assert [name for name in outputs(tmp_path / "out") if name.startswith(".")] == []
+    assert left_of(process.pid) == []
+    assert outputs(tmp_path / "out") == []  # none went on to the end of its file
 
 
 @POSIX
@@ -337,11 +337,12 @@ def test_the_workers_of_a_killed_run_end_and_the_next_run_tidies_up(
     process = start(light_model, long_music, goal)
     process.kill()
     process.wait()
-    assert wait_for_end_of(process.pid, 5) == []
+    assert left_of(process.pid) == []
+    assert [name for name in outputs(goal) if not name.startswith(".")] == []
     process.stderr.close()
     process = start(light_model, long_music, goal)
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
     assert [name for name in outputs(goal) if name.startswith(".")] == []
 
 
@@ -353,7 +354,7 @@ def test_one_file_that_was_killed_is_tidied_up_by_the_next(light_model, long_mus
     assert outputs(tmp_path) != []
     process = start(light_model, long_music / "a.wav", tmp_path / "a.flac")
     process.terminate()
-    process.communicate(timeout=30)
+    process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.SIGTERM
     assert outputs(tmp_path) == []
 
