@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 
 class Sink(io.FileIO):
@@ -17,15 +21,15 @@ class Sink(io.FileIO):
         super().__init__(path, "wb+")
         self._error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write all of ``data``; return how many bytes of it, fewer after an error."""
-        left = memoryview(data)
+        whole = left = memoryview(data)
         try:
             while left and self._error is None:
                 left = left[super().write(left) :]
         except OSError as error:  # libsndfile's callbacks may raise nothing
             self._error = error
-        return len(data) - len(left)
+        return len(whole) - len(left)
 
     def check(self) -> None:
         """Raise the first error there was.
