@@ -284,12 +284,8 @@ def live(
     if show_devices:
         say(el.sound_devices())
         return
-    options: dict[str, Any] = {
-        "block_size": block_size,
-        "queue_delay_samples": queue_delay,
-        "amount": amount,
-    }
-    options["device_latency_ms"] = device_latency
+    options: dict[str, Any] = {"block_size": block_size, "queue_delay_samples": queue_delay}
+    options |= {"amount": amount, "device_latency_ms": device_latency}
     options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
     with el.LiveEnhancer(model_path, model_type, **options) as stream:
         status = _watch(stream, math.inf if seconds is None else seconds)
