@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any
 
 
 class Sink(io.FileIO):
@@ -21,8 +18,8 @@ class Sink(io.FileIO):
         super().__init__(path, "wb+")
         self._error: OSError | None = None
 
-    def write(self, data: ReadableBuffer, /) -> int:
-        """Write all of ``data``; return how many bytes of it, fewer after an error."""
+    def write(self, data: Any, /) -> int:
+        """Write all bytes of ``data``; return how many bytes of it, fewer after an error."""
         whole = left = memoryview(data)
         try:
             while left and self._error is None:
