@@ -27,7 +27,7 @@ from scipy.signal import correlate
 
 import enhancelib as el
 from enhancelib.enhance.modelfiles import default_model, open_model
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.dev import sound
 from tools.measure.tables import check_commit, write_table
 
@@ -90,10 +90,10 @@ UNITS = {"rtf": "1", "chunk_p99_share": "1", "cpu_p99_share": "1", "startup_s": 
 
 def row(system: str, metric: str, value: float, unit: str, *, condition: str, piece: str) -> dict:
     """One line of the table."""
-    sha = open_model(default_model("onnx")).metadata.checkpoint_sha256
-    facts = {"piece": piece, "condition": condition, "system": system, "preset": "fullband-44k"}
-    facts |= {"metric": metric, "value": round(float(value), 4), "unit": unit, "seed": 0}
-    return facts | {"checkpoint_sha256": sha} | provenance(COMMAND)
+    facts = open_model(default_model("onnx")).metadata
+    where = {"condition": condition, "piece": piece, "preset": facts.preset}
+    where |= {"checkpoint_sha256": facts.checkpoint_sha256, "command": COMMAND}
+    return result_row(system, metric, round(float(value), 4), unit, **where)
 
 
 def python(program: str, *arguments: object) -> str:
