@@ -59,7 +59,7 @@ $(ENVIRONMENT):
 	  || { echo "error: $(PYTHON) has neither pip nor ensurepip: apt install python3-pip" >&2; exit 1; }
 	"$(BIN)/python" -m pip install --quiet --upgrade 'pip>=26'
 	@echo "Installing $$(grep -c == requirements.lock) packages (4.5 GB, minutes on a first run)"
-	"$(BIN)/python" -m pip install --progress-bar off --no-deps -r requirements.lock
+	"$(BIN)/python" -m pip install --progress-bar off --no-deps --require-hashes -r requirements.hashes
 	"$(BIN)/python" -m pip install -c requirements.lock $(TORCH) $(TORCH_INDEX:%=--extra-index-url %)
 	PYTHONPATH= "$(BIN)/python" -m pip install -qq --no-deps --no-build-isolation --editable .
 	@# librosa compiles on first use; done once here, since parallel first runs damage its cache.
@@ -195,17 +195,19 @@ soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/r
 	"$(BIN)/python" -m tools.measure soak
 	"$(BIN)/python" -m tools.measure soak_stream
 
-lint: $(ENVIRONMENT)  ## Format and style, import layers, notebook pairs
+lint: $(ENVIRONMENT)  ## Format and style, import layers, types, notebook pairs
 	ruff format --check .
 	ruff check .
 	lint-imports
+	mypy
 	"$(BIN)/python" -m tools.dev.pair --check
 
 test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
-lock: $(ENVIRONMENT)  ## Pin what is installed now in requirements.lock
-	"$(BIN)/python" -m tools.dev.lock
+# UPGRADE='numpy scipy' takes the newest version of these; all others stay as long as they fit.
+lock: $(ENVIRONMENT)  ## Pin what pyproject.toml needs in requirements.lock (UPGRADE='NAME …')
+	"$(BIN)/python" -m tools.dev.lock $(UPGRADE)
 
 clean:  ## Remove what was made, except the environment
-	rm -rf dist data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf dist data/runs jupyter_book/_build .pytest_cache .ruff_cache .import_linter_cache .mypy_cache

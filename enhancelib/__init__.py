@@ -1,5 +1,7 @@
 """Enhance lossy audio: the public names. Each is loaded on first use (no heavy import up front)."""
 
+from typing import Any
+
 import lazy_loader
 
 __version__ = "0.1.0"
@@ -49,7 +51,7 @@ _load, __dir__, __all__ = lazy_loader.attach(
 _EXTRA = {"evaluate": "evaluate", "optimize": "optimize", "show": "listen"}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Load a public name; where a package is missing, the error says which extra brings it."""
     try:
         return _load(name)

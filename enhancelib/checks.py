@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 from enhancelib.errors import EnhanceError, InputError
 
@@ -13,6 +13,30 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 256
 """Of a model's runtime; more than any machine has use for."""
+
+
+@overload
+def check_number(
+    value: float,
+    name: str,
+    *,
+    low: float = ...,
+    high: float = ...,
+    whole: Literal[True],
+    error: type[EnhanceError] = ...,
+) -> int: ...
+
+
+@overload
+def check_number(
+    value: float,
+    name: str,
+    *,
+    low: float = ...,
+    high: float = ...,
+    whole: Literal[False] = ...,
+    error: type[EnhanceError] = ...,
+) -> float: ...
 
 
 def check_number(
@@ -43,6 +67,18 @@ def check_number(
     kind = "a whole number" if whole else "a number"
     bounds = f"of {low:g} or more" if high == math.inf else f"between {low:g} and {high:g}"
     raise error(f"{name}: {value!r} is not {kind} {bounds}")
+
+
+@overload
+def check_threads(threads: int, *, error: type[EnhanceError] = ...) -> int: ...
+
+
+@overload
+def check_threads(threads: None, *, error: type[EnhanceError] = ...) -> None: ...
+
+
+@overload
+def check_threads(threads: int | None, *, error: type[EnhanceError] = ...) -> int | None: ...
 
 
 def check_threads(threads: int | None, *, error: type[EnhanceError] = InputError) -> int | None:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 from enhancelib.errors import ModelError
 
@@ -49,7 +49,9 @@ class Metadata:
         numbers = ("sample_rate", "frame_length", "hop_length", "latency_samples")
         names = [field.name for field in fields(cls)]
         try:
-            values = {name: int(facts[name]) if name in numbers else facts[name] for name in names}
+            values: dict[str, Any] = {
+                name: int(facts[name]) if name in numbers else facts[name] for name in names
+            }
         except (KeyError, ValueError) as error:
             reason = f"metadata {error.args[0]!r} is missing or damaged"
             raise foreign(path, reason) from None

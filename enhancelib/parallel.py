@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TypeVar
 
 import joblib
@@ -27,7 +27,7 @@ def map(
     scheduler: str | None = None,
     description: str = "",
     unit: str = "file",
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` for every item, in the order of the items, as they get ready.
 
     Results are handed over one by one, so memory does not grow with the number of items. The

@@ -52,6 +52,35 @@ _MARKUP = re.compile(r"[<>&\"`\x00-\x1f\x7f]")
 _LONGEST_TEXT = 200
 
 
+def result_row(
+    system: str,
+    metric: str,
+    value: float,
+    unit: str,
+    *,
+    condition: str,
+    command: str,
+    piece: str = "",
+    preset: str = "",
+    seed: int = 0,
+    checkpoint_sha256: str = "",
+) -> dict[str, object]:
+    """Return a value as a row of results, in the order of :data:`RESULT_COLUMNS`."""
+    facts = {
+        "piece": piece,
+        "condition": condition,
+        "system": system,
+        "preset": preset,
+        "metric": metric,
+        "value": value,
+        "unit": unit,
+        "seed": seed,
+        "checkpoint_sha256": checkpoint_sha256,
+        **provenance(command),
+    }
+    return {name: facts[name] for name in RESULT_COLUMNS}
+
+
 def provenance(command: str) -> dict[str, str | float]:
     """The columns of a row that do not depend on what was measured.
 

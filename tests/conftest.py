@@ -2,15 +2,20 @@
 
 import contextlib
 import os
+import pickle
 import resource
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
+PATIENCE_S = 240.0
+"""How long a test waits for what must come. Nothing is timed by it: only a hang lasts as long."""
 
 
 def interruptible() -> None:
@@ -80,6 +85,22 @@ def make():
     return run
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> tuple:
+    """Make a folder once for all processes of a run, which only read it.
+
+    Returns:
+        The folder and what ``make(folder)`` returned.
+    """
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, returned = base / name, base / f"{name}.pickle"
+    with FileLock(base / f"{name}.lock"):
+        if not returned.exists():
+            folder.mkdir(exist_ok=True)
+            returned.write_bytes(pickle.dumps(make(folder)))
+    return folder, pickle.loads(returned.read_bytes())
+
+
 @pytest.fixture(scope="session")
 def small_model():
     """A small network with random weights throughout: no part of it is the identity."""
@@ -114,12 +135,12 @@ def small_exports(small_model, tmp_path_factory):
     from enhancelib.model.checkpoints import checkpoint_sha256
     from enhancelib.optimize.export import export_model
 
-    folder = tmp_path_factory.mktemp("exports")
-    checkpoint = small_model.save(folder / "small.safetensors")
-    results = export_model(
-        small_model, folder, preset="small", checkpoint_sha256=checkpoint_sha256(checkpoint)
-    )
-    return folder, results
+    def make(folder: Path) -> list:
+        checkpoint = small_model.save(folder / "small.safetensors")
+        sha256 = checkpoint_sha256(checkpoint)
+        return export_model(small_model, folder, preset="small", checkpoint_sha256=sha256)
+
+    return made_once(tmp_path_factory, "small", make)
 
 
 @pytest.fixture(scope="session")
@@ -135,9 +156,11 @@ def filled_exports(filled_model, tmp_path_factory):
     """Folder with ``filled`` as a checkpoint and in every exported format, and their results."""
     from enhancelib.optimize.export import export_model
 
-    folder = tmp_path_factory.mktemp("filled")
-    filled_model.save(folder / "filled.safetensors")
-    return folder, export_model(filled_model, folder, preset="filled")
+    def make(folder: Path) -> list:
+        filled_model.save(folder / "filled.safetensors")
+        return export_model(filled_model, folder, preset="filled")
+
+    return made_once(tmp_path_factory, "filled", make)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from conftest import PATIENCE_S
+
 
 @contextlib.contextmanager
 def dask_cluster(folder: Path, *, workers: int = 2) -> Iterator[tuple[str, list[subprocess.Popen]]]:
@@ -45,7 +47,7 @@ def dask_cluster(folder: Path, *, workers: int = 2) -> Iterator[tuple[str, list[
             )
             for _ in range(workers)
         ]  # fmt: skip
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_S
         while not where.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         address = re.search(r"tcp://[\d.]+:\d+", where.read_text()).group()
@@ -62,4 +64,4 @@ def wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
     with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(count, timeout=60)
+        client.wait_for_workers(count, timeout=PATIENCE_S)

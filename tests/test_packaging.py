@@ -1,4 +1,4 @@
-"""pyproject.toml, the lock and requirements.txt agree."""
+"""pyproject.toml, the lock, its hashes and requirements.txt agree."""
 
 import ast
 import json
@@ -20,6 +20,12 @@ FIXED = {
 PACKAGE_OF = {"yaml": "pyyaml", "PIL": "pillow", "visqol": "visqol-python", "xdist": "pytest-xdist"}
 # What a tool installs in a folder of its own.
 APART = {"executorch"}
+MACHINES = [
+    {"sys_platform": "linux", "platform_machine": "x86_64"},
+    {"sys_platform": "linux", "platform_machine": "aarch64"},
+    {"sys_platform": "darwin", "platform_machine": "arm64"},
+    {"sys_platform": "win32", "platform_machine": "AMD64"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,27 +44,42 @@ def direct(pyproject):
 @pytest.fixture(scope="module")
 def lock(root):
     lines = (root / "requirements.lock").read_text().splitlines()
-    pins = [Requirement(line) for line in lines if not line.startswith("#")]
-    return {canonicalize_name(pin.name): pin for pin in pins}
+    return [Requirement(line) for line in lines if not line.startswith("#")]
 
 
 def test_lock_is_pins_only(lock):
-    for pin in lock.values():
+    for pin in lock:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
         assert pin.url is None, pin
         assert not re.match(r"(torch|triton|enhancelib)$|nvidia-|cuda-", pin.name), pin
 
 
-def test_every_direct_dependency_is_locked_at_a_version_it_accepts(direct, lock):
-    for requirement in direct:
+def test_every_pin_has_the_hashes_of_its_files_and_no_server(root, lock):
+    text = (root / "requirements.hashes").read_text()
+    _, *lines = text.replace("\\\n", "").splitlines()
+    pins = [Requirement(line.partition(" --hash")[0]) for line in lines]
+    assert pins == lock
+    for line in lines:
+        assert re.fullmatch(r"[^:]+?( +--hash=sha256:[0-9a-f]{64})+", line), line
+
+
+@pytest.mark.parametrize("machine", MACHINES, ids=lambda machine: "-".join(machine.values()))
+def test_every_direct_dependency_is_locked_at_a_version_it_accepts(
+    direct, lock, pyproject, machine
+):
+    def wanted(requirement: Requirement) -> bool:
+        return requirement.marker is None or requirement.marker.evaluate(machine)
+
+    for requirement in [*direct, *map(Requirement, pyproject["build-system"]["requires"])]:
         name = canonicalize_name(requirement.name)
         if name == "torch":  # its own step in the Makefile
             assert re.fullmatch(r"==[\d.]+", str(requirement.specifier))
             continue
-        assert name in lock, f"{name}: make lock"
-        version = str(lock[name].specifier).removeprefix("==")
-        assert requirement.specifier.contains(version), f"{requirement} but {lock[name]}: make lock"
-        assert str(lock[name].marker) == str(requirement.marker), name
+        pins = [pin for pin in lock if canonicalize_name(pin.name) == name and wanted(pin)]
+        assert len(pins) == wanted(requirement), f"{name}: make lock"
+        for pin in pins:
+            version = str(pin.specifier).removeprefix("==")
+            assert requirement.specifier.contains(version), f"{requirement} but {pin}: make lock"
 
 
 def test_what_the_project_is_built_on_is_there(direct):

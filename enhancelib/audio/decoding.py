@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class _Reader:
     def __init__(self, name: str, note: Note):
         self._name, self._note = name, note
         self._damage = _Damage()
-        self._first = None  # the first frame: its form is the whole's
+        self._first: Any = None  # the first frame: its form is the whole's
         self._stated = 0.0
         self._samples = 0
 
@@ -208,7 +209,7 @@ class _Damage:
         self.count += 1
 
 
-def _frames(container, stream, damage: _Damage) -> Iterator[tuple[object, int]]:
+def _frames(container, stream, damage: _Damage) -> Iterator[tuple[Any, int]]:
     """Yield each decoded frame, and how many samples before it are lost in damaged ones."""
     import av
 

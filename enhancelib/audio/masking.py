@@ -86,7 +86,7 @@ class Ear:
         scale = 10 ** (_FULL_SCALE_DB_SPL / 20) / (self._window.sum() / 2)
         self.scale = (scale * 10 ** (weight_db / 20))[:, None]
         top = _bark(min(18000.0, sample_rate / 2))
-        edges = np.arange(_bark(_LOWEST_HZ), top, _BAND_BARK)
+        edges = np.arange(float(_bark(_LOWEST_HZ)), float(top), _BAND_BARK)
         band = np.searchsorted(edges, _bark(frequencies), side="right") - 1
         inside = _bark(frequencies) <= top
         self.to_bands_matrix = (band == np.arange(len(edges))[:, None]) * inside.astype(float)

@@ -16,6 +16,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import soundfile
@@ -144,8 +145,9 @@ def load(
         raise InputError(f"{name}: offset_s must be finite and >= 0, and duration_s > 0")
     rate = info(path).sample_rate
     start = round(offset_s * rate)
-    endless = duration_s is None or duration_s == math.inf
-    stop = None if endless else start + max(1, round(duration_s * rate))
+    stop = None
+    if duration_s is not None and duration_s != math.inf:
+        stop = start + max(1, round(duration_s * rate))
     parts = list(_read(path, start=start, stop=stop, frames=_BLOCK, note=_noter(notes)))
     if not parts:
         raise InputError(f"{name}: no audio after {offset_s} s; leave it out or start earlier")
@@ -257,7 +259,7 @@ def _au_is_whole(path: PathLike) -> bool:
     """Whether an AU ends where it states (or states nothing): players read on to the file's end."""
     with open(path, "rb") as f:
         head = f.read(12)
-    order = "big" if head[:1] == b"." else "little"
+    order: Literal["little", "big"] = "big" if head[:1] == b"." else "little"
     begin, size = (int.from_bytes(head[at : at + 4], order) for at in (4, 8))
     return size == 0xFFFFFFFF or begin + size == os.path.getsize(path)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 
 class Sink(io.FileIO):
@@ -17,15 +18,15 @@ class Sink(io.FileIO):
         super().__init__(path, "wb+")
         self._error: OSError | None = None
 
-    def write(self, data: bytes) -> int:
-        """Write all of ``data``; return how many bytes of it, fewer after an error."""
-        left = memoryview(data)
+    def write(self, data: Any, /) -> int:
+        """Write all bytes of ``data``; return how many bytes of it, fewer after an error."""
+        whole = left = memoryview(data)
         try:
             while left and self._error is None:
                 left = left[super().write(left) :]
         except OSError as error:  # libsndfile's callbacks may raise nothing
             self._error = error
-        return len(data) - len(left)
+        return len(whole) - len(left)
 
     def check(self) -> None:
         """Raise the first error there was.

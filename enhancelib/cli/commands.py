@@ -12,7 +12,7 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,9 @@ from enhancelib.checks import check_number
 from enhancelib.cli.console import OneLineErrors, say
 from enhancelib.errors import InputError, ModelError
 
-ModelType = StrEnum("ModelType", {n: n for n in ("pytorch", "onnx", "tflite", "torchscript")})
-ExportType = StrEnum("ExportType", {n: n for n in ("onnx", "tflite", "torchscript")})
-Processor = StrEnum("Processor", {n: n for n in ("cpu", "cuda")})
+ModelType = StrEnum("ModelType", ["pytorch", "onnx", "tflite", "torchscript"])
+ExportType = StrEnum("ExportType", ["onnx", "tflite", "torchscript"])
+Processor = StrEnum("Processor", ["cpu", "cuda"])
 
 ModelPath = Annotated[
     Path | None, typer.Option("--model_path", help="Model file [default: the published model].")
@@ -214,24 +214,25 @@ def enhance(
     files become FLAC, what cannot be read is skipped and reported, and an interrupted run goes on
     where it was.
     """
-    if (song is None) == (input_path is None):
+    source = song or input_path
+    if source is None or (song and input_path):
         raise InputError("enhance: name one audio file or folder: enhancelib enhance song.mp3")
-    input_path = song or input_path
     if output_path is None:
-        suffix = "" if input_path.is_dir() else f".{(format or 'flac').lower().lstrip('.')}"
-        output_path = input_path.with_name(f"{input_path.stem}_enhanced{suffix}")
-    options = {"model": model_path, "model_type": model_type, "format": format, "limit": limit}
-    options |= {"overwrite": overwrite, "sample_rate": sample_rate, "amount": amount}
-    if input_path.is_dir():
-        report = el.enhance_folder(input_path, output_path, **options, scheduler=scheduler)
+        suffix = "" if source.is_dir() else f".{(format or 'flac').lower().lstrip('.')}"
+        output_path = source.with_name(f"{source.stem}_enhanced{suffix}")
+    options: dict[str, Any] = {"model": model_path, "model_type": model_type, "format": format}
+    options |= {"limit": limit, "overwrite": overwrite}
+    options |= {"sample_rate": sample_rate, "amount": amount}
+    if source.is_dir():
+        report = el.enhance_folder(source, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]
         notes += [f"left as it was, since nothing was lost: {path}" for path in report.unchanged]
         summary = f"{output_path}: {report.summary()}"
     elif scheduler:
-        raise InputError(f"{input_path}: a scheduler works on folders; leave --scheduler out")
+        raise InputError(f"{source}: a scheduler works on folders; leave --scheduler out")
     else:
-        file = el.enhance_file(input_path, output_path, **options, progress=True)
+        file = el.enhance_file(source, output_path, **options, progress=True)
         notes, summary = file.notes, f"{file.path}: {file.seconds:.1f} s enhanced"
     for note in notes:
         say(note, err=True)
@@ -283,8 +284,8 @@ def live(
     if show_devices:
         say(el.sound_devices())
         return
-    options = {"block_size": block_size, "queue_delay_samples": queue_delay, "amount": amount}
-    options["device_latency_ms"] = device_latency
+    options: dict[str, Any] = {"block_size": block_size, "queue_delay_samples": queue_delay}
+    options |= {"amount": amount, "device_latency_ms": device_latency}
     options |= {"input_device": _device(input_device), "output_device": _device(output_device)}
     with el.LiveEnhancer(model_path, model_type, **options) as stream:
         status = _watch(stream, math.inf if seconds is None else seconds)

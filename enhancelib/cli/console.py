@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -27,7 +28,7 @@ class OneLineErrors(TyperGroup):
     SIGTERM and SIGHUP end the command tidily, with 128 and their number.
     """
 
-    def invoke(self, ctx: typer.Context) -> object:
+    def invoke(self, ctx: Any) -> object:
         """Run the command."""
         try:
             with stopped_by_signals():

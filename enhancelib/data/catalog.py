@@ -31,11 +31,13 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from enhancelib import audio
 from enhancelib.errors import InputError
 
-SPLITS = ("train", "validation", "test")
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 #: Share of the groups in validation and in test; at least one group each, rounded up.
 HELD_OUT = 0.15
 CATALOGUES = ("index.csv", "manifest.csv")
@@ -140,7 +142,7 @@ def assign_splits(strata: dict[str, str], fixed: dict[str, str] | None = None) -
 def _fill(groups: Sequence[str], splits: Sequence[str]) -> dict[str, str]:
     """Distribute groups in hash order: the first split takes what the held-out ones leave."""
     order = sorted(groups, key=lambda group: (_digest(group), group))
-    filled = {}
+    filled: dict[str, str] = {}
     for already_held, split in enumerate(splits[1:], start=1):
         count = math.ceil(HELD_OUT * len(groups)) if len(groups) > already_held else 0
         filled |= dict.fromkeys(order[:count], split)

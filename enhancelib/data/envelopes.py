@@ -88,6 +88,7 @@ def make_tables(
         InputError: the items are not what the module's text says, or the folder holds tables of
             other items or settings.
     """
+    assert config.fill is not None
     items, folder = Path(items), Path(folder)
     rows, samples, scales = read_items(items)
     facts = {
@@ -133,6 +134,7 @@ def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:
     The frames are those of :meth:`enhancelib.model.network.AudioUNet.analyze`, the last one
     completed.
     """
+    assert config.fill is not None
     hop, window = config.hop_length, analysis_window(config.frame_length)
     padded = np.pad(pair.astype(np.float32), ((0, 0), (hop, 3 * hop - 1 - pair.shape[1] % hop)))
     hops = padded[:, : padded.shape[1] // hop * hop].reshape(2, -1, hop)

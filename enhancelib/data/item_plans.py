@@ -14,17 +14,17 @@ import csv
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from enhancelib.data.catalog import SPLITS
+from enhancelib.data.catalog import SPLITS, Split
 from enhancelib.data.item_conditions import draw_condition, pick, within
 from enhancelib.degrade.codecs import parse_condition
 from enhancelib.errors import InputError
 
-RATE = 44100
+RATE: Final = 44100
 NYQUIST_HZ = RATE / 2
 
 #: Share of the items → kinds of the main part and their weights; those the corpus lacks give theirs
@@ -61,7 +61,7 @@ class ItemSettings(BaseModel):
     seconds: float = Field(10.0, ge=0.5, le=60)
     sample_rate: Literal[44100] = RATE
     count: int = Field(ge=1)
-    split: Literal[SPLITS] = "train"
+    split: Split = "train"
     seed: int = Field(0, ge=0)
 
     @property

@@ -148,7 +148,7 @@ class Items:
             raise InputError(f"{self.root}: no original among the items; make more of them")
         self.sample_rate = sample_rate or RATE
         self._scales = np.load(self.root / _SCALES)
-        self._samples = None
+        self._samples: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from enhancelib import audio
 from enhancelib.atomic import PARTIAL
 from enhancelib.checks import first_problem
-from enhancelib.data.catalog import SPLITS, Piece
+from enhancelib.data.catalog import Piece, Split
 from enhancelib.degrade import codecs
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 
@@ -57,7 +57,7 @@ class PairSettings(BaseModel):
     sample_rate: int = Field(44100, ge=8000, le=192000)
     duration_s: float = Field(3.0, ge=0.1, le=600.0)
     max_files: int | None = Field(None, ge=1)
-    splits: tuple[Literal[SPLITS], ...] | None = None
+    splits: tuple[Split, ...] | None = None
     conditions: tuple[str, ...] = Field(DEFAULT_CONDITIONS, min_length=1)
     seed: int = Field(0, ge=0)
     probe_snr_db: dict[str, float]
@@ -194,7 +194,8 @@ def _write_piece(job: PieceJob, folder: Path) -> None:
     """
     settings = job.settings
     fingerprint = job.fingerprint
-    peak, drawn = 0.0, {}
+    peak = 0.0
+    drawn: dict[str, dict[int, str]] = {}
     for condition, wave in _versions(job, drawn):
         peak = max(peak, float(np.abs(wave).max()))
         np.save(folder / f"{condition}.npy", wave)

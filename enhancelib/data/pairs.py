@@ -146,8 +146,10 @@ def _make(
     """Make what is missing and write the manifest."""
     output_dir = jobs[0].output_dir
     missing = [job for job in jobs if not job.is_complete()]
-    how = {"n_jobs": n_jobs, "scheduler": scheduler, "description": "pairs"}
-    with contextlib.closing(parallel.map(make_piece, missing, **how)) as outcomes:
+    results = parallel.map(
+        make_piece, missing, n_jobs=n_jobs, scheduler=scheduler, description="pairs"
+    )
+    with contextlib.closing(results) as outcomes:
         pairs = list(zip(missing, outcomes, strict=True))
     skipped = [(job.piece.name, reason) for job, reason in pairs if reason]
     _report(skipped, output_dir, total=len(jobs), input_dir=input_dir)

@@ -173,9 +173,9 @@ def encode(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> En
         InputError: as in :func:`degrade`, or the last step is no codec.
     """
     resolved = parse_condition(condition).at_rate(check_rate(sample_rate))
-    if not resolved.steps or not isinstance(resolved.steps[-1], Coding):
+    before, last = resolved.steps[:-1], next(reversed(resolved.steps), None)
+    if not isinstance(last, Coding):
         raise InputError(f"{resolved.name}: ends in no codec; append one such as +sbc-53")
-    *before, last = resolved.steps
     wave = check_wave(wave)
     for index, step in enumerate(before):
         wave = _apply(step, wave, sample_rate, (seed, index))
@@ -248,13 +248,16 @@ def _groups(step: Coding, wave: Wave) -> list[Wave]:
 
 
 def _encode(step: Coding, group: Wave, rate: int, seed: tuple[int, int]) -> Stream:
-    codec, setting, floor = step.how, step.setting, radio.BITPOOL_FLOOR
+    codec, setting = step.how, step.setting
+    floor: int | None = radio.BITPOOL_FLOOR
     if len(group) not in codec.channels:  # aptX: two independent channels, never one
         group = np.repeat(group, 2, axis=0)
     elif len(group) < max(codec.channels):
         setting, floor = (mono_setting(codec, value, rate) for value in (setting, floor))
     if step.congestion is None:
         return encode_stream(codec, group, sample_rate=rate, setting=setting)
+    assert setting is not None  # only SBC is sent over a link that is congested,
+    assert floor is not None  # and its setting is a bitpool
     frame = codec.frame(rate)
     bitpools = radio.adaptive_bitpools(
         -(-(group.shape[1] + codec.delay(rate)) // frame),
@@ -269,6 +272,7 @@ def _encode(step: Coding, group: Wave, rate: int, seed: tuple[int, int]) -> Stre
 
 def _lost(step: Coding, stream: Stream, seed: tuple[int, int]) -> np.ndarray:
     """Return which of a stream's packets the radio loses; the same for every channel pair."""
+    assert step.loss is not None
     shared = radio.frames_per_packet(len(stream.packets[0])) if step.codec == "sbc" else 1
     lost = radio.gilbert(
         -(-len(stream.packets) // shared),

@@ -66,12 +66,17 @@ class Codec:
 
 
 def _bit_rate(kbps: int | None) -> tuple[int | None, dict[str, str]]:
-    return 1000 * kbps, {}
+    return _bit_rate_and()(kbps)
 
 
 def _bit_rate_and(**options: str) -> Callable[[int | None], tuple[int | None, dict[str, str]]]:
     """Bit rate, with options of FFmpeg's encoder."""
-    return lambda kbps: (1000 * kbps, dict(options))
+
+    def tune(kbps: int | None) -> tuple[int | None, dict[str, str]]:
+        assert kbps is not None  # every codec with a bit rate is given one
+        return 1000 * kbps, dict(options)
+
+    return tune
 
 
 def _bitpool(bitpool: int | None) -> tuple[int | None, dict[str, str]]:
@@ -79,6 +84,7 @@ def _bitpool(bitpool: int | None) -> tuple[int | None, dict[str, str]]:
 
     In units of 118 (FF_QP2LAMBDA). The packets are then those of BlueZ.
     """
+    assert bitpool is not None  # SBC always has one
     return 128_000, {"global_quality": str(118 * bitpool)}
 
 
@@ -96,14 +102,17 @@ def _always(samples: int) -> Callable[[int], int]:
 
 def _with_variants(codec: Codec, **options: dict[str, str]) -> Codec:
     """Add variants that differ in options of FFmpeg's encoder."""
+    coder = codec.coder
+    assert isinstance(coder, FfmpegCoder)
     coders = {
-        name: replace(codec.coder, tune=_bit_rate_and(**chosen)) for name, chosen in options.items()
+        name: replace(coder, tune=_bit_rate_and(**chosen)) for name, chosen in options.items()
     }
-    variants = {name: replace(codec, coder=coder) for name, coder in coders.items()}
+    variants = {name: replace(codec, coder=other) for name, other in coders.items()}
     return replace(codec, variants=variants)
 
 
 def _with_dual_channel(codec: Codec) -> Codec:
+    assert isinstance(codec.coder, FfmpegCoder)
     dual = replace(
         codec,
         title="SBC (Bluetooth A2DP 1.3, dual channel, 8 sub-bands, 16 blocks; FFmpeg)",
@@ -335,7 +344,7 @@ def encode_stream(
 
 
 def encode_adaptive(
-    codec: Codec, wave: np.ndarray, *, sample_rate: int, settings: Sequence[int]
+    codec: Codec, wave: np.ndarray, *, sample_rate: int, settings: Sequence[int] | np.ndarray
 ) -> Stream:
     """Encode SBC with a bitpool of its own for every frame.
 
@@ -366,15 +375,18 @@ def decode_stream(stream: Stream, *, lost: np.ndarray | None = None) -> np.ndarr
             conceals them as a headset does.
     """
     codec, rate = stream.codec, stream.sample_rate
-    packets: Sequence[bytes | None] = stream.packets
-    if lost is not None:
-        gone = None if isinstance(codec.coder, lc3.Lc3Coder) else _silence(stream)
-        packets = [gone if g else packet for packet, g in zip(packets, lost, strict=True)]
-    pcm = codec.coder.decode(
-        packets, header=stream.header, sample_rate=rate, channels=stream.channels
-    )
-    if lost is not None and not isinstance(codec.coder, lc3.Lc3Coder):
-        pcm = radio.conceal(pcm, lost, frame=codec.frame(rate), sample_rate=rate)
+    gone = [False] * len(stream.packets) if lost is None else lost
+    sent = list(zip(stream.packets, gone, strict=True))
+    form = {"sample_rate": rate, "channels": stream.channels}
+    if isinstance(codec.coder, lc3.Lc3Coder):
+        arrived = [None if g else packet for packet, g in sent]
+        pcm = codec.coder.decode(arrived, header=stream.header, **form)
+    else:
+        silence = b"" if lost is None else _silence(stream)
+        filled = [silence if g else packet for packet, g in sent]
+        pcm = codec.coder.decode(filled, header=stream.header, **form)
+        if lost is not None:
+            pcm = radio.conceal(pcm, lost, frame=codec.frame(rate), sample_rate=rate)
     delay = codec.delay(rate)
     return np.ascontiguousarray(pcm[:, delay : delay + stream.samples])
 

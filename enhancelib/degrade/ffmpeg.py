@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from enhancelib.audio.decoding import samples
+
+if TYPE_CHECKING:
+    from av import AudioCodecContext
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class FfmpegCoder:
         """
         import av
 
-        context = av.CodecContext.create(self.encoder, "w")
+        context = cast("AudioCodecContext", av.CodecContext.create(self.encoder, "w"))
         context.sample_rate = sample_rate
         context.layout = _layout(len(wave))
         context.format = self.sample_format
@@ -60,7 +64,7 @@ class FfmpegCoder:
         """Decode packets to float32 ``(channels, samples)``, with the codec's whole delay."""
         import av
 
-        context = av.CodecContext.create(self.decoder, "r")
+        context = cast("AudioCodecContext", av.CodecContext.create(self.decoder, "r"))
         context.sample_rate = sample_rate
         context.layout = _layout(channels)
         if header:

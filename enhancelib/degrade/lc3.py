@@ -85,6 +85,7 @@ class Lc3Coder:
         Returns:
             One packet per frame, the channels' bytes one after the other; and an empty header.
         """
+        assert setting is not None  # LC3 always has a bit rate
         size = library().lc3_frame_bytes(FRAME_US, 1000 * setting // len(wave))
         channels = [_encode(channel, sample_rate, size) for channel in wave]
         return [b"".join(parts) for parts in zip(*channels, strict=True)], b""

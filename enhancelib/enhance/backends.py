@@ -275,7 +275,8 @@ class PyTorchBackend(Backend):
         from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
         from enhancelib.model.network import AudioUNet
 
-        model, path = AudioUNet.load(path), Path(path)
+        path = Path(path)
+        model = AudioUNet.load(path)
         facts, _ = read_checkpoint(path)
         metadata = describe(
             model,

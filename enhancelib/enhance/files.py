@@ -119,7 +119,8 @@ def enhance_file(
         ModelError: the model cannot be opened.
     """
     amount = check_number(amount, "amount", high=1)
-    source, notes = Path(input_path), []
+    source = Path(input_path)
+    notes: list[str] = []
     target, subtype = target_of(source, Path(output_path), format=format, notes=notes)
     if target != Path(output_path) and not format:
         notes += coding_notes(source, target)
@@ -181,7 +182,7 @@ def _hidden_beside(target: Path) -> Iterator[Path]:
     Raises:
         InputError: nothing can be written there; the file that the user asked for is named.
     """
-    hidden = None
+    hidden = target
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(target.parent)
@@ -306,6 +307,7 @@ class _Remembered:
     def next(self, samples: int) -> Wave:
         """Return the next samples, fewer where there are no more."""
         samples = min(samples, self.left)
+        assert self._blocks is not None  # the stream has begun
         self._given += samples
         return self._blocks.take(self._given - samples, samples)
 
@@ -331,7 +333,8 @@ def _write(
     ceiling_dbtp: float,
 ) -> Enhanced:
     """Enhance ``source`` into ``hidden``, unless its true peak turns out above the ceiling."""
-    facts, notes = info(source), []
+    facts = info(source)
+    notes: list[str] = []
     check_size(
         display_name(hidden),
         suffix=hidden.suffix.lower(),

@@ -118,8 +118,10 @@ def enhance_folder(
     if format and f".{format.lower().lstrip('.')}" not in WRITABLE_SUFFIXES:
         raise InputError(f"{format}: cannot write this format; use {', '.join(WRITABLE_SUFFIXES)}")
     backend = open_stream(model, model_type)
-    settings = {
-        "model_sha256": hashlib.sha256(backend.path.read_bytes()).hexdigest(),
+    assert backend.path is not None
+    sha256 = hashlib.sha256(backend.path.read_bytes()).hexdigest()
+    settings: dict[str, object] = {
+        "model_sha256": sha256,
         "format": format or "",
         "limit": limit,
     }
@@ -129,14 +131,20 @@ def enhance_folder(
         settings["amount"] = amount
     files = {file.relative_to(source).as_posix(): file for file in find_audio(source)}
     wanted = {key: _wanted_name(file, format) for key, file in files.items()}
-    options = {"format": format, "sample_rate": sample_rate, "limit": limit, "amount": amount}
-    job = partial(_enhance_one, model=(backend.path, settings["model_sha256"]), **options)
+    job = partial(
+        _enhance_one,
+        model=(backend.path, sha256),
+        format=format,
+        sample_rate=sample_rate,
+        limit=limit,
+        amount=amount,
+    )
     with open_ledger(goal, settings, source, wanted, overwrite=overwrite) as ledger:
         tasks = _tasks(files, goal, ledger)
         todo = [task for task in tasks if not task.done]
         done, skipped = [], []
-        how = {"n_jobs": n_jobs, "scheduler": scheduler, "description": "Enhance"}
-        with contextlib.closing(parallel.map(job, todo, **how)) as outcomes:  # ends its processes
+        results = parallel.map(job, todo, n_jobs=n_jobs, scheduler=scheduler, description="Enhance")
+        with contextlib.closing(results) as outcomes:  # ends its processes
             for task, outcome in zip(todo, outcomes, strict=True):
                 if isinstance(outcome, Enhanced):
                     ledger.note(task.key, task.state)

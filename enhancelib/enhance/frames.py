@@ -26,8 +26,8 @@ def blend(wave: Wave, enhanced: Wave, amount: float | np.ndarray) -> Wave:
         enhanced: the same stretch, enhanced.
         amount: 0 to 1, one for all or one per sample. 0 gives ``wave`` bit for bit, 1 ``enhanced``.
     """
-    amount = np.float32(amount)
-    return np.where(amount == 0, wave, (1 - amount) * wave + amount * enhanced)
+    share = np.asarray(amount, np.float32)
+    return np.where(share == 0, wave, (1 - share) * wave + share * enhanced)
 
 
 class FrameEngine:

@@ -182,6 +182,7 @@ class LiveEnhancer:
 
     @property
     def _delay_samples(self) -> int:
+        assert self._limiter is not None  # the devices are open
         return self.enhancer.latency_samples + self._limiter.latency_samples
 
     def _open(self, sound: ModuleType, kind: str, facts: dict, channels: int) -> None:
@@ -229,6 +230,7 @@ class LiveEnhancer:
         self._last_block = time.monotonic()
         wave = np.nan_to_num(heard)
         enhanced = _as_channels(self.enhancer.process_audio_chunk(wave), channels)
+        assert self._limiter is not None  # the devices are open
         enhanced = self._limiter.process(enhanced)
         largest = (float(np.abs(wave).max()), float(np.abs(enhanced).max()))
         self._peaks = [max(pair) for pair in zip(self._peaks, largest, strict=True)]

@@ -99,6 +99,7 @@ def open_stream(
     backend = open_model(path, model_type, threads=threads)
     if backend.stream:
         return backend
+    assert backend.path is not None  # what lies in memory can stream
     sibling = stream_path(backend.path)
     if not sibling.is_file():
         raise ModelError(

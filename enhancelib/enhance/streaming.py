@@ -274,11 +274,12 @@ class RealTimeAudioEnhancer:
         return np.zeros(chunk.shape, np.float32)
 
     def _stream_on(self, wave: Wave) -> Wave:
-        samples = wave.shape[1]
+        stream, samples = self._stream, wave.shape[1]
+        assert stream is not None
         wait = samples / self.sample_rate if self._max_wait_s is None else self._max_wait_s
         deadline = time.monotonic() + wait
-        self._stream.push(wave, deadline)
-        return self._stream.play(samples, self._level(), deadline)
+        stream.push(wave, deadline)
+        return stream.play(samples, self._level(), deadline)
 
     def __enter__(self) -> Self:
         return self

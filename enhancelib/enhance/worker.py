@@ -266,6 +266,7 @@ class ChangeMeter:
     def after(self, stream: Iterable[Wave]) -> Iterator[Wave]:
         """Pass on what became of the stream, aligned with it, and compare the two."""
         for block in stream:
+            assert self._blocks is not None  # nothing comes of a stream before it has begun
             was = self._blocks.take(self._compared, block.shape[1])
             self._compared += block.shape[1]
             added = (block - was).astype(np.float64)

@@ -146,8 +146,8 @@ def benchmark_files(
         raise InputError(f"{shown}: no model files; export some first")
     if reference is not None and reference not in {path.name for path, _ in found}:
         raise InputError(f"{shown}: no model file is called {reference!r}")
-    threads = [check_threads(count, error=ConfigError) for count in threads]
-    tasks = [(path, kind, count) for path, kind in found for count in threads]
+    counts = [check_threads(count, error=ConfigError) for count in threads]
+    tasks = [(path, kind, count) for path, kind in found for count in counts]
     rows = []
     for path, kind, count in tqdm(tasks, desc="Benchmark", unit="file", disable=not progress):
         options = {"kind": kind, "threads": count}

@@ -6,7 +6,7 @@ its conditions, all of one codec.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,7 +56,7 @@ def equal_rates(
     for system in quality.columns.unique("system").drop(UNTREATED):
         enhanced = _of(quality, system)
         spread = [_equal(rates, untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws]
-        columns = {
+        columns: dict[str, tuple[np.ndarray, Iterable[np.ndarray]]] = {
             UNTREATED: (untreated.mean(0), t_interval(untreated.T)),
             "value": (enhanced.mean(0), t_interval(enhanced.T)),
             "equals_kbps": (

@@ -97,14 +97,16 @@ def evaluate(
     """
     import pandas
 
-    systems = {UNTREATED: None, **_named(systems, "systems")}
-    names = _metric_names(metrics, systems)
-    _check_models(systems, sample_rate)
+    every: dict[str, System | None] = {UNTREATED: None, **_named(systems, "systems")}
+    names = _metric_names(metrics, every)
+    _check_models(every, sample_rate)
     for condition in conditions:
         codecs.parse_condition(condition)
-    settings = _Settings(sample_rate, excerpt_s, seed, names, cache_dir and Path(cache_dir))
+    settings = _Settings(
+        sample_rate, excerpt_s, seed, names, Path(cache_dir) if cache_dir else None
+    )
     cells = [
-        _Cell(name, Path(path), condition, systems, settings, provenance(command))
+        _Cell(name, Path(path), condition, every, settings, provenance(command))
         for name, path in _named(pieces, "pieces").items()
         for condition in conditions
     ]

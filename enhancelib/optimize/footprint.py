@@ -17,7 +17,7 @@ from enhancelib.enhance.modelfiles import as_backend
 from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import InputError
 from enhancelib.model.network import AudioUNet
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 
 if TYPE_CHECKING:
     import pandas
@@ -73,14 +73,13 @@ def measure_files(
         shared = {
             "piece": "all",
             "condition": "all",
-            "system": path.name,
             "preset": backend.metadata.preset,
             "checkpoint_sha256": backend.metadata.checkpoint_sha256,
             "seed": seed,
-            **provenance(command),
+            "command": command,
         }
         rows += [
-            {**shared, "metric": name, "value": value, "unit": UNITS[name]}
+            result_row(path.name, name, value, UNITS[name], **shared)
             for name, value in values.items()
         ]
     return pandas.DataFrame(rows, columns=RESULT_COLUMNS)

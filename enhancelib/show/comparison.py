@@ -203,7 +203,7 @@ def _widget_class() -> type:
         _esm, _css = _code()
         spec = traitlets.Dict().tag(sync=True)
         audio = traitlets.List(traitlets.Bytes()).tag(sync=True)
-        answers = traitlets.List().tag(sync=True)
+        answers: traitlets.List = traitlets.List().tag(sync=True)
 
     return ComparisonWidget
 

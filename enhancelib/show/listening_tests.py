@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -173,13 +173,14 @@ def mushra_result(answers: Iterable[str | Path | Mapping[str, object]]) -> MUSHR
 
 
 def _mushra_rows(answer: str | Path | Mapping[str, object]) -> list[tuple[str, str, str, float]]:
-    rows = [answer]
-    name = "a row"
+    rows: Sequence[Mapping[str, object]]
     if isinstance(answer, str | Path):
         name, rows = str(answer), _read_csv(answer)
+    else:
+        name, rows = "a row", [answer]
     try:
         found = [
-            (str(row["session"]), str(row["title"]), str(row["system"]), float(row["score"]))
+            (str(row["session"]), str(row["title"]), str(row["system"]), float(str(row["score"])))
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:

@@ -221,8 +221,8 @@ def points(
     for index, (label, (x, y)) in enumerate(places.items()):
         look = index % len(COLOURS)
         ax.plot(x, y, MARKERS[look], color=COLOURS[look], markersize=7)
-        beside = {"xytext": (7, 3), "textcoords": "offset points", "fontsize": 9}
-        labels.append(ax.annotate(label, (x, y), **beside))
+        beside, unit = (7, 3), "offset points"
+        labels.append(ax.annotate(label, (x, y), xytext=beside, textcoords=unit, fontsize=9))
     ax.set(xlabel=x_label, ylabel=y_label, title=title)
     ax.margins(x=0.18, y=0.15)
     _stack(labels)
@@ -233,7 +233,9 @@ def _stack(labels: Sequence[Annotation]) -> None:
     """Raise labels that would cover another one, from the lowest point up."""
     taken: list[Bbox] = []
     for label in sorted(labels, key=lambda each: each.xy[1]):
-        label.figure.draw_without_rendering()
+        figure = label.get_figure(root=True)
+        assert figure is not None
+        figure.draw_without_rendering()
         while any(label.get_window_extent().overlaps(box) for box in taken):
             right, up = label.get_position()
             label.set_position((right, up + 1))
@@ -241,7 +243,8 @@ def _stack(labels: Sequence[Annotation]) -> None:
 
 
 def _triple(value: float | Sequence[float]) -> tuple[float, float, float]:
-    return tuple(value) if np.ndim(value) else (value, value, value)
+    low, middle, high = np.broadcast_to(value, 3)
+    return float(low), float(middle), float(high)
 
 
 def _error_lengths(triples: np.ndarray) -> np.ndarray | None:

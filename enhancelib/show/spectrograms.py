@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,7 +44,7 @@ def level_db(
         raise InputError("a plot needs finite samples: the wave holds NaN or infinity")
     window = np.hanning(frame_length + 1)[:-1].astype(np.float32)
     half = frame_length // 2
-    mirrored = "reflect" if wave.shape[1] > half else "constant"
+    mirrored: Literal["reflect", "constant"] = "reflect" if wave.shape[1] > half else "constant"
     padded = np.pad(wave, ((0, 0), (half, half)), mode=mirrored)
     frames = np.lib.stride_tricks.sliding_window_view(padded, frame_length, axis=1)
     spectrum = np.fft.rfft(frames[:, ::hop_length] * window, axis=2) * (2.0 / window.sum())

@@ -63,7 +63,7 @@ STYLE: dict[str, object] = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS) + mpl.cycler(linestyle=LINES),
+    "axes.prop_cycle": plt.cycler(color=COLOURS) + plt.cycler(linestyle=LINES),
     "grid.color": _GRID,
     "grid.linewidth": 0.7,
     "xtick.color": INK,

@@ -5,7 +5,6 @@ A sample of 48 runs always; ENHANCELIB_FUZZ=300 runs the whole, and another numb
 
 import os
 import random
-import time
 import warnings
 
 import av
@@ -181,11 +180,9 @@ def test_a_damaged_file_is_enhanced_whole_or_a_line_says_what_is_missing(
     goal = tmp_path / "out"
     goal.mkdir()
     target = goal / f"o.{random.Random(seed).choice(('flac', 'wav', 'ogg', 'mp3'))}"
-    start = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # what is to be said stands in the notes
         result = outcome(source, target, backend)
-    assert time.monotonic() - start < 20, story
     assert capfd.readouterr() == ("", ""), story
     name = display_name(source)
     if isinstance(result, str):

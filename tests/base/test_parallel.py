@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from conftest import PATIENCE_S
 from dask_cluster import dask_cluster
 
 from enhancelib import parallel
@@ -116,6 +117,6 @@ def test_dask_finishes_when_a_worker_is_killed_midway(tmp_path):
         killer.start()
         seen += list(results)
         killer.join()
-        assert workers[0].wait(timeout=10) == -signal.SIGKILL
+        assert workers[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL
     assert [number for _, number in seen] == numbers
     assert workers[1].pid in {pid for pid, _ in seen}

@@ -89,6 +89,14 @@ def test_rows_name_device_load_and_time():
     assert abs((datetime.datetime.now(datetime.UTC) - then).total_seconds()) < 60
 
 
+def test_a_row_has_all_columns_in_their_order():
+    row = prov.result_row("a.onnx", "rtf", 0.5, "1", condition="stream", command="make results")
+    assert tuple(row) == prov.RESULT_COLUMNS
+    assert (row["system"], row["metric"], row["value"], row["unit"]) == ("a.onnx", "rtf", 0.5, "1")
+    assert (row["piece"], row["preset"], row["seed"], row["checkpoint_sha256"]) == ("", "", 0, "")
+    assert row["command"] == "make results"
+
+
 def test_results_are_written_whole_and_read_back(tmp_path):
     path = prov.write_results(table(piece="a"), tmp_path / "results" / "x.csv")
     prov.write_results(table(piece="b"), path)

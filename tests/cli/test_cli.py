@@ -17,7 +17,7 @@ import pandas
 import pytest
 import soundfile
 import typer
-from conftest import interruptible
+from conftest import PATIENCE_S, interruptible
 from typer.testing import CliRunner
 
 import enhancelib as el
@@ -135,20 +135,18 @@ def test_help_shows_commands_flags_and_examples():
             assert parameter.name == "help" or parameter.help
 
 
-def test_help_is_fast_because_it_imports_nothing_heavy():
+def test_help_imports_nothing_heavy():
     program = (
-        "import sys, resource, enhancelib.cli.commands\n"
+        "import sys, enhancelib.cli.commands\n"
         "try: enhancelib.cli.commands.app(['enhance', '--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'numpy', 'torch', 'tensorflow', 'librosa', 'pandas', 'onnxruntime'}\n"
-        "print(heavy & set(sys.modules), resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
+        "print(heavy & set(sys.modules))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    modules, seconds = done.stdout.splitlines()[-1].rsplit(" ", 1)
-    assert modules == "set()"
-    assert float(seconds) < 1
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_version_and_module_call():
@@ -486,12 +484,12 @@ def test_ctrl_c_exits_with_130_and_leaves_nothing_half_written(model, tmp_path):
         text=True,
         preexec_fn=interruptible,
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE_S
     while not os.listdir(out) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     assert process.poll() is None, "finished before it could be interrupted"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert os.listdir(out) == []

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import interruptible
+from conftest import PATIENCE_S, interruptible
 
 from enhancelib.data.pairs import read_manifest
 
@@ -137,7 +137,7 @@ def workshop(root, tmp_path_factory):
         wave, rate = soundfile.read(root / f"data/excerpts/sonicpi_samples_{name}.flac")
         soundfile.write(folder / "audio" / f"{name}.flac", wave[: 2 * rate], rate)
     soundfile.write(folder / "input_audio.wav", wave[:rate], rate, subtype="PCM_16")
-    small = json.loads(CONFIG) | {"base_channels": 4, "depth": 3, "batch_size": 4, "epochs": 1}
+    small = json.loads(CONFIG) | {"base_channels": 4, "depth": 2, "batch_size": 4, "epochs": 1}
     (folder / "config.json").write_text(json.dumps(small))
     shell(PREPARE, folder)
     shell(TRAIN, folder)
@@ -288,11 +288,11 @@ def test_default_training(root, tmp_path):
         preexec_fn=interruptible,
     )
     checkpoint = tmp_path / "checkpoints/checkpoint_epoch_0_best.pth"
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE_S
     while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert "KeyboardInterrupt" in errors, errors
     (checkpoint,) = (tmp_path / "checkpoints").glob("checkpoint_epoch_*_best.pth")
     assert AudioUNet.load(checkpoint).config == AudioUNet().config

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import interruptible
+from conftest import PATIENCE_S, interruptible
 from dask_cluster import dask_cluster
 from scipy.signal import correlate
 
@@ -394,7 +394,7 @@ def test_a_run_that_is_asked_to_end_takes_its_half_pieces_with_it(tmp_path, numb
     while not list(output.glob(".partial-*/*")) and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + number
     assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
     assert {path.name for path in output.iterdir()} <= {".lock", "settings.json"}
@@ -417,7 +417,7 @@ def test_a_dask_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path):
         killer.start()
         prepare(tmp_path / "music", output, scheduler=address, **options)
         killer.join()
-        assert workers[0].wait(timeout=10) == -signal.SIGKILL
+        assert workers[0].wait(timeout=PATIENCE_S) == -signal.SIGKILL
         assert workers[1].poll() is None
     left_by_the_dead = {name for name in contents(output) if name.startswith(".partial-")}
     made = contents(output)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import PATIENCE_S
 
 from enhancelib.audio.bandwidth import long_term_spectrum
 from enhancelib.data import item_plans, items, mixing
@@ -338,7 +339,7 @@ def test_a_run_that_is_killed_goes_on_where_it_was(corpus, tmp_path):
     ]
     command += ["--seconds", "1", "--seed", "3", "--jobs", "1"]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE_S
     while not list(folder.glob("chunks/0*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)

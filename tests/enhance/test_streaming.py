@@ -13,17 +13,17 @@ from pathlib import Path
 import numpy as np
 import pandas
 import pytest
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from enhancelib.audio.writing import blocks, save
-from enhancelib.enhance import modelfiles
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import default_model, open_model, open_stream
 from enhancelib.enhance.streaming import RealTimeAudioEnhancer, enhance_wave
 from enhancelib.enhance.worker import FADE_SAMPLES, Timeline
 from enhancelib.errors import InputError, ModelError
+from enhancelib.model.weights import PRETRAINED
 
 RATE = 22050
 FILES = {
@@ -141,7 +141,7 @@ class Identity(Backend):
 
 @pytest.mark.parametrize("threaded", [False, True])
 def test_latency_by_impulse(backends, threaded):
-    enhancer = RealTimeAudioEnhancer(Identity(backends["onnx"]), max_wait_s=20)
+    enhancer = RealTimeAudioEnhancer(Identity(backends["onnx"]), max_wait_s=PATIENCE_S)
     if threaded:
         enhancer.start_processing()
     for position in (0, 1, 63, 64, 500):
@@ -163,7 +163,7 @@ def test_silence_gives_finite_output(backends, kind):
 @pytest.mark.parametrize("kind", FILES)
 def test_thread_equals_offline_when_nothing_is_late(backends, offline, kind):
     wave = music(20000)
-    with RealTimeAudioEnhancer(backends[kind], max_wait_s=30) as enhancer:
+    with RealTimeAudioEnhancer(backends[kind], max_wait_s=PATIENCE_S) as enhancer:
         enhancer.start_processing()
         out = play(enhancer, wave, [512, 1, 4000, 63])
         late = enhancer.latency_samples
@@ -175,7 +175,7 @@ def test_thread_equals_offline_when_nothing_is_late(backends, offline, kind):
 
 def test_counters_and_stop(backends, offline):
     wave = music(5000)
-    enhancer = RealTimeAudioEnhancer(backends["onnx"], max_wait_s=30)
+    enhancer = RealTimeAudioEnhancer(backends["onnx"], max_wait_s=PATIENCE_S)
     enhancer.start_processing()
     out = [enhancer.process_audio_chunk(wave[:, at : at + 500]) for at in range(0, 5000, 500)]
     counters = enhancer.counters
@@ -214,7 +214,7 @@ def test_late_chunks_are_counted_and_recovery_is_complete(backends, offline):
     backend.delay_s = 0.0
     late = enhancer.counters.late_chunks
     assert late > 0
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:  # the worker catches up while chunks keep coming
         time.sleep(0.005)
         out = enhancer.process_audio_chunk(wave)
@@ -267,7 +267,7 @@ def play_without_flush(enhancer, wave):
 @pytest.mark.parametrize("threaded", [False, True])
 def test_bypass_has_the_same_delay_and_switches_without_a_click(backends, threaded):
     backend = Identity(backends["onnx"], gain=-1.0)
-    enhancer = RealTimeAudioEnhancer(backend, bypass=True, max_wait_s=20)
+    enhancer = RealTimeAudioEnhancer(backend, bypass=True, max_wait_s=PATIENCE_S)
     if threaded:
         enhancer.start_processing()
     wave = np.full(4000, 0.5, np.float32)
@@ -614,21 +614,18 @@ def test_timeline_holes():
 
 
 REAL_TIME = """
-    import sys, time
-    began = time.perf_counter()
+    import sys
     import numpy as np
     import enhancelib as el
     enhancer = el.RealTimeAudioEnhancer(sys.argv[1])
     enhancer.start_processing()
-    out = enhancer.process_audio_chunk(np.zeros((2, 512), np.float32))
-    started = time.perf_counter() - began
     chunk = np.random.default_rng(0).standard_normal((2, 512)).astype(np.float32) * 0.1
     for _ in range(200):
         out = enhancer.process_audio_chunk(chunk)
     enhancer.stop_processing()
     status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
     heavy = {"torch", "tensorflow", "librosa", "pandas", "matplotlib", "scipy", "onnx"}
-    print(started, int(status["VmHWM"].split()[0]) / 1024, sorted(heavy & set(sys.modules)))
+    print(int(status["VmHWM"].split()[0]) / 1024, sorted(heavy & set(sys.modules)))
 """
 
 
@@ -637,25 +634,15 @@ LITERT_SAYS = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
-def test_real_time_path_is_small_and_quick_to_start(full_size_exports, suffix):
-    """Under 100 MB at its peak and under 1 s to the first sample, with the full-size network."""
-    path = full_size_exports / f"fullband-44k.stream.{suffix}"
-    best = np.inf
-    for _ in range(3):  # other processes may hold the cores: the best of three starts counts
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(REAL_TIME), path],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        started, peak_mb, heavy = done.stdout.split(maxsplit=2)
-        assert heavy.strip() == "[]"
-        assert float(peak_mb) < 100
-        assert done.stderr in ("", LITERT_SAYS)
-        best = min(best, float(started))
-        if best < 1:
-            break
-    assert best < 1
+def test_real_time_path_is_small_and_loads_nothing_heavy(suffix):
+    """Under 100 MB at its peak. How soon it starts is for `make soak`: `startup_s`."""
+    path = PRETRAINED / f"fullband-44k.stream.{suffix}"
+    command = [sys.executable, "-c", textwrap.dedent(REAL_TIME), path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak_mb, heavy = done.stdout.split(maxsplit=1)
+    assert heavy.strip() == "[]"
+    assert float(peak_mb) < 100
+    assert done.stderr in ("", LITERT_SAYS)
 
 
 def soak(folder: Path, *arguments: str) -> pandas.Series:
@@ -666,11 +653,12 @@ def soak(folder: Path, *arguments: str) -> pandas.Series:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
-def test_a_minute_of_music_leaves_memory_flat_and_time_to_spare(tmp_path):
-    """The processor's time, and twice the bar of 0.2: other work on the machine costs that much."""
-    measured = soak(tmp_path, "--only", "hour", "--seconds", "60").xs("60 s", level="piece")
+def test_half_a_minute_of_music_leaves_memory_flat(tmp_path):
+    """How much of the time it takes is for `make soak`: `rtf` and `cpu_p99_share`."""
+    measured = soak(tmp_path, "--only", "hour", "--seconds", "30").xs("30 s", level="piece")
     assert len(measured.index.unique("system")) == 2
-    for metric, most in [("growth_mb", 2), ("peak_mb", 100), ("cpu_p99_share", 0.4)]:
+    assert {"rtf", "cpu_p99_share"} <= set(measured.index.unique("metric"))
+    for metric, most in [("growth_mb", 1), ("peak_mb", 100)]:
         values = measured.xs(metric, level="metric")
         assert (values < most).all(), values
 
@@ -692,19 +680,3 @@ def test_latency_of_the_published_network_is_under_25_ms():
     out = np.concatenate([enhancer.process_audio_chunk(impulse), enhancer.flush()])
     assert int(np.argmax(np.abs(out))) - 1000 == enhancer.latency_samples == 1023
     assert enhancer.latency_samples / enhancer.sample_rate < 0.025
-
-
-@pytest.fixture(scope="module")
-def full_size_exports(tmp_path_factory):
-    """The published files, or ones of the same size where none are published."""
-    published = Path(modelfiles.__file__).parents[1] / "pretrained"
-    if all((published / f"fullband-44k.stream.{s}").exists() for s in ("onnx", "tflite")):
-        return published
-    from enhancelib.model.network import AudioUNet
-    from enhancelib.optimize.export import export_model
-
-    folder = tmp_path_factory.mktemp("full")
-    model = AudioUNet.from_preset("fullband-44k")
-    formats = ("onnx", "tflite")
-    export_model(model, folder, preset="fullband-44k", formats=formats, kinds=["stream"])
-    return folder

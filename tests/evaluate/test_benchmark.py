@@ -11,11 +11,13 @@ import time
 import numpy as np
 import psutil
 import pytest
+from conftest import PATIENCE_S
 
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.evaluate import stopwatch
 from enhancelib.evaluate.benchmark import benchmark_file, benchmark_files, benchmark_results
 from enhancelib.evaluate.stopwatch import UNITS
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS, write_results
 
 ENERGY = "energy_j_per_s"
@@ -101,7 +103,7 @@ print(json.dumps(stopwatch.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=
     measures = json.loads(done.stdout.splitlines()[-1])
     assert measures["latency_ms"] >= 19.5  # more on a busy machine
     assert measures["rtf"] == pytest.approx(measures["latency_ms"] / 2000)
-    assert measures["cpu_ms"] < 0.25 * measures["latency_ms"]
+    assert measures["cpu_ms"] < 0.25 * measures["latency_ms"]  # which other work only lengthens
 
 
 def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):
@@ -194,20 +196,20 @@ def test_impossible_threads_are_refused_before_anything_is_measured(small_export
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_the_measuring_process_ends_with_the_command(small_exports, number):
-    """Which would go on for five seconds more."""
+def test_the_measuring_process_ends_with_the_command(number):
+    """Which would go on for many minutes more."""
     process = subprocess.Popen(
         [
-            *(sys.executable, "-m", "enhancelib", "benchmark", "--seconds", "30"),
-            *("--model_path", small_exports[0] / "small.stream.onnx"),
+            *(sys.executable, "-m", "enhancelib", "benchmark", "--seconds", "300"),
+            *("--model_path", PRETRAINED / "fullband-44k.stream.onnx"),
         ],
         stderr=subprocess.DEVNULL,
     )
-    main, deadline = psutil.Process(process.pid), time.monotonic() + 60
+    main, deadline = psutil.Process(process.pid), time.monotonic() + PATIENCE_S
     while not main.children(recursive=True) and time.monotonic() < deadline:
         time.sleep(0.05)
     (child,) = main.children(recursive=True)
     time.sleep(1)  # it has begun
     process.send_signal(number)
-    assert process.wait(timeout=30) == (143 if number == signal.SIGTERM else -number)
-    assert psutil.wait_procs([child], timeout=2)[1] == []
+    assert process.wait(timeout=PATIENCE_S) == (143 if number == signal.SIGTERM else -number)
+    assert psutil.wait_procs([child], timeout=PATIENCE_S)[1] == []

@@ -411,13 +411,13 @@ def test_a_stream_is_the_clip(exports, small, name, chunks):
 
 
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
-def test_it_bears_8_bits(exports, small, suffix, music):
+def test_it_bears_8_bits(exports, small, suffix, music, tmp_path):
     """The convolutions of both networks in 8 bits; the fill itself stays float."""
     music = [audio.resample(wave, from_rate=16000, to_rate=22050) for wave in music[:3]]
     ranges = compression.calibrate(small, music)
     assert any("fill.predictor.blocks" in layer.name for layer in ranges)
     path = exports[0] / f"filled.{suffix}"
-    results = compression.quantize_static(path, ranges, music=music)
+    results = compression.quantize_static(path, ranges, music=music, output_dir=tmp_path)
     assert [result.kind for result in results] == ["clip", "stream"]
     for result in results:
         assert result.error_db < -45

@@ -1,18 +1,17 @@
-"""Write requirements.lock: every package that pyproject.toml needs, at the version installed now.
+"""Write requirements.lock and requirements.hashes: every package that pyproject.toml needs, pinned.
 
-Run through `make lock`, after `pip install`ing the new version of whatever is to change. Nothing is
-resolved: the lock records a set that was tried together. See CONTRIBUTING.md for why it is
-installed with --no-deps.
+Run through `make lock`, where UPGRADE='NAME …' takes the newest version of some. uv resolves for
+all machines at once; every other version stays as long as it fits. The first file has a pin a line,
+for `pip install -c` too; the second the same pins with the hashes of their files, which pip checks.
+They are apart because pip, given one hash, refuses what has none: PyTorch and this package.
 """
 
-import importlib.metadata
+import argparse
 import re
+import subprocess
 import sys
-import tomllib
+import tempfile
 from pathlib import Path
-
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
 HEAD = """\
 # Made by `make lock`; do not edit. Every package that pyproject.toml needs, pinned.
@@ -20,55 +19,53 @@ HEAD = """\
 # (--no-deps because litert-torch's xdsl caps typing-extensions below what the others need).
 # torch is left out, since its default wheel brings GPU packages: `make` installs it afterwards.
 """
+HASHES = """\
+# Made by `make lock`; do not edit. The pins of requirements.lock with the hashes of their files.
+"""
 # torch and what only its GPU wheels need; enhancelib itself.
-LEFT_OUT = re.compile(r"torch|nvidia-.*|cuda-.*|triton|enhancelib")
+LEFT_OUT = re.compile(r"(torch|nvidia-[\w-]*|cuda-[\w-]*|triton|enhancelib)==")
+# The version of Python that `make` asks for.
+PYTHON = "3.11"
 
 
-def direct_requirements(pyproject: Path) -> list[Requirement]:
-    """All requirements of pyproject.toml: the package's own, its extras' and the build's."""
-    table = tomllib.loads(pyproject.read_text())
-    lines = table["build-system"]["requires"] + table["project"]["dependencies"]
-    for extra in table["project"]["optional-dependencies"].values():
-        lines += extra
-    return [Requirement(line) for line in lines]
+def resolve(root: Path, upgrade: list[str]) -> str:
+    """Resolve all extras of pyproject.toml for every machine, keeping what is locked.
+
+    Args:
+        root: folder of ``pyproject.toml`` and the lock.
+        upgrade: packages that need not stay at their version.
+
+    Returns:
+        What uv writes: a block for each pin, its hashes on lines that follow.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder, "requirements.txt")
+        output.write_text((root / "requirements.lock").read_text())
+        command = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--all-extras"]
+        command += ["--universal", "--python-version", PYTHON, "--generate-hashes"]
+        command += ["--no-annotate", "--no-header", "--quiet", "--output-file", str(output)]
+        command += [word for name in upgrade for word in ("--upgrade-package", name)]
+        if subprocess.run(command, cwd=root).returncode:
+            sys.exit("error: pyproject.toml cannot be resolved, see above")
+        return output.read_text()
 
 
-def closure(requirements: list[Requirement]) -> dict[str, str]:
-    """Follow installed packages' own requirements: canonical name -> version."""
-    pins: dict[str, str] = {}
-    seen: set[tuple[str, str]] = set()
-    queue = [(r, "") for r in requirements]
-    while queue:
-        requirement, extra = queue.pop()
-        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
-            continue
-        name = canonicalize_name(requirement.name)
-        try:
-            found = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            sys.exit(f"error: {name} is not installed: pip install {name}, then make lock")
-        pins[name] = found.version.partition("+")[0]
-        for wanted in {"", *requirement.extras}:
-            if (name, wanted) not in seen:
-                seen.add((name, wanted))
-                queue += [(Requirement(r), wanted) for r in found.requires or []]
-    return pins
+def locked(resolved: str) -> list[str]:
+    """The blocks of a resolution that belong into the lock."""
+    blocks = re.split(r"\n(?=[a-z0-9])", resolved.strip())
+    return [block for block in blocks if not LEFT_OUT.match(block)]
 
 
-def lock_lines(requirements: list[Requirement]) -> list[str]:
-    """One pin a line, sorted; a package that only other machines need keeps its marker."""
-    markers = {canonicalize_name(r.name): r for r in requirements if r.marker}
-    lines = {name: f"{name}=={version}" for name, version in closure(requirements).items()}
-    for name, requirement in markers.items():
-        pin = str(requirement.specifier)
-        if not re.fullmatch(r"==[\w.]+", pin):
-            sys.exit(f"error: pyproject.toml: {requirement} has a marker, so it needs an exact ==")
-        lines[name] = f"{name}{pin} ; {requirement.marker}"
-    return [lines[name] for name in sorted(lines) if not LEFT_OUT.fullmatch(name)]
+def pin(block: str) -> str:
+    """A block's first line, without hashes: ``name==version``, with its marker where it has one."""
+    return block.splitlines()[0].removesuffix("\\").strip()
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("upgrade", nargs="*", help="packages to take in their newest version")
     root = Path(__file__).resolve().parents[2]
-    lines = lock_lines(direct_requirements(root / "pyproject.toml"))
-    (root / "requirements.lock").write_text(HEAD + "\n".join(lines) + "\n")
-    print(f"requirements.lock: {len(lines)} packages")
+    blocks = locked(resolve(root, parser.parse_args().upgrade))
+    (root / "requirements.lock").write_text(HEAD + "\n".join(map(pin, blocks)) + "\n")
+    (root / "requirements.hashes").write_text(HASHES + "\n".join(blocks) + "\n")
+    print(f"requirements.lock: {len(blocks)} packages")

@@ -75,9 +75,9 @@ def wait_for(environment: dict[str, str], kind: str, name: str = "") -> None:
     """Return when the server has ``"sinks"``, ``"source-outputs"`` …, of this name if one is given.
 
     Raises:
-        RuntimeError: it has none after 30 s.
+        RuntimeError: it has none after two minutes.
     """
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         listed = subprocess.run(
             ["pactl", "list", "short", kind], env=environment, capture_output=True, text=True

@@ -9,7 +9,6 @@ else; every row has the load it was measured under.
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,9 @@ import torch
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError
+from enhancelib.evaluate import stopwatch
 from enhancelib.optimize.stamps import quiet_exporters
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.results import DEVSET, HEARING, exported_files, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
@@ -58,12 +58,7 @@ def core_seconds(model: el.AudioUNet, repeats: int) -> float:
 def median_seconds(call, repeats: int) -> float:
     """Median time of a call, after one that does not count."""
     call()
-    times = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - began)
-    return float(np.median(times))
+    return stopwatch.timed(call, audio_s=1, repeats=repeats, between=repeats)["rtf"]
 
 
 def hearing_rates(preset_rate: int, repeats: int) -> dict[str, float]:
@@ -98,10 +93,8 @@ def measure(preset: str, repeats: int) -> pandas.DataFrame:
     ]
     for name, rate in hearing_rates(model.config.sample_rate, max(3, repeats // 5)).items():
         more.append(("6 s, one process", name, "pairs_per_hour", rate, "1/h"))
-    names = ("condition", "system", "metric", "value", "unit")
     extra = [
-        {"piece": "", **dict(zip(names, row, strict=True)), **shared, **provenance(command)}
-        for row in more
+        result_row(*row, condition=condition, command=command, **shared) for condition, *row in more
     ]
     joined = pandas.concat([rows, pandas.DataFrame(extra)], ignore_index=True)
     joined["value"] = [float(f"{value:.6g}") for value in joined["value"]]

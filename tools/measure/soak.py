@@ -26,7 +26,7 @@ import soundfile
 
 from enhancelib.data.pairing import DEFAULT_CONDITIONS
 from enhancelib.data.pairs import read_manifest
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.tables import check_commit, write_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,9 +69,8 @@ def prepare(**arguments) -> dict[str, float]:
 
 def row(system: str, metric: str, value: float, unit: str, *, condition: str, piece: str) -> dict:
     """One line of the table."""
-    facts = {"piece": piece, "condition": condition, "system": system, "preset": "", "seed": 0}
-    facts |= {"metric": metric, "value": round(value, 3), "unit": unit, "checkpoint_sha256": ""}
-    return facts | provenance(COMMAND)
+    where = {"condition": condition, "piece": piece}
+    return result_row(system, metric, round(value, 3), unit, command=COMMAND, **where)
 
 
 def speed(folder: Path) -> Iterator[dict]:

@@ -27,7 +27,7 @@ from scipy.signal import correlate
 
 import enhancelib as el
 from enhancelib.enhance.modelfiles import default_model, open_model
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.dev import sound
 from tools.measure.tables import check_commit, write_table
 
@@ -90,10 +90,10 @@ UNITS = {"rtf": "1", "chunk_p99_share": "1", "cpu_p99_share": "1", "startup_s": 
 
 def row(system: str, metric: str, value: float, unit: str, *, condition: str, piece: str) -> dict:
     """One line of the table."""
-    sha = open_model(default_model("onnx")).metadata.checkpoint_sha256
-    facts = {"piece": piece, "condition": condition, "system": system, "preset": "fullband-44k"}
-    facts |= {"metric": metric, "value": round(float(value), 4), "unit": unit, "seed": 0}
-    return facts | {"checkpoint_sha256": sha} | provenance(COMMAND)
+    facts = open_model(default_model("onnx")).metadata
+    where = {"condition": condition, "piece": piece, "preset": facts.preset}
+    where |= {"checkpoint_sha256": facts.checkpoint_sha256, "command": COMMAND}
+    return result_row(system, metric, round(float(value), 4), unit, **where)
 
 
 def python(program: str, *arguments: object) -> str:
@@ -178,10 +178,11 @@ def live(seconds: float | None) -> Iterator[dict]:
             summary, resident_mb = play(song, recording, environment, model=path)
         tracks = np.fromfile(recording, np.float32).reshape(-1, 4).T
     heard, played = tracks[:2], tracks[2:]
-    worst_db, delay = compare(el.enhance_wave(heard, path, sample_rate=RATE), played)
+    levels_db, delay = compare(el.enhance_wave(heard, path, sample_rate=RATE), played)
     values = {
         "latency_ms": 1e3 * delay / RATE,
-        "difference_db": worst_db,
+        "difference_db": max(levels_db),
+        "least_difference_db": min(levels_db),
         "resident_mb": resident_mb,
     }
     where = {"condition": "live, PulseAudio, blocks of 512, stereo", "piece": f"{seconds:g} s"}
@@ -245,11 +246,11 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def compare(wanted: np.ndarray, played: np.ndarray) -> tuple[float, int]:
+def compare(wanted: np.ndarray, played: np.ndarray) -> tuple[list[float], int]:
     """Align ``played`` with ``wanted``, both (channels, samples).
 
     Returns:
-        Level of the difference in the worst second of music in dB below the music, and the delay in
+        Level of the difference in each second of music in dB below the music, and the delay in
         samples.
     """
     loud = np.flatnonzero(np.abs(wanted).max(axis=0) > 1e-3)
@@ -262,7 +263,7 @@ def compare(wanted: np.ndarray, played: np.ndarray) -> tuple[float, int]:
         music = wanted[:, at : at + RATE]
         error = played[:, at + delay :][:, :RATE] - music
         levels.append(10 * np.log10((np.mean(error**2) + 1e-20) / np.mean(music**2)))
-    return max(levels), delay
+    return levels, delay
 
 
 PARTS: dict[str, Callable[[float | None], Iterator[dict]]] = {

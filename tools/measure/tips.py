@@ -10,7 +10,6 @@ import argparse
 import concurrent.futures
 import multiprocessing
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pandas
 
 import enhancelib as el
 from enhancelib.errors import EnhanceError, ModelError
+from enhancelib.evaluate import stopwatch
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
 from tools.measure.smaller import makers_digest
@@ -72,15 +72,10 @@ def peak_mb() -> float:
 
 
 def timed(call: Callable[[], object], audio_s: float, repeats: int) -> dict[str, float]:
-    """CPU and clock time per second of audio, medians, after one call that is not counted."""
+    """CPU and clock time per second of audio, after one call that is not counted."""
     call()
-    wall, cpu = [], []
-    for _ in range(repeats):
-        before = time.perf_counter(), time.process_time()
-        call()
-        wall.append(time.perf_counter() - before[0])
-        cpu.append(time.process_time() - before[1])
-    return {"rtf": np.median(wall) / audio_s, "cpu_rtf": np.median(cpu) / audio_s}
+    times = stopwatch.timed(call, audio_s=audio_s, repeats=repeats, between=repeats)
+    return {name: times[name] for name in ("rtf", "cpu_rtf")}
 
 
 def run_batch(weights: Path, batch: int, threads: int) -> dict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 PathLike = str | os.PathLike
 
@@ -37,6 +38,7 @@ class Chunk:
 def chunks(path: PathLike) -> Iterator[Chunk]:
     """Yield the chunks of a file; none where it is of another kind. Sizes that lie end the list."""
     end = os.path.getsize(path)
+    order: Literal["little", "big"]
     with open(path, "rb") as f:
         head = f.read(16)
         if head[:4] in _RIFF and head[8:12] == b"WAVE":
@@ -126,7 +128,7 @@ def _append(path: PathLike, data: list[tuple[bytes, bytes]]) -> bool:
     """Append chunks; false where the file's size would pass what its header can state."""
     with open(path, "r+b") as f:
         kind = f.read(4)
-        order = "big" if kind == b"FORM" else "little"
+        order: Literal["little", "big"] = "big" if kind == b"FORM" else "little"
         end = f.seek(0, os.SEEK_END)
         added = bytes(end % 2) + b"".join(
             name + len(held).to_bytes(4, order) + held + bytes(len(held) % 2) for name, held in data

@@ -118,7 +118,8 @@ def ogg_links(path: PathLike) -> list[tuple[int, int]]:
     A radio recording is one: each piece of music is a stream of its own, end to end. A list of one
     for an Ogg that is no chain, and an empty one for anything else.
     """
-    starts, within = [], False
+    starts: list[int] = []
+    within = False
     for at, kind, _ in ogg_pages(path):
         begins = bool(kind & 2)
         if begins and (within or not starts):
@@ -151,9 +152,10 @@ def ogg_pages(path: PathLike) -> Iterator[tuple[int, int, int]]:
             return
         while len(head) == 27:
             if head[:5] != b"OggS\0":
-                at = _next_page(f, at + 1)
-                if at is None:
+                found = _next_page(f, at + 1)
+                if found is None:
                     return
+                at = found
             else:
                 table = f.read(head[26])
                 length = 27 + len(table) + sum(table)

@@ -246,7 +246,7 @@ def _read_mp4(atoms: mp4.MP4Tags, tags: Tags) -> None:
             name = name or BY_ID3.get(f"txxx:{free.lower()}", free)
             texts = [bytes(value).decode("utf-8", "replace") for value in values]
             _add(tags, name, texts)
-        elif atom in ("trkn", "disk"):
+        elif atom in ("trkn", "disk") and name:
             for number, total in values:
                 _add(tags, name, [f"{number}/{total}" if total else str(number)])
         elif name:

@@ -81,7 +81,8 @@ def _write_vorbis(file: mutagen.FileType, tags: Tags) -> list[str]:
 
 
 def _write_id3(frames: id3.ID3, tags: Tags) -> list[str]:
-    text, lost = _under_known_names(tags.text), []
+    text = _under_known_names(tags.text)
+    lost: list[str] = []
     for name, total in NUMBERS.items():
         if total in text and name in text:
             number, count = text[name][0], text.pop(total)[0]
@@ -94,7 +95,7 @@ def _write_id3(frames: id3.ID3, tags: Tags) -> list[str]:
         frames.add(id3.TMCL(encoding=3, people=played))
     for name, values in text.items():
         frames.add(_frame(name, values))
-    used = set()
+    used: set[str] = set()
     for picture in tags.pictures:
         description = picture.desc
         while description in used:  # one description, one picture: the second would replace it

@@ -59,6 +59,10 @@ def _relative_error(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> float:
     return ratio(error**0.5, signal**0.5)
 
 
+def _power(spectrum: np.ndarray) -> np.ndarray:
+    return np.maximum(spectrum.real**2 + spectrum.imag**2, POWER_FLOOR)
+
+
 def _both(
     pair: tuple[Spectra, Spectra], look: Callable[[Spectra], Iterable[np.ndarray]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -107,13 +111,13 @@ def multi_resolution_stft_distance(estimate: Signal, reference: Signal) -> float
     pair = Spectra.pair(estimate, reference)
 
     def powers(frames: Frames) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for blocks in _both(pair, lambda spectra: spectra.blocks(frames)):
-            yield tuple(np.maximum(x.real**2 + x.imag**2, POWER_FLOOR) for x in blocks)
+        for got, true in _both(pair, lambda spectra: spectra.blocks(frames)):
+            yield _power(got), _power(true)
 
     total = 0.0
     for frames in RESOLUTIONS:
         total += 0.5 * _mean(np.abs(np.log(got / true)) for got, true in powers(frames))
-        total += _relative_error(map(np.sqrt, blocks) for blocks in powers(frames))
+        total += _relative_error((np.sqrt(got), np.sqrt(true)) for got, true in powers(frames))
     return total / len(RESOLUTIONS)
 
 

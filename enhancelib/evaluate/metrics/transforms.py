@@ -68,14 +68,18 @@ class Spectra:
             InputError: as :func:`enhancelib.evaluate.metrics.waveform.check_pair`.
         """
         given = estimate, reference
-        if all(isinstance(each, cls) for each in given) and len({x.wave.shape for x in given}) == 1:
-            return given
-        waves = check_pair(*(each.wave if isinstance(each, cls) else each for each in given))
-        made = (
+        waves = [each.wave if isinstance(each, Spectra) else each for each in given]
+        if (
+            not isinstance(estimate, Spectra)
+            or not isinstance(reference, Spectra)
+            or (waves[0].shape != waves[1].shape)
+        ):
+            waves = list(check_pair(waves[0], waves[1]))
+        first, second = (
             each if isinstance(each, cls) else cls(wave)
             for each, wave in zip(given, waves, strict=True)
         )
-        return tuple(made)
+        return first, second
 
     def blocks(self, frames: Frames = SHARED) -> Iterable[np.ndarray]:
         """Complex spectra (channels, bins, up to 512 frames), unnormalized, one after the other."""

@@ -73,7 +73,8 @@ def _products(estimate: np.ndarray, reference: np.ndarray) -> tuple[float, float
     sums = np.zeros(3)
     for got, true in _pieces(estimate, reference):
         sums += np.vdot(got, true), np.vdot(got, got), np.vdot(true, true)
-    return tuple(map(float, sums))
+    product, got_power, true_power = map(float, sums)
+    return product, got_power, true_power
 
 
 def _error(

@@ -26,7 +26,7 @@ import enhancelib as el
 from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.model.weights import PRETRAINED
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/arm")
@@ -244,18 +244,14 @@ def measure(files: list[Path], preset: str) -> pandas.DataFrame:
                     (estimate, "rtf", count / clock / per_cycle, "1"),
                 ):
                     rows.append(
-                        {
-                            "piece": piece.stem,
-                            "condition": condition,
-                            "system": file.name,
-                            "preset": preset,
-                            "metric": metric,
-                            "value": value,
-                            "unit": unit,
-                            "seed": 0,
-                            "checkpoint_sha256": open_model(file).metadata.checkpoint_sha256,
-                            **provenance(f"make arm PRESET={preset}"),
-                        }
+                        result_row(
+                            *(file.name, metric, value, unit),
+                            condition=condition,
+                            command=f"make arm PRESET={preset}",
+                            piece=piece.stem,
+                            preset=preset,
+                            checkpoint_sha256=open_model(file).metadata.checkpoint_sha256,
+                        )
                     )
     return pandas.DataFrame(rows, columns=RESULT_COLUMNS)
 

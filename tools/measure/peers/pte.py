@@ -30,7 +30,7 @@ from enhancelib.model.blocks import BandScale, CausalBlock
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize.export import StreamStep, check_music, model_file
 from enhancelib.optimize.footprint import deviation_db
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.peers import wheels
 from tools.measure.tables import RESULTS, check_commit, write_table
 
@@ -194,16 +194,12 @@ def measure(backends: list[ExecuTorchBackend], model: AudioUNet, pieces: int) ->
             "cpu_rtf": (times["cpu_rtf"], "1"),
         }
         rows += [
-            {
-                "piece": "all",
-                "condition": "stream, 1 thread" if name == "cpu_rtf" else "all",
-                "system": backend.path.name,
-                "metric": name,
-                "value": value,
-                "unit": unit,
-                "seed": 0,
-                **provenance(command),
-            }
+            result_row(
+                *(backend.path.name, name, value, unit),
+                condition="stream, 1 thread" if name == "cpu_rtf" else "all",
+                command=command,
+                piece="all",
+            )
             for name, (value, unit) in values.items()
         ]
     table = pandas.concat([pandas.DataFrame(rows), quality])

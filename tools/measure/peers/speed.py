@@ -28,7 +28,7 @@ from enhancelib.evaluate.stopwatch import timed
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize.export import OPSET
 from enhancelib.optimize.stamps import quiet_exporters
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.peers import wheels
 from tools.measure.tables import RESULTS, check_commit, write_table
 
@@ -181,18 +181,13 @@ def measure(files: list[Path], preset: str, *, rounds: int, seconds: float) -> p
         values["cpu_rtf_per_khz"] = cost[name, kind]
         values["ratio"] = fastest_peer / cost[name, kind]
         rows += [
-            {
-                "piece": "",
-                "condition": f"{kind}, 1 thread, best of {rounds}",
-                "system": PACKAGES.get(name, name),
-                "preset": "" if name in PACKAGES else preset,
-                "metric": metric,
-                "value": value,
-                "unit": UNITS[metric],
-                "seed": 0,
-                "checkpoint_sha256": hashes.get(name, ""),
-                **provenance(f"make peers PRESET={preset}"),
-            }
+            result_row(
+                *(PACKAGES.get(name, name), metric, value, UNITS[metric]),
+                condition=f"{kind}, 1 thread, best of {rounds}",
+                command=f"make peers PRESET={preset}",
+                preset="" if name in PACKAGES else preset,
+                checkpoint_sha256=hashes.get(name, ""),
+            )
             for metric, value in values.items()
         ]
     return pandas.DataFrame(rows, columns=RESULT_COLUMNS)
