@@ -170,6 +170,9 @@ def means(part: pd.DataFrame) -> pd.DataFrame:
     return cells.reindex(index=titles, columns=conditions).rename(index=titles)
 
 
+# %% [markdown]
+# The means over the pieces of each kind, untreated → enhanced:
+
 # %% tags=["hide-output"]
 pd.concat({kind: means(part) for kind, part in parts.items()}).astype(object).fillna("–")
 
@@ -414,6 +417,9 @@ def three(piece) -> dict[str, np.ndarray]:
 
 
 waves = three(song)
+
+# %% [markdown]
+# The picture shows all three versions; what the network adds stands where the second one is empty.
 
 # %%
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)

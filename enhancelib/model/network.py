@@ -8,8 +8,7 @@ arXiv:1801.04381), and doubles it again with additive skips (Ronneberger et al.,
 arXiv:1505.04597). The head yields, per bin, a complex mask around one and a complex residual that
 can fill bins the codec emptied. It starts at zero, so an untrained network is the identity. A gate
 per band and frame scales both; it is trained to shut where nothing was lost, and then what came in
-goes out. In a network with a fill, :mod:`enhancelib.model.fill` writes the treble that was emptied,
-as far as the gate is open.
+goes out. With a fill, :mod:`enhancelib.model.fill` writes what was emptied where the gate is open.
 
 Time is causal: every convolution sees the present frame and past ones, held in explicit state
 tensors. A clip and a stream run the same layers; a clip only starts from zero state and passes all

@@ -150,7 +150,8 @@ FACTS = """() => ({
   icons: document.querySelectorAll("link[rel=icon]").length,
   unnamed: [...document.images].filter((i) => !i.hasAttribute("alt") || /\\.(png|svg)$/.test(i.alt))
     .map((i) => i.src),
-  broken: [...document.images].filter((i) => !i.naturalWidth).map((i) => i.src),
+  // A player's pictures have no address before they are wanted.
+  broken: [...document.images].filter((i) => i.src && !i.naturalWidth).map((i) => i.src),
   text: document.querySelector("article")?.innerText ?? "",
   theme: document.documentElement.dataset.theme,
   width: document.documentElement.scrollWidth,

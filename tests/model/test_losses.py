@@ -331,8 +331,8 @@ def test_by_default_the_new_terms_are_left_out_and_with_a_weight_they_are_not():
 
 
 def test_audibility_of_known_levels():
-    """Bands at 0, -40, -55, -60 and -90 dB of the loudest."""
-    levels_db = torch.tensor([0.0, -40.0, -55.0, -60.0, -90.0])
+    """Bands at 0, -40, -70, -75 and -90 dB of the loudest."""
+    levels_db = torch.tensor([0.0, -40.0, -70.0, -75.0, -90.0])
     bins = (10 ** (levels_db / 20)).repeat_interleave(4)
     spectrum = torch.cat([bins, torch.ones(1)]).reshape(1, 1, 21, 1).repeat(1, 2, 1, 3)
     expected = torch.tensor([1.0, 1.0, 0.75, 0.5, 0.0])[None, :, None].expand(1, 5, 3)

@@ -170,6 +170,7 @@ function mountAbx(root, spec, report) {
   };
   undo.addEventListener("click", () => {
     const { x } = rows.pop();
+    root.querySelector("[data-action=play]").focus(); // this button goes, and the focus with it
     keep();
     next("AB".indexOf(x));
   });
