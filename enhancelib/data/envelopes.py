@@ -27,7 +27,7 @@ from tqdm import tqdm
 from enhancelib.audio.waves import resample, resampled_length
 from enhancelib.audio.writing import analysis_window
 from enhancelib.data.item_plans import RATE
-from enhancelib.errors import InputError
+from enhancelib.errors import ConfigError, InputError
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.fill import LEVEL_FRAMES, band_features, running_level
 from enhancelib.model.network import ModelConfig
@@ -85,10 +85,12 @@ def make_tables(
         progress: show a bar on a terminal.
 
     Raises:
+        ConfigError: the network has no fill.
         InputError: the items are not what the module's text says, or the folder holds tables of
             other items or settings.
     """
-    assert config.fill is not None
+    if config.fill is None:
+        raise ConfigError("model: has no fill; give it one")
     items, folder = Path(items), Path(folder)
     rows, samples, scales = read_items(items)
     facts = {

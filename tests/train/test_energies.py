@@ -90,6 +90,12 @@ def test_tables_are_made_once_and_not_for_others(items, tables):
         make_tables(items, items.with_name("tables"), other, progress=False)
 
 
+def test_a_network_without_a_fill_has_no_tables(items, tmp_path):
+    with pytest.raises(ConfigError, match="model: has no fill; give it one"):
+        make_tables(items, tmp_path / "tables", ModelConfig(), progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def lose_column(folder):
     rows = pandas.read_csv(folder / "items.csv").drop(columns="trusted_hz")
     rows.to_csv(folder / "items.csv", index=False)
