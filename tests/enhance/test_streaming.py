@@ -625,7 +625,7 @@ REAL_TIME = """
     enhancer.stop_processing()
     status = dict(line.split(":", 1) for line in open("/proc/self/status") if ":" in line)
     heavy = {"torch", "tensorflow", "librosa", "pandas", "matplotlib", "scipy", "onnx"}
-    print(int(status["VmHWM"].split()[0]) / 1024, sorted(heavy & set(sys.modules)))
+    print(int(status["RssAnon"].split()[0]) / 1024, sorted(heavy & set(sys.modules)))
 """
 
 
@@ -635,13 +635,16 @@ LITERT_SAYS = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
 def test_real_time_path_is_small_and_loads_nothing_heavy(suffix):
-    """Under 100 MB at its peak. How soon it starts is for `make soak`: `startup_s`."""
+    """Under 60 MB of its own. How soon it starts is for `make soak`: `startup_s`.
+
+    How much of the libraries' files is in memory, 40 to 52 MB, is the system's to decide.
+    """
     path = PRETRAINED / f"fullband-44k.stream.{suffix}"
     command = [sys.executable, "-c", textwrap.dedent(REAL_TIME), path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    peak_mb, heavy = done.stdout.split(maxsplit=1)
+    own_mb, heavy = done.stdout.split(maxsplit=1)
     assert heavy.strip() == "[]"
-    assert float(peak_mb) < 100
+    assert 5 < float(own_mb) < 60
     assert done.stderr in ("", LITERT_SAYS)
 
 
@@ -658,7 +661,7 @@ def test_half_a_minute_of_music_leaves_memory_flat(tmp_path):
     measured = soak(tmp_path, "--only", "hour", "--seconds", "30").xs("30 s", level="piece")
     assert len(measured.index.unique("system")) == 2
     assert {"rtf", "cpu_p99_share"} <= set(measured.index.unique("metric"))
-    for metric, most in [("growth_mb", 1), ("peak_mb", 100)]:
+    for metric, most in [("growth_mb", 1), ("own_mb", 60)]:
         values = measured.xs(metric, level="metric")
         assert (values < most).all(), values
 

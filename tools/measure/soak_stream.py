@@ -52,7 +52,7 @@ enhancer.reset()
 def memory():
     lines = open("/proc/self/status").read().splitlines()
     kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
-    return kib["VmRSS"] * 1.024e-3, kib["VmHWM"] * 1.024e-3
+    return [kib[name] * 1.024e-3 for name in ("RssAnon", "VmRSS", "VmHWM")]
 
 music, _ = el.load(piece, sample_rate=enhancer.sample_rate)
 music = np.concatenate([music[:, : music.shape[1] // size * size]] * (3 - music.shape[0]))
@@ -60,20 +60,21 @@ turns = music.shape[1] // size
 wall, cpu = np.full(chunks, np.nan), np.full(chunks, np.nan)
 for turn in range(chunks):
     if turn == max(turns, chunks // 60):
-        early_mb, _ = memory()
+        early_mb, *_ = memory()
     chunk = music[:, turn % turns * size :][:, :size]
     wall_before, cpu_before = time.perf_counter(), time.thread_time()
     enhancer.process_audio_chunk(chunk)
     cpu[turn] = time.thread_time() - cpu_before
     wall[turn] = time.perf_counter() - wall_before
-late_mb, peak_mb = memory()
+own_mb, resident_mb, peak_mb = memory()
 budget = size / enhancer.sample_rate
 print(json.dumps({
     "startup_s": startup_s, "rtf": wall.mean() / budget,
     "chunk_p50_ms": 1e3 * np.quantile(wall, 0.5), "chunk_p99_ms": 1e3 * np.quantile(wall, 0.99),
     "chunk_max_ms": 1e3 * wall.max(), "chunk_p99_share": np.quantile(wall, 0.99) / budget,
     "cpu_p99_share": np.quantile(cpu, 0.99) / budget,
-    "resident_mb": late_mb, "growth_mb": late_mb - early_mb, "peak_mb": peak_mb,
+    "own_mb": own_mb, "growth_mb": own_mb - early_mb,  # the rest is libraries' files, shared
+    "resident_mb": resident_mb, "peak_mb": peak_mb,
 }))
 """
 FILE = """
