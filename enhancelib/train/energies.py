@@ -74,7 +74,7 @@ class EnergyTraining(BaseModel):
     weight_decay: float = Field(1e-2, ge=0)
     gradient_clip: float = Field(1.0, gt=0)
     quantile: float = Field(0.55, gt=0, lt=1)
-    voice_quantile: float = Field(0.35, gt=0, lt=1)
+    voice_quantile: float = Field(0.15, gt=0, lt=1)
     difference: float = Field(0.3, ge=0)
     survivors: float = Field(0.1, ge=0)
     harm: float = Field(0.2, ge=0)

@@ -33,9 +33,7 @@ HARMFUL = 0.1
 def model_card(preset: str, weights: Path, results: pandas.DataFrame) -> str:
     """The model card: every figure from the results or from the weights' own metadata."""
     facts, _ = read_checkpoint(weights)
-    config = json.loads(facts["training_config"])
     model = el.AudioUNet.load(weights)
-    log = pandas.read_csv(weights.with_suffix(".csv"))
     return CARD.read_text().format(
         preset=preset,
         parameters=model.num_parameters,
@@ -45,9 +43,8 @@ def model_card(preset: str, weights: Path, results: pandas.DataFrame) -> str:
             TRAINED_ON[edition] for edition in facts.get("corpus_editions", "1").split()
         ),
         sources=source_tables(facts),
-        steps=int(log["step"].max()),
-        seed=config["seed"],
-        commit=facts.get("commit", "unknown"),
+        recipe=recipe(facts, weights.with_suffix(".csv")),
+        logs=", ".join(f"`{path.name}`" for path in sorted(weights.parent.glob(f"{preset}*.csv"))),
         latency=model.latency_samples,
         set=el.piece_set(results),
         file=DEVSET if el.piece_set(results) == "development set" else TESTSET,
@@ -57,6 +54,20 @@ def model_card(preset: str, weights: Path, results: pandas.DataFrame) -> str:
         table="\n".join(table(results, preset)),
         limits="\n".join(limits(results, preset)),
     )
+
+
+def recipe(facts: dict[str, str], log: Path) -> str:
+    """How a checkpoint was made: the stages that it names, or what the recipe's command did.
+
+    Args:
+        facts: the checkpoint's metadata. ``stages`` is a list, as JSON, of what was done by hand.
+        log: of the run.
+    """
+    if "stages" in facts:
+        return "; ".join(json.loads(facts["stages"]))
+    steps, seed = pandas.read_csv(log)["step"].max(), json.loads(facts["training_config"])["seed"]
+    commit = facts.get("commit", "unknown")
+    return f"`tools/research/pretrain.py`, {steps:,} steps, seed {seed}, code `{commit}`"
 
 
 def limits(results: pandas.DataFrame, preset: str) -> list[str]:
