@@ -33,6 +33,7 @@ PUBLIC = {
     "model": ["losses"],
     "model.checkpoints": ["checkpoint_sha256"],
     "model.network": ["AudioUNet"],
+    "model.parts": ["parts"],
     "model.weights": ["find_weights"],
     "optimize": ["compression"],
     "optimize.export": ["export_model"],

@@ -333,7 +333,7 @@ centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.co
 opened = {}
 for name in ("lossless", "sbc-53", "aac-128", "mp3-64", "sbc-20"):
     heard = el.degrade(lossless, name, sample_rate=rate)
-    opened[name] = (centres_khz, 100 * network.openness(heard).mean(axis=(0, 2)))
+    opened[name] = (centres_khz, 100 * el.parts(network, heard).gate.mean(axis=(0, 2)))
 axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
 el.plotting.save_figure(axes.figure, "02_gate", figures_dir=figures_dir)
 

@@ -21,7 +21,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Self
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor, nn
@@ -182,9 +181,12 @@ class SpectralCore(nn.Module):
         return enhanced, kept
 
     def with_gate(
-        self, spectrum: Tensor, states: Sequence[Tensor]
+        self, spectrum: Tensor, states: Sequence[Tensor], *, fill: bool = True
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one."""
+        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one.
+
+        ``fill=False`` leaves out the last step; the states are then of no use for what follows.
+        """
         used = self.config.hop_length
         body, nyquist = spectrum[:, :, :used] / self.scale, spectrum[:, :, used:]
         remaining = list(states)
@@ -222,9 +224,10 @@ class SpectralCore(nn.Module):
         if self.fill is None:
             enhanced = body + correction
         else:
-            corrected = body + limited(correction, body, self.config.fill.band_bins)
-            enhanced, states_out = self.fill(body, corrected, running, remaining, gate)
-            kept += [running_state, *states_out]
+            enhanced = body + limited(correction, body, self.config.fill.band_bins)
+            if fill:
+                enhanced, states_out = self.fill(body, enhanced, running, remaining, gate)
+                kept += [running_state, *states_out]
         return torch.cat([enhanced * self.scale, nyquist], dim=2), kept, logits
 
     def _level(self, blocks: nn.ModuleList, level: int) -> Sequence[nn.Module]:
@@ -349,18 +352,6 @@ class AudioUNet(nn.Module):
         states = self.initial_state(wave.shape[0])
         spectrum, _, logits = self.core.with_gate(self.analyze(wave), states)
         return self.synthesize(spectrum, wave.shape[-1]), logits
-
-    @torch.no_grad()
-    def openness(self, wave: np.ndarray) -> np.ndarray:
-        """How far the gate opens for a wave (channels, samples): (channels, bands, frames), 0 to 1.
-
-        Raises:
-            ConfigError: this network has no gate.
-        """
-        _, logits = self.with_gate(torch.from_numpy(np.asarray(wave, np.float32))[:, None])
-        if logits is None:
-            raise ConfigError("this network has no gate; make one with gated=True")
-        return gate_of(logits).numpy()
 
     def step(self, spectrum: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
         """Enhance the next frames, one or several.

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import ROOT
 from pydantic import ValidationError
+from scipy.signal import butter, sosfilt
 from small_network import FILLED, filled_network
 
 from enhancelib import audio
@@ -26,6 +27,7 @@ from enhancelib.model.fill import (
     running_level,
 )
 from enhancelib.model.network import AudioUNet
+from enhancelib.model.parts import parts
 from enhancelib.optimize import compression
 from enhancelib.optimize.export import FORMATS
 
@@ -421,3 +423,19 @@ def test_it_bears_8_bits(exports, small, suffix, music, tmp_path):
     assert [result.kind for result in results] == ["clip", "stream"]
     for result in results:
         assert result.error_db < -45
+
+
+def test_what_the_fill_adds_is_told_apart():
+    """Nothing under the lowest band that it may fill, and the outcome is that of the network."""
+    model = filled_network(**FILLED)
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 8000))
+    dull = sosfilt(butter(8, 0.3, output="sos"), noise).astype(np.float32)
+    seen = parts(model, dull)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(dull)[:, None])[:, 0].numpy()
+    np.testing.assert_array_equal(seen.enhanced, expected)
+    added = model.analyze(torch.from_numpy(seen.enhanced - seen.corrected)[:, None])
+    power = added.square().sum(dim=1).mean(dim=(0, 2))
+    lowest = model.config.hop_length >> model.config.fill.octaves
+    assert power[lowest + 2 :].mean() > 100 * power[: lowest - 2].mean()  # the window leaks
+    assert seen.gate.shape == (2, model.config.bands, added.shape[3])

@@ -10,6 +10,7 @@ from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import CausalBlock
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet, preset_config
+from enhancelib.model.parts import parts
 
 
 @pytest.fixture(scope="module", params=list(PRESETS))
@@ -154,7 +155,10 @@ def test_a_shut_gate_gives_back_the_input_and_an_open_one_the_correction(model):
             out, logits = model.with_gate(wave)
             torch.testing.assert_close(out, expected, atol=2e-6, rtol=0)
             assert logits.shape == (1, model.config.bands, model.analyze(wave).shape[3])
-            assert (model.openness(wave[:, 0].numpy()) == float(logit > 0)).all()
+            seen = parts(model, wave[:, 0].numpy())
+            assert (seen.gate == float(logit > 0)).all()
+            np.testing.assert_array_equal(seen.corrected, seen.enhanced)
+            np.testing.assert_array_equal(seen.enhanced, out[:, 0].numpy())
         bias.copy_(before)
 
 
@@ -181,9 +185,8 @@ def test_a_block_without_bands_trains_as_the_convolution_does(dilation):
         torch.testing.assert_close(*pair)
 
 
-def test_a_network_without_a_gate_has_no_openness():
-    with pytest.raises(ConfigError, match="no gate"):
-        AudioUNet(base_channels=8, depth=2, gated=False).openness(np.zeros((1, 2048)))
+def test_a_network_without_a_gate_has_none_to_show():
+    assert parts(AudioUNet(base_channels=8, depth=2, gated=False), np.zeros((1, 2048))).gate is None
 
 
 def test_the_gate_works_band_by_band(model):
