@@ -193,7 +193,8 @@ class ABX(Comparison):
     and B answer. The last answer can be undone. The end shows the score, how often guessers get
     it (exact, binomial) and a link that tells the score. The answers can be downloaded as CSV
     (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
-    :attr:`answers`, and a published page keeps them over a reload.
+    :attr:`answers`, and a published page keeps them over a reload. There A, B and X also work
+    without the focus, where one comparison alone is in view.
 
     Args:
         a: float (1 or 2 channels, samples).

@@ -6,7 +6,7 @@ The functions draw on the given axes, or make a figure of their own; every axis 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -225,9 +225,9 @@ def slopes(
     for place, group in enumerate(pairs.values()):
         for before, after in group:
             look = _RESERVED["untreated" if after < before - least else "enhanced"]
-            line = {"color": COLOURS[look], "linestyle": LINES[look], "linewidth": 1.3}
-            ends = {"marker": MARKERS[look], "markersize": 3.5, "zorder": 2 + look}
-            ax.plot([place - 0.28, place + 0.28], [before, after], **line, **ends)
+            line: dict[str, Any] = {"color": COLOURS[look], "linestyle": LINES[look]}
+            line |= {"marker": MARKERS[look], "markersize": 3.5, "zorder": 2 + look}
+            ax.plot([place - 0.28, place + 0.28], [before, after], linewidth=1.3, **line)
     ax.set_xticks(range(len(pairs)), list(pairs))
     ax.tick_params(axis="x", length=0)
     ax.grid(False, axis="x")

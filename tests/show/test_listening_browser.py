@@ -725,6 +725,18 @@ def test_abx_keys_play_and_an_answer_can_be_undone(visit, tmp_path):
     assert undo.is_hidden()
 
 
+def test_abx_keys_work_on_the_page_where_the_test_is_alone_in_view(visit):
+    root = abx_page(visit, trials=1)
+    page = root.page
+    page.evaluate("document.activeElement.blur()")
+    for key, choice in (("b", "1"), ("x", "2"), ("a", "0")):
+        page.keyboard.press(key)
+        assert root.get_attribute("data-active") == choice
+    expect(root.locator("button[data-answer=A]")).to_be_enabled()
+    page.keyboard.press("Shift+B")
+    assert root.locator(".el-progress").inner_text() == "Done"
+
+
 def test_abx_practice_tells_what_was_right_and_does_not_count(visit, tmp_path):
     root = abx_page(visit, trials=1, practice=tone(3969))
     progress, feedback = root.locator(".el-progress"), root.locator(".el-feedback")
