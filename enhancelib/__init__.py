@@ -39,7 +39,7 @@ PUBLIC = {
     "optimize.export": ["export_model"],
     "provenance": ["device_results", "write_results"],
     "show": ["diagrams", "plotting"],
-    "show.listening": ["ABX", "MUSHRA", "Player"],
+    "show.listening": ["ABX", "MUSHRA", "Gallery", "Player"],
     "show.listening_tests": ["abx_result", "mushra_result"],
     "train.run": ["held_out_loss", "train_model"],
     "train.task": ["TrainingConfig"],

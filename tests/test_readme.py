@@ -137,9 +137,19 @@ CHECKS = {
 def test_the_first_30_lines_tell_input_and_output_and_two_commands():
     beginning = README.splitlines()[:30]
     assert "make book" in " ".join(beginning)
+    assert "pip install ." in " ".join(beginning)
+    assert "enhancelib enhance song.mp3" in " ".join(beginning)
     assert "make test" in " ".join(beginning)
     assert "`data/excerpts`" in " ".join(beginning)
     assert "jupyter_book/_build/html" in " ".join(beginning)
+
+
+def test_the_first_screen_tells_shows_runs_and_measures_in_this_order():
+    order = [r"<img src", r"pip install", r"enhance song\.mp3", r"make book ", r"make test "]
+    places = [re.search(form, README).start() for form in [*order, "<!-- glance -->"]]
+    assert places == sorted(places)
+    opening = README[: places[0]].split("\n\n", 1)[1]
+    assert len(re.findall(r"\.(?:\s|$)", opening)) == 2
 
 
 def test_every_path_is_there(root):

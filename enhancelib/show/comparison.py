@@ -44,7 +44,7 @@ from enhancelib.audio.loudness import (
 from enhancelib.errors import InputError
 
 AUDIO_DIR_VARIABLE = "ENHANCELIB_AUDIO_DIR"
-_PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mushra.js", "mount.js")
+_PARTS = ("engine.js", "view.js", "player.js", "abx.js", "mushra.js", "gallery.js", "mount.js")
 _PEAK_COLUMNS = 500
 _PICTURE_HEIGHT = 160
 _PICTURE_WIDTH = (720, 160, 2160)  # at least, for each second, at most

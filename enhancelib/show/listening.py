@@ -1,12 +1,13 @@
-"""Listen and compare: an A/B player and two blind tests, for JupyterLab and for static pages.
+"""Listen and compare: an A/B player, tabs of players, and two blind tests.
 
-They need no kernel in a published page; see :mod:`enhancelib.show.comparison` for how they get
-there.
+For JupyterLab and for static pages. They need no kernel in a published page;
+:mod:`enhancelib.show.comparison` says how they get there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,52 @@ class Player(Comparison):
         )
 
 
+class Gallery:
+    """Players behind tabs, one of them shown, each under a line that says what to listen for.
+
+    To choose a tab while another player sounds goes on with the new one, in the version that was
+    heard. Without JavaScript the players stand one under the other.
+
+    Args:
+        players: name of a tab to its player.
+        notes: name of a tab to its line, plain text; a tab may have none.
+        title: what the tabs are, for those who cannot see them.
+
+    Raises:
+        InputError: no player, or a line for a tab that is not there.
+    """
+
+    def __init__(
+        self,
+        players: Mapping[str, Player],
+        *,
+        notes: Mapping[str, str] | None = None,
+        title: str = "Pieces",
+    ) -> None:
+        if not players:
+            raise InputError("a gallery needs at least one player")
+        if lost := set(notes or {}) - set(players):
+            raise InputError(f"the note {lost.pop()!r} belongs to none of the tabs")
+        self._players, self._notes, self._title = dict(players), dict(notes or {}), title
+
+    def html(self) -> str:
+        """The tabs and their players as a piece of HTML that plays without a kernel."""
+        panels = [
+            f'<div class="el-panel" data-tab="{escape(name)}">'
+            f'<p class="el-note">{escape(self._notes.get(name, ""))}</p>\n{player.html()}\n</div>'
+            for name, player in self._players.items()
+        ]
+        label = escape(self._title)
+        return "\n".join(
+            [f'<div class="el-gallery" role="group" aria-label="{label}">', *panels, "</div>"]
+        )
+
+    _repr_html_ = html
+
+    def __repr__(self) -> str:
+        return f"Gallery({', '.join(self._players)})"
+
+
 class MUSHRA(Comparison):
     """Blind rating in the manner of ITU-R BS.1534-3 (MUSHRA): systems against an open reference.
 
@@ -146,7 +193,8 @@ class ABX(Comparison):
     and B answer. The last answer can be undone. The end shows the score, how often guessers get
     it (exact, binomial) and a link that tells the score. The answers can be downloaded as CSV
     (:func:`enhancelib.abx_result` reads it); in a running notebook they also arrive in
-    :attr:`answers`, and a published page keeps them over a reload.
+    :attr:`answers`, and a published page keeps them over a reload. There A, B and X also work
+    without the focus, where one comparison alone is in view.
 
     Args:
         a: float (1 or 2 channels, samples).

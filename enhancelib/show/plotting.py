@@ -6,11 +6,12 @@ The functions draw on the given axes, or make a figure of their own; every axis 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from enhancelib.errors import InputError
+from enhancelib.show.inline import SideBySide
 from enhancelib.show.spectrograms import (
     FLOOR_DB,
     level_db,
@@ -41,12 +42,14 @@ __all__ = [
     "DIFFERENCE_MAP",
     "FLOOR_DB",
     "LEVEL_MAP",
+    "SideBySide",
     "bars",
     "curves",
     "intervals",
     "level_db",
     "points",
     "save_figure",
+    "slopes",
     "spectrogram",
     "spectrogram_difference",
     "spectrogram_grid",
@@ -195,6 +198,40 @@ def _rows_of_groups(
     _name_rows(ax, list(groups), x_label, title)
     if len(series) > 1:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+@styled()
+def slopes(
+    pairs: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    y_label: str,
+    ax: Axes | None = None,
+    title: str = "",
+    least: float = 0.02,
+) -> Axes:
+    """Draw a line from each value to what became of it: ``{label: [(before, after), …]}``.
+
+    What falls is dashed and of another colour, above what rises or stays.
+
+    Args:
+        pairs: label of a group to its pairs; groups stand side by side.
+        y_label: text of the y axis, with its unit.
+        ax: axes to draw on; a new figure where None.
+        title: title of the axes.
+        least: a fall of no more than this counts as none.
+    """
+    ax = ax or subplots()[1]
+    for place, group in enumerate(pairs.values()):
+        for before, after in group:
+            look = _RESERVED["untreated" if after < before - least else "enhanced"]
+            line: dict[str, Any] = {"color": COLOURS[look], "linestyle": LINES[look]}
+            line |= {"marker": MARKERS[look], "markersize": 3.5, "zorder": 2 + look}
+            ax.plot([place - 0.28, place + 0.28], [before, after], linewidth=1.3, **line)
+    ax.set_xticks(range(len(pairs)), list(pairs))
+    ax.tick_params(axis="x", length=0)
+    ax.grid(False, axis="x")
+    ax.set(xlim=(-0.5, len(pairs) - 0.5), ylabel=y_label, title=title)
     return ax
 
 

@@ -30,7 +30,10 @@ DIFFERENCE_MAP = "cividis"  # blue, grey, yellow with rising lightness: the sign
 INK = "#1d1d1f"
 
 
-_GRID = "#d9d9de"
+SOFT_INK = "#6e6e73"
+
+
+GRID = "#d9d9de"
 
 
 COLOURS = ("#0072b2", "#e69f00", "#1d1d1f", "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
@@ -54,7 +57,7 @@ STYLE: dict[str, object] = {
     "svg.hashsalt": "enhancelib",
     "font.size": 10,
     "text.color": INK,
-    "axes.edgecolor": "#6e6e73",
+    "axes.edgecolor": SOFT_INK,
     "axes.labelcolor": INK,
     "axes.titlesize": 10.5,
     "axes.titleweight": "bold",
@@ -64,7 +67,7 @@ STYLE: dict[str, object] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.prop_cycle": plt.cycler(color=COLOURS) + plt.cycler(linestyle=LINES),
-    "grid.color": _GRID,
+    "grid.color": GRID,
     "grid.linewidth": 0.7,
     "xtick.color": INK,
     "ytick.color": INK,

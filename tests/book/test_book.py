@@ -290,6 +290,68 @@ def test_every_player_plays_and_switches(html, open_page):
         page.context.close()
 
 
+def test_the_landing_page_opens_with_two_buttons_and_music_on_the_first_screen(open_page):
+    page = open_page("index.html", viewport={"width": 1280, "height": 800})
+    first_screen = [
+        page.get_by_role("link", name=text) for text in ("Try your music", "Read the course")
+    ]
+    play = page.locator(".el-gallery .el-player").first.locator("[data-action=play]")
+    for each in (*first_screen, page.get_by_role("tab").first, play):
+        box = each.bounding_box()
+        assert box["y"] + box["height"] < 800
+    assert page.get_by_role("tab").count() == 4
+    play.click()
+    page.wait_for_selector(".el-gallery .el-player[data-state=playing]")
+    page.get_by_role("tab").last.click()  # goes on with what fails
+    page.wait_for_selector(".el-panel:not([hidden]) .el-player[data-state=playing]")
+    targets = [urljoin(page.url, link.get_attribute("href")) for link in first_screen]
+    open_page.all_loaded(page)
+    assert [target.rpartition("/")[2] for target in targets] == ["index.html", "codecs.html"]
+    for target in targets:
+        page.goto(target, wait_until="networkidle")
+        open_page.all_loaded(page)
+        assert page.locator("article h1").first.inner_text()
+
+
+def test_the_charts_of_the_landing_page_keep_their_letters_on_a_phone(open_page):
+    page = open_page("index.html", viewport=PHONE)
+    texts = page.locator(".el-figures text")
+    assert texts.count() > 20
+    sizes = texts.evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().height)")
+    widths = texts.evaluate_all("(all) => all.map((each) => each.getBoundingClientRect().width)")
+    assert min(map(min, zip(sizes, widths, strict=True))) >= 6  # a digit is narrow
+    assert min(map(max, zip(sizes, widths, strict=True))) >= 9
+
+
+def test_the_blind_test_of_three_minutes_ends_in_a_result_that_stays(open_page):
+    page = open_page("listen.html")
+    test = page.locator(".el-abx")
+    test.locator("[data-action=play]").click()
+    page.wait_for_selector(".el-abx[data-state=playing]")
+    trials = []
+    while not test.locator("a.el-download").count():
+        trials.append(test.locator(".el-progress").inner_text())
+        page.keyboard.press("x")
+        page.keyboard.press("Shift+A")
+    assert [trial.split(" of ")[0] for trial in trials[:3]] == [
+        "Practice 1",
+        "Practice 2",
+        "Trial 1",
+    ]
+    assert trials[-1] == "Trial 8 of 8"
+    hits = int(re.search(r"(\d) of 8 right", test.inner_text())[1])
+    p = el.abx_result([True] * hits + [False] * (8 - hits)).p_value
+    assert f"(p = {p:.3f})" in test.inner_text()
+    assert test.locator(".el-guessers svg").is_visible()
+    assert f"listen.html#abx=untreated-or-enhanced.{hits}.8" in test.locator(
+        "a.el-share"
+    ).get_attribute("href")
+    open_page.all_loaded(page)
+    page.reload()
+    page.wait_for_selector(".el-abx[data-state]")
+    assert f"{hits} of 8 right" in test.inner_text()
+
+
 def saved(test, path: Path) -> Path:
     """The CSV file that a blind test offers once it is done."""
     with test.page.expect_download() as download:
@@ -347,6 +409,9 @@ def plays_and_switches(page, player):
             timeout=15_000,
         )
 
+    panel = player.locator("xpath=ancestor::*[@role='tabpanel']")
+    if panel.count():
+        page.locator(f"#{panel.get_attribute('aria-labelledby')}").click()
     play = player.locator('button[data-action="play"]')
     loop = player.locator('button[data-action="loop"]')
     sources = player.locator("button[data-source]")

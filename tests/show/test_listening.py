@@ -175,6 +175,18 @@ def test_notebook_output_has_widget_twin_and_text_and_titles_cannot_break_the_pa
     assert data["text/plain"] == "Player(<a>; 0.1 s)"
 
 
+def test_a_gallery_holds_its_players_under_their_tabs_and_refuses_what_it_cannot_show():
+    players = {"A <song>": el.Player({"a": noise(seconds=0.1)}, sample_rate=RATE, title="t")}
+    html = el.Gallery(players, notes={"A <song>": "Listen & hear"}, title="Pieces").html()
+    assert players["A <song>"].html() in html
+    assert 'data-tab="A &lt;song&gt;"' in html
+    assert "Listen &amp; hear" in html
+    with pytest.raises(InputError, match="at least one player"):
+        el.Gallery({})
+    with pytest.raises(InputError, match="'another' belongs to none"):
+        el.Gallery(players, notes={"another": "x"})
+
+
 def test_audio_dir_moves_audio_pictures_and_code_to_shared_files(tmp_path, monkeypatch):
     folder = tmp_path / "audio"
     monkeypatch.setenv("ENHANCELIB_AUDIO_DIR", str(folder))

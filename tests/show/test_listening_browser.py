@@ -411,6 +411,34 @@ def test_digits_work_on_the_page_where_one_comparison_is_in_view(visit):
     assert [each.get_attribute("data-active") for each in (first, second)] == ["1", "2"]
 
 
+def test_a_gallery_shows_one_player_and_goes_on_with_the_next_in_the_same_version(visit):
+    page = visit(el.Gallery({name: tones_player() for name in ("song", "voice", "drums")}))
+    tabs, players = page.get_by_role("tab"), page.locator(".el-player")
+
+    def shown():
+        return [player.is_visible() for player in players.all()]
+
+    assert tabs.all_inner_texts() == ["song", "voice", "drums"]
+    assert shown() == [True, False, False]
+    players.nth(0).locator("[data-action=play]").click()
+    page.wait_for_selector(".el-player[data-state=playing]")
+    page.keyboard.press("2")
+    tabs.nth(1).click()
+    assert shown() == [False, True, False]
+    page.wait_for_selector(".el-panel:nth-of-type(3) .el-player[data-state=playing]")
+    states = [player.get_attribute("data-state") for player in players.all()]
+    assert states == ["paused", "playing", "paused"]
+    assert players.nth(1).get_attribute("data-active") == "1"
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")  # round to the first
+    assert shown() == [True, False, False]
+    assert tabs.nth(0).get_attribute("aria-selected") == "true"
+    assert tabs.nth(0).evaluate("(tab) => tab === document.activeElement")
+    for tab in tabs.all():
+        tab.hover()
+        assert tab.evaluate(CONTRAST) > 4.5
+
+
 def test_the_error_is_the_original_less_the_version_at_its_true_level(visit):
     """One version lacks a tone and is quieter; the other is as the original, beyond full scale."""
     low, high = tone(441, amplitude=0.9), tone(3969, amplitude=0.3)
@@ -695,6 +723,18 @@ def test_abx_keys_play_and_an_answer_can_be_undone(visit, tmp_path):
         answer_by_ear(root)
     assert [row["correct"] for row in saved_answers(root, tmp_path / "abx.csv")] == ["1"] * 3
     assert undo.is_hidden()
+
+
+def test_abx_keys_work_on_the_page_where_the_test_is_alone_in_view(visit):
+    root = abx_page(visit, trials=1)
+    page = root.page
+    page.evaluate("document.activeElement.blur()")
+    for key, choice in (("b", "1"), ("x", "2"), ("a", "0")):
+        page.keyboard.press(key)
+        assert root.get_attribute("data-active") == choice
+    expect(root.locator("button[data-answer=A]")).to_be_enabled()
+    page.keyboard.press("Shift+B")
+    assert root.locator(".el-progress").inner_text() == "Done"
 
 
 def test_abx_practice_tells_what_was_right_and_does_not_count(visit, tmp_path):

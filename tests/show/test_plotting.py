@@ -1,6 +1,10 @@
 """Plots: true levels, one style, units on every axis, files that stay the same."""
 
+import base64
+import io
+import re
 import warnings
+import xml.etree.ElementTree
 from itertools import combinations
 
 import matplotlib as mpl
@@ -142,6 +146,48 @@ def test_bars_and_intervals_draw_values_and_bounds():
     np.testing.assert_allclose(segment[:, 0], [-0.1, 0.7])
     with pytest.raises(InputError, match="low <= value <= high"):
         plotting.intervals({"a": {"s": (0.3, 0.5, 0.7)}}, x_label="x")
+
+
+def test_slopes_join_each_pair_and_tell_falls_from_rises_without_colour():
+    pairs = {"MP3": [(2.0, 3.0), (4.0, 3.5)], "SBC": [(4.0, 3.99)]}
+    axes = plotting.slopes(pairs, y_label="ViSQOL (1 to 5)", title="songs")
+    assert [tuple(line.get_ydata()) for line in axes.lines] == [(2.0, 3.0), (4.0, 3.5), (4.0, 3.99)]
+    assert all(np.diff(line.get_xdata()) > 0 for line in axes.lines)
+    groups = [round(np.mean(line.get_xdata())) for line in axes.lines]
+    assert groups == [0, 0, 1]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["MP3", "SBC"]
+    rise, fall, still = ((line.get_color(), line.get_linestyle()) for line in axes.lines)
+    assert rise == still
+    assert rise[0] != fall[0]
+    assert rise[1] != fall[1]
+
+
+def test_figures_within_a_page_take_its_ink_and_keep_their_letters_as_text():
+    axes = plotting.slopes({"MP3": [(2.0, 3.0)]}, y_label="ViSQOL", title="songs & more")
+    picture = plotting.spectrogram(sine(5000), sample_rate=RATE, ax=plotting.subplots()[1])
+    figures = {'a "slope"': axes.figure, "a tone": picture.figure}
+    page = plotting.SideBySide(figures)._repr_html_()
+    assert not plt.get_fignums()
+    root = xml.etree.ElementTree.fromstring(
+        re.sub(r"xlink:href", "href", page).replace(
+            ' xmlns:href="http://www.w3.org/1999/xlink"', ""
+        )
+    )
+    drawn = root.findall("{http://www.w3.org/2000/svg}svg")
+    assert [each.get("aria-label") for each in drawn] == ['a "slope"', "a tone"]
+    assert {each.get("role") for each in drawn} == {"img"}
+    words = ["".join(each.itertext()) for each in drawn]
+    assert "songs & more" in words[0]
+    assert "Frequency (kHz)" in words[1]
+    assert not re.search("#1d1d1f|#6e6e73|#d9d9de|#ffffff|<style|font-family", page)
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+    assert set(re.findall(r'(?:url\(|href=")#([^")]+)', page)) <= set(ids)
+    (pixels,) = re.findall(r"data:image/webp;base64,([^\"]+)", page)
+    image = Image.open(io.BytesIO(base64.b64decode(pixels)))
+    rows = np.asarray(image.convert("L"), float).mean(axis=1)
+    assert 'transform="scale(1 -1)' in page  # upside down
+    assert np.argmax(rows) / len(rows) == pytest.approx(5000 / (RATE / 2), abs=0.02)
 
 
 def test_points_are_labelled():

@@ -21,6 +21,7 @@ export function mountAll(scope = document) {
     const spec = JSON.parse(root.querySelector("script[type='application/json']").textContent);
     mount(root, { ...spec, published: true });
   }
+  scope.querySelectorAll(".el-gallery:not([data-state])").forEach(mountGallery);
 }
 
 export function render({ model, el }) {

@@ -263,14 +263,15 @@ function bindKeys(root, engine, extra = {}) {
   });
 }
 
-// In a published page digits work without the focus, where one comparison alone is in view.
+// In a published page digits, and A, B and X of a blind test, work without the focus, where one
+// comparison alone is in view.
 function bindPageKeys(scope) {
   scope.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (!/^[0-9]$/.test(event.key) || event.target.isContentEditable) return;
+    if (!/^[0-9abx]$/i.test(event.key) || event.target.isContentEditable) return;
     if (event.target.closest("input, select, textarea, .el-root")) return;
     const inView = [...scope.querySelectorAll(".el-root")].filter((root) => root.keys && visible(root));
-    if (inView.length === 1) inView[0].keys[event.key]?.(event);
+    if (inView.length === 1) inView[0].keys[event.key.toLowerCase()]?.(event);
   });
 }
 
