@@ -9,6 +9,7 @@ from odd_files import cut, encode, joined, patched, tone, vorbis
 from enhancelib import audio
 from enhancelib.audio.containers.headers import ogg_pages
 from enhancelib.audio.containers.parts import ends_early, parts
+from enhancelib.errors import InputError
 
 RATE = 44100
 
@@ -82,6 +83,27 @@ def test_a_file_by_itself_is_one_part_whatever_follows_it(tmp_path, suffix, code
     assert not ends_early(path)
     path.write_bytes(path.read_bytes() + bytes(1000) + b"RIFF no audio at all" * 10)
     assert len(parts(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"caff\0\1\0\0desc" + (2**63 - 1).to_bytes(8) + bytes(40),
+        bytes(3) + b"\x18ftypM4A " + bytes(12) + b"\0\0\0\1moov" + b"\xff" * 40,
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c") + b"\xff" * 40,
+        bytes.fromhex("1a45dfa3 80 18538067 01fffffffffffffe") + bytes(40),
+        b"RF64\xff\xff\xff\xffWAVEds64\x1c\0\0\0" + b"\xff" * 40,
+        b"wvpk" + b"\xff" * 40,
+        b"TTA1" + b"\xff" * 40,
+    ],
+)
+def test_sizes_beyond_any_file_end_the_search(tmp_path, content):
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    assert parts(path) == [(0, len(content))]
+    ends_early(path)
+    with pytest.raises(InputError):
+        audio.load(path)
 
 
 @pytest.mark.parametrize(

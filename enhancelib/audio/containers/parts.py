@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 from enhancelib.audio.containers.headers import ogg_pages
 
 PathLike = str | os.PathLike
+_FARTHEST = 1 << 62  # bytes
 _End = Callable[[BinaryIO, int], int | None]
 
 
@@ -50,7 +51,8 @@ class Part:
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place in the stretch, as a file does."""
         base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._stop}
-        return self._file.seek(max(self._start, base[whence] + offset)) - self._start
+        goal = min(max(self._start, base[whence] + offset), _FARTHEST)
+        return self._file.seek(goal) - self._start
 
     def tell(self) -> int:
         """Return the place in the stretch."""
@@ -130,8 +132,7 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 
 def _number(f: BinaryIO, at: int, size: int, order: Literal["little", "big"] = "little") -> int:
-    f.seek(at)
-    return int.from_bytes(f.read(size), order)
+    return int.from_bytes(_read(f, at, size), order)
 
 
 def _riff(f: BinaryIO, at: int) -> int:
@@ -239,5 +240,8 @@ def _after_tags(f: BinaryIO, at: int) -> int:
 
 
 def _read(f: BinaryIO, at: int, size: int) -> bytes:
+    """Return bytes, none where a size that lies leads beyond what a file can hold."""
+    if at > _FARTHEST:
+        return b""
     f.seek(at)
     return f.read(size)
