@@ -14,7 +14,6 @@ from typing import BinaryIO, Literal
 from enhancelib.audio.containers.headers import ogg_pages
 
 PathLike = str | os.PathLike
-_FARTHEST = 1 << 62  # bytes
 _End = Callable[[BinaryIO, int], int | None]
 
 
@@ -51,7 +50,7 @@ class Part:
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a place in the stretch, as a file does."""
         base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._stop}
-        goal = min(max(self._start, base[whence] + offset), _FARTHEST)
+        goal = min(max(self._start, base[whence] + offset), self._stop)
         return self._file.seek(goal) - self._start
 
     def tell(self) -> int:
@@ -114,8 +113,7 @@ def _stretches(starts: list[int], end: int) -> list[tuple[int, int]]:
 
 def _kind(f: BinaryIO, at: int) -> _End | None:
     """Return what finds the end of the file that begins here; ``None``: no such file does."""
-    f.seek(at)
-    head = f.read(16)
+    head = _read(f, at, 16)
     if head[8:12] == b"WAVE" and head[:4] in (b"RIFF", b"RF64", b"BW64"):
         return _riff if head[:4] == b"RIFF" else _rf64
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
@@ -240,8 +238,8 @@ def _after_tags(f: BinaryIO, at: int) -> int:
 
 
 def _read(f: BinaryIO, at: int, size: int) -> bytes:
-    """Return bytes, none where a size that lies leads beyond what a file can hold."""
-    if at > _FARTHEST:
+    """Return bytes, none where a size that lies leads beyond the file."""
+    if at > os.fstat(f.fileno()).st_size:
         return b""
     f.seek(at)
     return f.read(size)
