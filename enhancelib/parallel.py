@@ -12,8 +12,12 @@ from joblib.externals.loky.backend import resource_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
+from enhancelib.checks import check_number
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.signals import end_with_parent, hangup_blocked
+
+MOST_JOBS = 256
+"""Processes; all of them are started at once."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -37,8 +41,8 @@ def map(
         function: A picklable function of one argument (module level, so that a Dask worker can
             import it). An exception it raises stops the map and is raised here.
         items: what to map over.
-        n_jobs: processes on this machine, each with one thread; None means one per usable core,
-            1 runs in this process.
+        n_jobs: processes on this machine, each with one thread, at most 256; None means one per
+            usable core, 1 runs in this process, -1 is one per core and -2 one less.
         scheduler: address of a Dask scheduler (``"tcp://host:8786"``). Its workers then do the
             work, and must see the same files under the same paths. A task whose worker dies is
             run again on another worker.
@@ -46,11 +50,15 @@ def map(
         unit: what one item is.
 
     Raises:
-        ConfigError: ``n_jobs`` is zero, or no scheduler with a worker answers at the address.
+        ConfigError: ``n_jobs`` is impossible, or no scheduler with a worker answers at the address.
         EnhanceError: A local worker process was killed from outside (often: out of memory).
     """
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or None for one per core")
+    if n_jobs is not None:
+        n_jobs = check_number(
+            n_jobs, "n_jobs", low=-MOST_JOBS, high=MOST_JOBS, whole=True, error=ConfigError
+        )
     if not items:
         return
     with contextlib.ExitStack() as stack:

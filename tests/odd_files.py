@@ -7,7 +7,7 @@ import av
 import numpy as np
 import soundfile
 
-from enhancelib.audio.containers.headers import ogg_pages
+from enhancelib.audio.containers.headers import ogg_crc, ogg_pages
 
 
 def tone(frequency: float, seconds: float, rate: int = 44100, channels: int = 2) -> np.ndarray:
@@ -79,16 +79,6 @@ def new_serial(path: Path, serial: int) -> Path:
     content = bytearray(path.read_bytes())
     for at, _, length in list(ogg_pages(path)):
         content[at + 14 : at + 18] = serial.to_bytes(4, "little")
-        content[at + 22 : at + 26] = bytes(4)
-        content[at + 22 : at + 26] = _ogg_crc(content[at : at + length]).to_bytes(4, "little")
+        content[at + 22 : at + 26] = ogg_crc(bytes(content[at : at + length]))
     path.write_bytes(content)
     return path
-
-
-def _ogg_crc(page: bytes) -> int:
-    crc = 0
-    for byte in page:
-        crc ^= byte << 24
-        for _ in range(8):
-            crc = (crc << 1 ^ 0x04C11DB7) & 0xFFFFFFFF if crc >> 31 else crc << 1
-    return crc

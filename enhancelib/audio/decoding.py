@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from enhancelib.audio.containers.headers import flac_parts, is_cut_off, ogg_links, stated_seconds
+from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off, stated_seconds
+from enhancelib.audio.containers.parts import Part, ends_early, parts
+from enhancelib.audio.containers.speakers import channel_mask, places
 from enhancelib.audio.waves import Wave, resample_blocks
 from enhancelib.errors import InputError
 
@@ -25,17 +26,14 @@ Note = Callable[[str], None]
 
 # Kinds of "file" that only name other files or addresses: reading one would read the neighbours.
 _LISTS = ("hls", "concat", "dash", "sdp", "rtsp", "rtp", "imf", "image2", "ffmetadata", "lavfi")
-_SPEAKERS = (
-    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC"),
-    *("TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
-)  # the bits of WAVEFORMATEXTENSIBLE's channel mask, lowest first
 
 
 @dataclass(frozen=True)
 class Stream:
     """What FFmpeg says of a file's first audio stream; ``seconds`` is a guess in some formats.
 
-    ``bits`` is the size of a decoded sample, at least the stored one's.
+    ``bits`` is the size of a decoded sample, at least the stored one's. ``reordered`` says whether
+    the file holds its channels in another order than that of WAV, in which they are decoded.
     """
 
     format: str
@@ -45,6 +43,7 @@ class Stream:
     channel_mask: int
     seconds: float
     bits: int
+    reordered: bool
 
 
 def probe(path: PathLike, *, name: str) -> Stream:
@@ -55,6 +54,7 @@ def probe(path: PathLike, *, name: str) -> Stream:
     """
     with open_media(path, name=name) as container:
         stream = container.streams.audio[0]
+        told = places(stream.codec_context)
         frame = next((frame for frame, _ in _frames(container, stream, _Damage())), None)
         if frame is None:
             raise InputError(f"{name}: no audio in it that can be decoded; fetch the file again")
@@ -65,19 +65,11 @@ def probe(path: PathLike, *, name: str) -> Stream:
             stream.codec_context.name,
             frame.sample_rate,
             frame.layout.nb_channels,
-            channel_mask(frame.layout),
+            told.mask if told.order else channel_mask(frame.layout),
             seconds,
             8 * frame.format.bytes,
+            bool(told.order),
         )
-
-
-def channel_mask(layout) -> int:
-    """Return WAVEFORMATEXTENSIBLE's mask of an ``av.AudioLayout``; 0 where it has none."""
-    places = [channel.name for channel in layout.channels]
-    if not all(place in _SPEAKERS for place in places):
-        return 0
-    bits = [_SPEAKERS.index(place) for place in places]
-    return sum(1 << bit for bit in bits) if bits == sorted(set(bits)) else 0
 
 
 def decoded(path: PathLike, *, name: str, frames: int, note: Note) -> Iterator[Wave]:
@@ -95,16 +87,19 @@ def decoded(path: PathLike, *, name: str, frames: int, note: Note) -> Iterator[W
     Raises:
         InputError: as :func:`probe`.
     """
-    reader = _Reader(name, note)
+    reader = _Reader(name, note, gaps=has_lost_pages(path))
     yield from _gathered(reader.read(_sources(path)), frames)
     reader.finish(path)
 
 
 class _Reader:
-    """Reads one or several media in turn into one form, and keeps account of what is missing."""
+    """Reads one or several media in turn into one form, and keeps account of what is missing.
 
-    def __init__(self, name: str, note: Note):
-        self._name, self._note = name, note
+    ``gaps``: whether pages of an Ogg are lost, so that the times of the others count.
+    """
+
+    def __init__(self, name: str, note: Note, *, gaps: bool):
+        self._name, self._note, self._gaps = name, note, gaps
         self._damage = _Damage()
         self._first: Any = None  # the first frame: its form is the whole's
         self._stated = 0.0
@@ -128,12 +123,14 @@ class _Reader:
                 f"{self._name}: {frames} (the first at {self._damage.first_s:.2f} s) could not be "
                 "decoded; fetch the file again"
             )
+        elif self._gaps:
+            self._note(f"{self._name}: pages of it are damaged or missing; fetch the file again")
         if stated - seconds > _TOLERANCE_S:
             self._note(
                 f"{self._name}: states {stated:.2f} s, but {seconds:.2f} s are in it; fetch the "
                 "file again if the rest is missing"
             )
-        elif is_cut_off(path):
+        elif is_cut_off(path) or ends_early(path):
             self._note(
                 f"{self._name}: its end is missing; {seconds:.2f} s are in it; fetch the file again"
             )
@@ -147,8 +144,11 @@ class _Reader:
                     self._note(f"{self._name}: holds {count} recordings; the first was read")
                 if container.format.name in _STATING:
                     self._stated += _stated(container, stream)
-                for frame, silent in _frames(container, stream, self._damage):
-                    yield from self._converted(frame, silent)
+                order = places(stream.codec_context).order
+                for frame, silent in _frames(container, stream, self._damage, gaps=self._gaps):
+                    for rate, wave in self._converted(frame, silent):
+                        known = order and len(order) == len(wave)
+                        yield rate, wave[order] if known else wave
 
     def _converted(self, frame, silent: int) -> Iterator[tuple[int, Wave]]:
         first = self._first
@@ -174,11 +174,12 @@ class _Reader:
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _CHECKED = ("flac", "wavpack", "tta", "ape")  # every frame has a check sum, not looked at unasked
 _LONGEST_S = 10  # a coded frame; those of APE reach seven seconds
+_JITTER_S = 0.05  # of the times of an Ogg's pages; those of Vorbis vary by a block
 _TOLERANCE_S = 0.25  # encoder delay and padding, which formats count or do not count
-# Formats whose header states the length; the others' is estimated by the bit rate or the last page.
+# Formats whose header or last page states the length; the others' is estimated by the bit rate.
 _STATING = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "flac", "wv", "ape", "tta", "tak", "mpc", "mpc8"),
-    *("wav", "aiff", "caf", "w64", "au", "dsf"),
+    *("wav", "aiff", "caf", "w64", "au", "dsf", "ogg"),
 )
 
 
@@ -209,13 +210,14 @@ class _Damage:
         self.count += 1
 
 
-def _frames(container, stream, damage: _Damage) -> Iterator[tuple[Any, int]]:
+def _frames(container, stream, damage: _Damage, *, gaps: bool = False) -> Iterator[tuple[Any, int]]:
     """Yield each decoded frame, and how many samples before it are lost in damaged ones."""
     import av
 
     if stream.codec_context.name in _CHECKED:
-        stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        stream.codec_context.options |= {"err_detect": "crccheck+explode"}
     packets = container.demux(stream)
+    clock = _Clock(container, stream, gaps=gaps)
     position = silent = 0
     while True:
         packet = None
@@ -234,12 +236,10 @@ def _frames(container, stream, damage: _Damage) -> Iterator[tuple[Any, int]]:
             silent += min(max(lost, 0), _LONGEST_S * rate)
             frames = []
         for frame in frames:
-            if container.format.name == "flac" and len(frames) == 1 and frame.pts is not None:
-                lost = round(frame.pts * frame.time_base * frame.sample_rate) - position
-                if lost >= 0 and frame.pts < (stream.duration or 0):  # beyond: a number that lies
-                    if lost and not silent:
-                        damage.add(position / frame.sample_rate)
-                    silent = lost
+            if len(frames) == 1 and (lost := clock.lost_before(frame, position)) is not None:
+                if lost and not silent:
+                    damage.add(position / frame.sample_rate)
+                silent = lost
             if stream.codec_context.name.startswith("mp3"):  # its label lags one frame behind
                 frame.sample_rate = stream.codec_context.sample_rate
             if frame.samples:
@@ -248,6 +248,37 @@ def _frames(container, stream, damage: _Damage) -> Iterator[tuple[Any, int]]:
                 silent = 0
         if packet is None:
             return
+
+
+class _Clock:
+    """Tells by the times of a FLAC's frames how much is lost between them, of an Ogg's if asked."""
+
+    def __init__(self, container, stream, *, gaps: bool):
+        self._kind, self._end = container.format.name, stream.duration or 0
+        self._gaps = gaps and self._kind == "ogg"
+        self._start: int | None = None  # of an Ogg, in samples: of a recorded stream it is not 0
+
+    def lost_before(self, frame, position: int) -> int | None:
+        """Return the samples lost before a frame; ``None`` where its time says nothing.
+
+        Args:
+            frame: what was decoded.
+            position: samples of the stream before it, lost ones included.
+        """
+        if frame.pts is None:
+            return None
+        lost = round(frame.pts * frame.time_base * frame.sample_rate) - position
+        if self._kind == "flac":
+            return lost if lost >= 0 and frame.pts < self._end else None  # a number that lies
+        if not self._gaps:
+            return None
+        self._start = lost if self._start is None else self._start
+        lost -= self._start
+        if lost < _JITTER_S * frame.sample_rate:
+            return None
+        kept = min(lost, _LONGEST_S * frame.sample_rate)
+        self._start += lost - kept
+        return kept
 
 
 def _gathered(waves: Iterator[Wave], frames: int) -> Iterator[Wave]:
@@ -307,15 +338,15 @@ def _words(frame) -> str:
 
 
 def _sources(path: PathLike) -> Iterator:
-    """Yield what FFmpeg is to open in turn: one name, or each part of a chained Ogg or FLAC.
+    """Yield what FFmpeg is to open in turn: one name, or each of several files joined into one.
 
-    FFmpeg itself gives up where the next part has another rate or other channels.
+    FFmpeg itself reads the first, or takes the rest for more of its samples.
     """
-    links = ogg_links(path) or flac_parts(path)
-    if len(links) < 2:
+    found = parts(path)
+    if len(found) < 2:
         yield _source(path)
-    for link in links[1:] and links:
-        part = _Part(path, *link)
+    for stretch in found[1:] and found:
+        part = Part(path, *stretch)
         with contextlib.closing(part):
             yield part
 
@@ -323,28 +354,6 @@ def _sources(path: PathLike) -> Iterator:
 def _source(path: PathLike) -> str:
     """FFmpeg's name of a file: a colon in it must not be taken for a protocol."""
     return f"file:{os.fspath(path)}"
-
-
-class _Part:
-    """A stretch of a file as a file of its own; what FFmpeg needs of one."""
-
-    def __init__(self, path: PathLike, start: int, stop: int):
-        self._file = Path(path).open("rb")  # noqa: SIM115 (closed by `_sources`)
-        self._start, self._stop = start, stop
-        self._file.seek(start)
-
-    def read(self, size: int) -> bytes:
-        return self._file.read(max(0, min(size, self._stop - self._file.tell())))
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: self._start, os.SEEK_CUR: self._file.tell(), os.SEEK_END: self._stop}
-        return self._file.seek(max(self._start, base[whence] + offset)) - self._start
-
-    def tell(self) -> int:
-        return self._file.tell() - self._start
-
-    def close(self) -> None:
-        self._file.close()
 
 
 def open_media(path: PathLike, *, name: str):

@@ -21,9 +21,10 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from enhancelib.audio.containers.headers import flac_parts
+from enhancelib.audio.containers.parts import parts
 from enhancelib.audio.decoding import Note, decoded, probe
 from enhancelib.audio.waves import Wave, check_rate, check_wave, resample, resample_blocks
+from enhancelib.checks import check_number
 from enhancelib.errors import AudioWarning, InputError, printable
 
 PathLike = str | os.PathLike
@@ -40,7 +41,7 @@ _MAGIC = (
     *(b"NIST", b"Crea", b"2BIT", b"PVF1", b"MATL", b" paf", b"fap "),
 )
 # What libsndfile's log calls the size of the samples, or of the file where it checks only that.
-_SIZES = defaultdict(lambda: "data :", AIFF="SSND :", W64="riff :")
+_SIZES = defaultdict(lambda: "data :", AIFF="SSND :", W64="riff :", RF64="Riff size :")
 # FFmpeg's names -> libsndfile's.
 _FORMATS = {"mp3": "MP3", "ogg": "OGG", "wav": "WAV", "flac": "FLAC", "aiff": "AIFF"} | {
     "w64": "W64",
@@ -141,8 +142,9 @@ def load(
         InputError: missing, unreadable or empty file, NaN inside, or an offset past the end.
     """
     name = display_name(path)
-    if not (0 <= offset_s < math.inf and (duration_s is None or duration_s > 0)):
-        raise InputError(f"{name}: offset_s must be finite and >= 0, and duration_s > 0")
+    check_number(offset_s, "offset_s")
+    if duration_s not in (None, math.inf) and not check_number(duration_s, "duration_s"):
+        raise InputError("duration_s: 0 is no length; give a number of seconds")
     rate = info(path).sample_rate
     start = round(offset_s * rate)
     stop = None
@@ -179,8 +181,7 @@ def blocks(
     Raises:
         InputError: as in :func:`load`.
     """
-    if frames < 1:
-        raise InputError(f"frames: {frames} is not positive; give for example 65536")
+    frames = check_number(frames, "frames", low=1, whole=True)
     rate = info(path).sample_rate
     stream = _checked(path, _read(path, start=0, stop=None, frames=frames, note=_noter(notes)))
     to_rate = rate if sample_rate is None else check_rate(sample_rate)
@@ -270,8 +271,8 @@ def _read(
     """Yield samples [start, stop) in blocks; ``note`` is told what is missing."""
     _check_file(path)
     name, file, position = display_name(path), _plain_file(path), start
-    if file and len(flac_parts(path)) > 1:  # of which libsndfile reads the first
-        file.close()
+    if file and (len(parts(path)) > 1 or _is_reordered(file, path)):
+        file.close()  # libsndfile reads the first part, and channels as they are stored
     elif file:
         with file:
             stated = _stated_frames(file)
@@ -289,6 +290,17 @@ def _read(
         if position == start:
             raise
         note(f"{name}: damaged from sample {position} on; fetch the file again")
+
+
+def _is_reordered(file: soundfile.SoundFile, path: PathLike) -> bool:
+    """Whether a CAF or AIFF holds its channels in another order than that of WAV."""
+    with contextlib.suppress(InputError):
+        return (
+            file.channels > 1
+            and file.format in ("CAF", "AIFF")
+            and (probe(path, name=display_name(path)).reordered)
+        )
+    return False
 
 
 def _plain_blocks(
@@ -321,12 +333,13 @@ def _cut(waves: Iterator[Wave], start: int, stop: int | None) -> Iterator[Wave]:
 
 
 def _stated_frames(file: soundfile.SoundFile) -> int:
-    """Frames that a WAV, AIFF or W64 promises where it holds fewer, else what it holds."""
+    """Frames that a WAV, RF64, AIFF or W64 promises where it holds fewer, else what it holds."""
+    unknown = _UNKNOWN if file.format in ("RF64", "W64") else _PIPED
     for line in file.extra_info.splitlines():  # libsndfile says so in its log alone
         if line.strip().startswith(_SIZES[file.format]) and "should be" in line:
             words = line.replace("(", " ").replace(")", " ").split()
             claimed, present = [int(word) for word in words if word.isdigit()][:2]
-            if 0 < present < claimed < _PIPED:
+            if 0 < present < claimed < unknown:
                 return round(file.frames * claimed / present)
     return file.frames
 

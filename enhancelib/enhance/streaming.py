@@ -113,6 +113,7 @@ class RealTimeAudioEnhancer:
             chunk lasts; 0 for an audio callback.
         threads: of the model's runtime; ``None`` as in
             :func:`enhancelib.enhance.modelfiles.open_model`.
+        wet: the former name of ``amount``, refused with the new one.
 
     Raises:
         ModelError: the model cannot be opened or cannot stream.
@@ -131,7 +132,10 @@ class RealTimeAudioEnhancer:
         queue_samples: int = 44100,
         max_wait_s: float | None = None,
         threads: int | None = None,
+        wet: object = None,
     ):
+        if wet is not None:
+            raise InputError("wet: is called amount now; pass amount, from 0 to 1")
         check_threads(threads)
         if model_path is None or isinstance(model_path, str | os.PathLike):
             self._backend = open_stream(model_path, model_type, threads=threads)
@@ -179,8 +183,7 @@ class RealTimeAudioEnhancer:
     @property
     def counters(self) -> Counters:
         """See :class:`Counters`; all zero before the first chunk of a stream."""
-        stream = self._stream
-        return stream.counters(self.sample_rate) if stream else Counters()
+        return stream.counters(self.sample_rate) if (stream := self._stream) else Counters()
 
     def start_processing(self) -> None:
         """Begin a new stream behind a worker thread; does nothing if one is running."""

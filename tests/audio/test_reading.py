@@ -39,9 +39,11 @@ def test_a_stretch_is_the_slice_of_the_whole(tmp_path):
     np.testing.assert_array_equal(rest, wave[:, 39690:])
     with pytest.raises(InputError, match="no audio after 2"):
         audio.load(path, offset_s=2)
-    for bad in ({"offset_s": -1}, {"duration_s": 0}, {"duration_s": float("nan")}):
-        with pytest.raises(InputError, match="offset_s"):
-            audio.load(path, **bad)
+    bad = [("offset_s", value) for value in (-1, float("inf"), float("nan"), "1", None)]
+    bad += [("duration_s", value) for value in (0, -1, float("nan"), "1")]
+    for key, value in bad:
+        with pytest.raises(InputError, match=f"^{key}: "):
+            audio.load(path, **{key: value})
 
 
 def test_m4a_is_read_through_ffmpeg_and_sliced_alike(tmp_path):
@@ -102,8 +104,9 @@ def test_blocks_join_to_the_file(tmp_path):
     parts = list(audio.blocks(path, frames=1024))
     assert [part.shape[1] for part in parts] == [1024] * 9 + [10_001 - 9 * 1024]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), wave)
-    with pytest.raises(InputError, match="frames"):
-        list(audio.blocks(path, frames=0))
+    for bad in (0, -1, 1.5, float("inf"), "1", None):
+        with pytest.raises(InputError, match=r"^frames: "):
+            list(audio.blocks(path, frames=bad))
     with pytest.raises(InputError, match="whole Hz"):
         list(audio.blocks(path, sample_rate=0))
 

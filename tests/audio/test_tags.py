@@ -152,6 +152,23 @@ def test_other_programs_comments_do_not_replace_the_comment(tmp_path):
     assert read_tags(source).text == {"comment": ["the real comment", "quiet (Songs-DB_Custom1)"]}
 
 
+def test_an_id3v1_tag_by_itself_is_read_under_plain_names(tmp_path):
+    path = sound(tmp_path, "a.mp3")
+    fields = b"".join(text.ljust(30, b"\0") for text in (b"Tide", b"A", b"Sea"))
+    path.write_bytes(
+        path.read_bytes() + b"TAG" + fields + b"1999" + b"live".ljust(29, b"\0") + b"\3\x11"
+    )
+    assert read_tags(path).text == {
+        "title": ["Tide"],
+        "artist": ["A"],
+        "album": ["Sea"],
+        "date": ["1999"],
+        "comment": ["live"],
+        "tracknumber": ["3"],
+        "genre": ["Rock"],
+    }
+
+
 def test_apev2_beside_id3_adds_and_replaces_nothing(tmp_path):
     source = tagged(sound(tmp_path, "a.mp3"), id3.TIT2(encoding=3, text=["Tide"]))
     ape = apev2.APEv2()

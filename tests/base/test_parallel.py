@@ -98,9 +98,10 @@ def test_a_killed_local_worker_is_one_line_with_a_remedy():
         list(parallel.map(kill_own_process, [1, 2], n_jobs=2))
 
 
-def test_zero_jobs_are_refused():
-    with pytest.raises(ConfigError, match="n_jobs"):
-        list(parallel.map(square, [1], n_jobs=0))
+@pytest.mark.parametrize("n_jobs", [0, 1.5, "2", float("nan"), 100_000, -100_000, True])
+def test_impossible_jobs_are_refused_before_any_process_starts(n_jobs):
+    with pytest.raises(ConfigError, match=r"^n_jobs"):
+        list(parallel.map(square, [1], n_jobs=n_jobs))
 
 
 def test_a_scheduler_that_does_not_answer_is_refused():

@@ -357,6 +357,7 @@ def test_rates_and_arguments_are_checked(backends):
         *[("queue_samples", value) for value in (0, -5, 10.5, np.nan)],
         *[("max_wait_s", value) for value in (-1, np.nan, np.inf, "1")],
         *[("threads", value) for value in (-3, 0, 1.5, 100_000, "2")],
+        *[("wet", value) for value in ("1", 0.5)],  # the former name of amount
     ],
 )
 def test_impossible_settings_are_refused_by_name_when_given(small_exports, name, value):

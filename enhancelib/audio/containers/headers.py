@@ -1,9 +1,9 @@
-"""What the headers of MP3, Ogg, FLAC and WMA files say of their length; read without decoding."""
+"""What the headers of MP3, Ogg and WMA files say of their length; read without decoding."""
 
 from __future__ import annotations
 
-import mmap
 import os
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -93,46 +93,10 @@ def _xing(frame: bytes) -> tuple[int, int, int] | None:
     return count, size, unheard
 
 
-def flac_parts(path: PathLike) -> list[tuple[int, int]]:
-    """Return where each of several FLACs in one file begins and ends, in bytes.
-
-    Each begins with a marker and the head of its first block (RFC 9639, 6 and 8.1). A list of one
-    for a FLAC by itself, and an empty one for anything else.
-    """
-    with open(path, "rb") as f:
-        if f.read(4) != b"fLaC":
-            return []
-        starts, end = [], os.fstat(f.fileno()).st_size
-        with mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            at = 0
-            while at >= 0:
-                if content[at + 4 : at + 8] in (b"\0\0\0\x22", b"\x80\0\0\x22") or not at:
-                    starts.append(at)
-                at = content.find(b"fLaC", at + 4)
-    return list(zip(starts, [*starts[1:], end], strict=True))
-
-
-def ogg_links(path: PathLike) -> list[tuple[int, int]]:
-    """Return where each part of a chained Ogg begins and ends, in bytes (RFC 3533).
-
-    A radio recording is one: each piece of music is a stream of its own, end to end. A list of one
-    for an Ogg that is no chain, and an empty one for anything else.
-    """
-    starts: list[int] = []
-    within = False
-    for at, kind, _ in ogg_pages(path):
-        begins = bool(kind & 2)
-        if begins and (within or not starts):
-            starts.append(at)
-        within = not begins
-    ends = [*starts[1:], os.path.getsize(path)]
-    return list(zip(starts, ends, strict=False))
-
-
 def is_cut_off(path: PathLike) -> bool:
     """Return whether an MP3 has fewer bytes than its tag states, or an Ogg lacks its end.
 
-    The last page of an Ogg is marked (RFC 3533, 6); a page may itself be cut.
+    The last page of an Ogg is marked (RFC 3533, 6); a page may itself be cut, or be damaged.
     """
     tag = mp3_tag(path)
     if tag and tag.stated_bytes > tag.present_bytes:
@@ -141,7 +105,44 @@ def is_cut_off(path: PathLike) -> bool:
     if not last_page:
         return False
     at, kind, length = last_page[0]
-    return not kind & 4 or at + length > os.path.getsize(path)
+    with open(path, "rb") as f:
+        f.seek(at)
+        page = f.read(length)
+    return not kind & 4 or len(page) < length or ogg_crc(page) != page[22:26]
+
+
+def has_lost_pages(path: PathLike) -> bool:
+    """Return whether a page of an Ogg is damaged, or one between two others is missing.
+
+    Pages of a stream are counted (RFC 3533, 6). A recording that begins late jumps to its first
+    page from the headers, whose position is 0.
+    """
+    last: dict[bytes, tuple[int, bool]] = {}  # of each stream: its number, and whether a header
+    with open(path, "rb") as f:
+        for at, _, length in ogg_pages(path):
+            f.seek(at)
+            page = f.read(length)
+            if len(page) < length or ogg_crc(page) != page[22:26]:
+                return True
+            number, head = int.from_bytes(page[18:22], "little"), page[6:14] == bytes(8)
+            before, after_head = last.get(page[14:18], (number - 1, True))
+            if number not in (0, before + 1) and not after_head:
+                return True
+            last[page[14:18]] = number, head
+    return False
+
+
+def ogg_crc(page: bytes) -> bytes:
+    """Return the check sum of a page as it is stored in it (RFC 3533, 6).
+
+    It is that of zlib but for the order of bits and the start, which is 0 here.
+    """
+    mirrored = (page[:22] + bytes(4) + page[26:]).translate(_MIRRORED)
+    crc = zlib.crc32(mirrored, 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{crc:032b}"[::-1], 2).to_bytes(4, "little")
+
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def ogg_pages(path: PathLike) -> Iterator[tuple[int, int, int]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+from dataclasses import dataclass
 
 from mutagen import flac
 
@@ -24,6 +26,51 @@ _VORBIS_ORDER = {
     7: [0, 2, 1, 5, 6, 4, 3],
     8: [0, 2, 1, 6, 7, 4, 5, 3],
 }
+_SPEAKERS = (
+    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR", "TC"),
+    *("TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
+)  # the bits of WAVEFORMATEXTENSIBLE's channel mask, lowest first
+
+
+@dataclass(frozen=True)
+class Places:
+    """Of the channels of a stream: the mask, and which channel comes where in the order of WAV.
+
+    ``order`` is ``None`` where the channels stand in that order already, or nobody knows theirs.
+    """
+
+    mask: int
+    order: list[int] | None = None
+
+
+def places(decoder) -> Places:
+    """Return the places of the channels of an ``av.AudioCodecContext`` that is not open yet.
+
+    CAF, AIFF and MOV may hold channels in any order. PyAV 18 copies such a layout with the pointer
+    to its table and frees the table with every copy, which ends the process at the second. So the
+    only copy made is kept for ever, and the decoder is told to count its channels alone.
+    """
+    layout = decoder.layout
+    bits = _bits(layout)
+    if not layout.name.startswith(f"{len(bits)} channels ("):
+        return Places(channel_mask(layout))
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
+    decoder.options = {"ch_layout": f"{len(bits)}c"}
+    if -1 in bits or len(set(bits)) < len(bits):
+        return Places(0)
+    return Places(sum(1 << bit for bit in bits), sorted(range(len(bits)), key=bits.__getitem__))
+
+
+def channel_mask(layout) -> int:
+    """Return WAVEFORMATEXTENSIBLE's mask of an ``av.AudioLayout``; 0 where it has none."""
+    bits = _bits(layout)
+    return sum(1 << bit for bit in bits) if bits == sorted({*bits} - {-1}) else 0
+
+
+def _bits(layout) -> list[int]:
+    """Return which bit of the mask stands for each channel; -1: none does."""
+    names = [channel.name for channel in layout.channels]
+    return [_SPEAKERS.index(name) if name in _SPEAKERS else -1 for name in names]
 
 
 def checked_mask(mask: int, channels: int) -> int:

@@ -181,7 +181,10 @@ def _read_id3(frames: id3.ID3, tags: Tags) -> None:
         elif kind not in _SILENT_FRAMES:
             _read_text_frame(frame, tags)
     plain = tags.text.get("comment", [])
-    tags.extend("comment", [text for text in described if not _repeats(text, plain)])
+    more = [text for text in described if not _repeats(text, plain)]
+    if not plain:  # of a file with an ID3v1 tag alone it is the comment itself
+        more = [text.removesuffix(_OF_ID3V1) for text in more]
+    tags.extend("comment", more)
     tags.chapters.sort(key=lambda chapter: chapter.start_s)
 
 
@@ -217,9 +220,12 @@ def _read_comment(frame: id3.COMM, tags: Tags) -> list[str]:
     return []
 
 
+_OF_ID3V1 = " (ID3v1 Comment)"
+
+
 def _repeats(text: str, plain: list[str]) -> bool:
     """Whether a comment is the copy that ID3v1 keeps, of the first 28 or 30 letters."""
-    short = text.removesuffix(" (ID3v1 Comment)")
+    short = text.removesuffix(_OF_ID3V1)
     return short != text and any(comment.startswith(short) for comment in plain)
 
 
