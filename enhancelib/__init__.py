@@ -33,7 +33,6 @@ PUBLIC = {
     "model": ["losses"],
     "model.checkpoints": ["checkpoint_sha256"],
     "model.network": ["AudioUNet"],
-    "model.parts": ["parts"],
     "model.weights": ["find_weights"],
     "optimize": ["compression"],
     "optimize.export": ["export_model"],
@@ -41,6 +40,7 @@ PUBLIC = {
     "show": ["diagrams", "plotting"],
     "show.listening": ["ABX", "MUSHRA", "Gallery", "Player"],
     "show.listening_tests": ["abx_result", "mushra_result"],
+    "show.parts": ["parts"],
     "train.run": ["held_out_loss", "train_model"],
     "train.task": ["TrainingConfig"],
 }

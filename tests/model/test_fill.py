@@ -27,9 +27,9 @@ from enhancelib.model.fill import (
     running_level,
 )
 from enhancelib.model.network import AudioUNet
-from enhancelib.model.parts import parts
 from enhancelib.optimize import compression
 from enhancelib.optimize.export import FORMATS
+from enhancelib.show.parts import parts
 
 RATE = 44100
 CONFIG = FillConfig()

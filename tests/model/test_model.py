@@ -10,7 +10,7 @@ from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import CausalBlock
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet, preset_config
-from enhancelib.model.parts import parts
+from enhancelib.show.parts import parts
 
 
 @pytest.fixture(scope="module", params=list(PRESETS))

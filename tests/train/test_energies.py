@@ -306,13 +306,13 @@ def test_voices_are_rather_too_dull_and_music_too_bright(tables, tmp_path):
     mixed = copy.copy(tables)
     mixed.items = rows
     run = EnergyTrainer(CONFIG, mixed, tables, tmp_path / "run")
-    assert run._quantiles.tolist() == [0.35, 0.35, 0.55, 0.55] * 2
+    assert run._quantiles.tolist() == [0.15, 0.15, 0.55, 0.55] * 2
     batch = run._draw()
     items = np.random.default_rng([CONFIG.seed, 0]).integers(len(rows), size=CONFIG.batch_size)
     expected = torch.from_numpy(run._quantiles[items]).float()
     assert torch.equal(batch.quantiles[:, 0, 0], expected)
     low, high = batch_of(-70.0, -40.0), batch_of(-70.0, -40.0)
-    low.quantiles[:], high.quantiles[:] = 0.35, 0.55
+    low.quantiles[:], high.quantiles[:] = 0.15, 0.55
     for guess_db, dearer in {-44.0: high, -36.0: low}.items():
         cheaper = low if dearer is high else high
         of_dearer, of_cheaper = (
