@@ -33,8 +33,10 @@ def parts(model: AudioUNet, wave: np.ndarray) -> Parts:
     """
     given = torch.from_numpy(np.asarray(wave, np.float32))[:, None]
     states, spectrum = model.initial_state(given.shape[0]), model.analyze(given)
-    waves = []
-    for fill in (False, True):
+
+    def heard(fill: bool) -> tuple[np.ndarray, torch.Tensor | None]:
         changed, _, logits = model.core.with_gate(spectrum, states, fill=fill)
-        waves.append(model.synthesize(changed, given.shape[-1])[:, 0].numpy())
-    return Parts(*waves, None if logits is None else gate_of(logits).numpy())
+        return model.synthesize(changed, given.shape[-1])[:, 0].numpy(), logits
+
+    (corrected, _), (enhanced, logits) = heard(fill=False), heard(fill=True)
+    return Parts(corrected, enhanced, None if logits is None else gate_of(logits).numpy())
