@@ -152,6 +152,29 @@ def oracle_mask(wave: np.ndarray, *, sample_rate: int, reference: np.ndarray) ->
     return masked[:, : wave.shape[1]].astype(np.float32)
 
 
+def excerpt(
+    wave: np.ndarray, excerpt_s: float | None, rate: int
+) -> tuple[np.ndarray, int, int | None]:
+    """The middle of a wave with room around it, and where in it the excerpt starts and stops.
+
+    Args:
+        wave: (channels, samples).
+        excerpt_s: its length in seconds; None, or more than there is: all of the wave.
+        rate: of the wave, in Hz.
+
+    Returns:
+        The excerpt with up to :data:`WARM_UP_S` on either side, for the codecs, and the samples
+        in it between which the excerpt lies.
+    """
+    samples = wave.shape[1] if excerpt_s is None else round(excerpt_s * rate)
+    if samples >= wave.shape[1]:
+        return wave, 0, None
+    begin = (wave.shape[1] - samples) // 2
+    first = max(0, begin - round(WARM_UP_S * rate))
+    last = begin + samples + round(WARM_UP_S * rate)
+    return wave[:, first:last], begin - first, begin - first + samples
+
+
 # --- one cell: a piece under a condition, all systems ----------------------------------------
 
 
@@ -219,7 +242,7 @@ def _pair(cell: _Cell) -> tuple[np.ndarray, np.ndarray]:
     """The original and the untreated lossy wave at the rate of the evaluation."""
     rate = max(cell.settings.sample_rate, CODING_RATE_HZ)
     original, _ = audio.load(cell.path, sample_rate=rate)
-    original, start, stop = _excerpt(original[:2], cell.settings.excerpt_s, rate)
+    original, start, stop = excerpt(original[:2], cell.settings.excerpt_s, rate)
     seed = piece_seed(cell.path, cell.settings.seed)
     lossy = codecs.degrade(original, cell.condition, sample_rate=rate, seed=seed)
     reference, untreated = (
@@ -227,19 +250,6 @@ def _pair(cell: _Cell) -> tuple[np.ndarray, np.ndarray]:
         for wave in (original, lossy)
     )
     return reference, untreated
-
-
-def _excerpt(
-    wave: np.ndarray, excerpt_s: float | None, rate: int
-) -> tuple[np.ndarray, int, int | None]:
-    """The middle of a wave with room around it, and where in it the excerpt starts and stops."""
-    samples = wave.shape[1] if excerpt_s is None else round(excerpt_s * rate)
-    if samples >= wave.shape[1]:
-        return wave, 0, None
-    begin = (wave.shape[1] - samples) // 2
-    first = max(0, begin - round(WARM_UP_S * rate))
-    last = begin + samples + round(WARM_UP_S * rate)
-    return wave[:, first:last], begin - first, begin - first + samples
 
 
 def _enhance(

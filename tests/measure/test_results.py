@@ -68,6 +68,7 @@ def test_a_sample_of_published_rows_comes_out_again(tools):
             [condition],
             {PRESET: weights},
             metrics=list(published["metric"].unique()),
+            excerpt_s=tools["results"].EXCERPT_S,
             n_jobs=1,
         )
         for piece, condition in cells.sample(4, random_state=seed).itertuples(index=False)

@@ -8,7 +8,8 @@ import subprocess
 def install(*packages: str) -> None:
     """Install packages if apt-get is there and we are root, or sudo asks for no password.
 
-    Whoever calls it looks afterwards whether what was wanted is there.
+    Another apt-get that is at work is waited for. Whoever calls it looks afterwards whether what
+    was wanted is there.
     """
     sudo = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if not packages or not shutil.which("apt-get") or (sudo and not shutil.which("sudo")):
@@ -16,7 +17,7 @@ def install(*packages: str) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-q"], ["install", "-yq", "--no-install-recommends", *packages]):
         done = subprocess.run(
-            [*sudo, "apt-get", *command],
+            [*sudo, "apt-get", "-oDPkg::Lock::Timeout=600", *command],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

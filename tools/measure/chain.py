@@ -4,9 +4,10 @@
 
 A stream is decoded on the phone, coded again for Bluetooth, and decoded in the headphones. The
 network may stand before the second codec (``phone``), behind it (``headphones``), at both or
-nowhere. All four are compared with the lossless original, on music. The link ``lossless`` shows
-what the phone alone achieves, before Bluetooth. A network of a lower rate hears music of that rate:
-the stream is band-limited for it, with or without enhancement.
+nowhere. The middle of pieces of music goes through all four, and what comes out is compared with
+the lossless original. The link ``lossless`` shows what the phone alone achieves, before Bluetooth.
+A network of a lower rate hears music of that rate: the stream is band-limited for it, with or
+without enhancement.
 """
 
 import argparse
@@ -20,9 +21,10 @@ import pandas
 import enhancelib as el
 from enhancelib import parallel
 from enhancelib.errors import EnhanceError
+from enhancelib.evaluate.matrix import excerpt
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance
-from tools.measure.results import DEVELOPMENT, TESTSET, command, read_set
+from tools.measure.results import DEVELOPMENT, EXCERPT_S, TESTSET, command, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 STREAMS = ("lossless", "aac-128", "mp3-128", "mp3-64")
@@ -51,14 +53,15 @@ def measure(cell: tuple[Path, str, str, Path, int]) -> list[dict]:
         wave = el.enhance_wave(resampled(wave, RATE, rate), weights, sample_rate=rate)
         return resampled(wave, rate, RATE)
 
-    original, _ = el.load(path, sample_rate=RATE)
+    original, start, stop = excerpt(el.load(path, sample_rate=RATE)[0], EXCERPT_S, RATE)
     streamed = el.degrade(original, stream, sample_rate=RATE)
     streamed = resampled(resampled(streamed, RATE, rate), rate, RATE)
     heard = {}
     for place, (before, behind) in PLACES.items():
         wave = el.degrade(enhance(streamed) if before else streamed, link, sample_rate=RATE)
-        heard[place] = resampled(enhance(wave) if behind else wave, RATE, rate)
-    reference, rows = resampled(original, RATE, rate), []
+        wave = enhance(wave) if behind else wave
+        heard[place] = resampled(wave[:, start:stop], RATE, rate)
+    reference, rows = resampled(original[:, start:stop], RATE, rate), []
     for place, wave in heard.items():
         options = {"sample_rate": rate, "untreated": heard["untreated"], "names": METRICS}
         for metric, value in el.score(wave, reference, **options).items():

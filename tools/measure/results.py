@@ -4,10 +4,11 @@
     python -m tools.measure results --weights MINE --pieces data/devset.csv   others, while choosing
     python -m tools.measure results --only fullband-44k.int8.onnx       this system's rows
 
-Every piece under every condition below, untreated, through the weights and through every file
-exported from them that lies beside them: PRESET.csv has every value, and PRESET-rates.csv what it
-means in bits, in data/results or, of the development set, in data/runs/devset. What was measured
-before is kept in data/runs/results, so a stopped run goes on. The report judges the values.
+The middle of every piece under every condition below, untreated and through the weights, and some
+of it through every file exported from them that lies beside them: PRESET.csv has every value, and
+PRESET-rates.csv what it means in bits, in data/results or, of the development set, in
+data/runs/devset. What was measured before is kept in data/runs/results, so a stopped run goes on.
+The report judges the values.
 
 Only published weights are measured on the test set, once each: whoever looks at it and then chooses
 has no test set any more. LOG.md counts the looks.
@@ -41,7 +42,10 @@ HEARING = [name for name, metric in el.METRICS.items() if metric.expensive]
 EXPORTS = ["lsd", "si_sdr", "in_band_si_sdr", "snr", "level_difference", "stereo_image_change"]
 """Metrics by which exported files are held against the weights; 8 bits have the others too."""
 EVERY_8_BITS, EVERY = 2, 6
-"""Of the pieces, every so many-th is measured through the 8-bit file and through the others."""
+"""Of the pieces, every so many-th is measured through the 8-bit file and through the others, under
+:func:`enhancelib.standard_conditions`: these files are to give what the weights give."""
+EXCERPT_S = 5.0
+"""Length of a piece's middle that is measured; the codecs hear a second more on either side."""
 ORACLE = ["snr", "mse", "si_sdr"]
 RATES = {
     "SBC": [f"sbc-{bitpool}" for bitpool in (10, 20, 28, 35, 44, 53)],
@@ -137,6 +141,7 @@ def matrix(
     if not lc3.available():
         conditions = [name for name in conditions if name != LIBRARY]
         print(f"without {LIBRARY}: liblc3 is not installed (apt-get install liblc3-tools)")
+    of_exports = el.standard_conditions() if effort == "default" else conditions
     groups: dict[int, dict[str, object]] = {1: {preset: weights, "oracle mask": el.oracle_mask}}
     for path in exported_files(weights):
         every = 1 if effort == "full" else EVERY_8_BITS if is_8_bit_clip(path.name) else EVERY
@@ -152,10 +157,11 @@ def matrix(
             continue
         values = el.evaluate(
             dict(list(pieces.items())[::every]),
-            conditions,
+            conditions if every == 1 else of_exports,
             systems,
             metrics=metrics,
             sample_rate=preset_config(preset).sample_rate,
+            excerpt_s=None if effort == "full" else EXCERPT_S,
             cache_dir=cache,
             n_jobs=jobs,
             command=command(preset, table),
@@ -251,7 +257,7 @@ def main() -> None:
         "--effort",
         choices=("smoke", "default", "full"),
         default="default",
-        help="smoke: two pieces, two conditions; full: everything of every exported file",
+        help="smoke: two pieces, two conditions; full: whole pieces, everything of every file",
     )
     parser.add_argument("--only", nargs="+", help="these systems; all other rows stay as they are")
     parser.add_argument("--pieces", type=Path, help=f"{TESTSET}, or {DEVSET} while choosing")
