@@ -21,7 +21,7 @@ from scipy.signal import correlate
 import enhancelib as el
 from enhancelib.errors import EnhanceError
 from enhancelib.model.network import preset_config
-from tools.measure.results import DEVELOPMENT, TESTSET, command, read_set
+from tools.measure.results import DEVELOPMENT, EXCERPT_S, TESTSET, command, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 ENVIRONMENTS = Path("data/runs/denoisers")
@@ -170,6 +170,7 @@ def main() -> None:
             {arguments.preset: el.find_weights("published", preset=arguments.preset), **peers},
             metrics=METRICS,
             sample_rate=preset_config(arguments.preset).sample_rate,
+            excerpt_s=EXCERPT_S,
             cache_dir="data/runs/results",
             n_jobs=arguments.jobs,
             command=command(arguments.preset, table),
