@@ -56,8 +56,9 @@ class EnergyTraining(BaseModel):
         color_db: each item is heard through a smooth filter drawn anew, its lossy and its lossless
             side alike; so far the filter's tilt and its two bumps rise or fall.
         average: share of the mean weights that a step keeps.
-        precision: of the convolutions in training; ``bfloat16`` is twice as fast where the
-            processor has it.
+        precision: of the convolutions in training; ``auto`` is ``bfloat16`` where the processor
+            computes it itself, which is twice as fast there, and ``float32`` where it would be
+            emulated, which is four times as slow.
         error_from_hz: validation shows the error of lost bands from here up.
         seed: of weights and draws.
     """
@@ -80,7 +81,7 @@ class EnergyTraining(BaseModel):
     harm: float = Field(0.2, ge=0)
     color_db: float = Field(0.0, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
-    precision: Literal["float32", "bfloat16"] = "bfloat16"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
     error_from_hz: float = Field(5500.0, ge=0)
     seed: int = 0
 
@@ -142,6 +143,8 @@ class EnergyTrainer:
             _load(self.predictor, start_from)
         self.predictor.to(self.device)
         self.average = copy.deepcopy(self.predictor).eval()
+        auto = config.precision == "auto"
+        self.half = has_bfloat16(self.device) if auto else config.precision == "bfloat16"
         resident = self.device.type != "cpu"
         self._resident = (
             torch.from_numpy(np.array(train.values)).to(self.device) if resident else None
@@ -190,8 +193,7 @@ class EnergyTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = config.rate(self.step)
         self.predictor.train()
-        half = config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
             states = self.predictor.initial_state(len(batch.features))
             energies, _ = self.predictor(batch.features, states)
         terms = energy_loss(energies.float(), batch, survivors=config.survivors)
@@ -303,6 +305,14 @@ class EnergyTrainer:
                 kept.lerp_(new[name], 1 - keep)
             else:
                 kept.copy_(new[name])
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes with bfloat16 by itself."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return any(able.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def _colors(random: np.random.Generator, count: int, bands: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import platform
 import shutil
 import subprocess
 import sys
@@ -269,6 +270,18 @@ def test_a_run_may_begin_with_the_weights_of_another(tables, tmp_path):
     wider = CONFIG.model_copy(update={"model": ModelConfig(fill={"width": 24})})
     with pytest.raises(ModelError, match="does not fit"):
         EnergyTrainer(wider, tables, tables, tmp_path / "third", start_from=weights)
+
+
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or torch.cuda.is_available(),
+    reason="the flags are those of an x86 processor",
+)
+def test_half_precision_is_taken_only_where_the_processor_has_it(tables, tmp_path):
+    """Emulated, a step takes four times as long as in float32."""
+    flags = set(Path("/proc/cpuinfo").read_text().split())
+    native = bool(flags & {"amx_bf16", "avx512_bf16"})
+    for precision, half in {"auto": native, "bfloat16": True, "float32": False}.items():
+        assert trainer(tables, tmp_path / precision, precision=precision).half is half
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
