@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import enhancelib as el
+from enhancelib.model.weights import PRETRAINED
 
 LARGEST_MB = 330
 PACKAGED = ("enhancelib", "pyproject.toml", "README.md", "LICENSE")
@@ -76,6 +77,9 @@ def test_it_is_small(environment):
     names = {path.name for path in environment.rglob("site-packages/*")}
     assert not names & {"torch", "scipy", "pandas", "librosa", "matplotlib", "tensorflow"}
     assert "enhancelib" in names
+    carried = {path.name for path in environment.rglob("enhancelib/pretrained/*")}
+    there = {path.name for path in PRETRAINED.iterdir()}
+    assert there - carried == {name for name in there if name.endswith("k.stream.tflite")}
 
 
 def test_command_and_three_lines_of_python_enhance_a_song(environment, folder):
