@@ -192,8 +192,8 @@ arm: $(ENVIRONMENT)  ## Run PRESET on an emulated ARM core: agreement and instru
 	"$(BIN)/python" -m tools.measure peers.arm --preset $(PRESET)
 
 soak: $(ENVIRONMENT) sound  ## Speed, memory, kills, hours of music, into data/results (40 minutes)
-	"$(BIN)/python" -m tools.measure soak
-	"$(BIN)/python" -m tools.measure soak_stream
+	"$(BIN)/python" -m tools.measure soaks.making
+	"$(BIN)/python" -m tools.measure soaks.streaming
 
 lint: $(ENVIRONMENT)  ## Format and style, import layers, types, notebook pairs
 	ruff format --check .

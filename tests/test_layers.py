@@ -70,6 +70,8 @@ def test_the_house_has_ten_rows_and_no_crowded_room(root):
     config = tomllib.loads((root / "pyproject.toml").read_text())
     contract, _ = config["tool"]["importlinter"]["contracts"]
     assert len(contract["layers"]) <= 10
+    for folder in (root / "tools", *(root / "tools").rglob("*/")):
+        assert len(list(folder.glob("*.py"))) <= 10, folder
     sizes = []
     for folder in (root / "enhancelib", *(root / "enhancelib").rglob("*/")):
         modules = list(folder.glob("*.py"))

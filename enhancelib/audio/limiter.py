@@ -6,6 +6,9 @@ recovers by 75 dB per second. The peak between samples is that of four-fold over
 BS.1770-4, annex 2); all channels share one gain. What stays under the ceiling is not touched, bit
 for bit.
 
+Its filter is short, so that little is delayed, and as soft as the one that the standard prints:
+music has next to nothing above 20 kHz, but white noise may pass the ceiling there by up to 0.8 dB.
+
 The ceiling is 0 dBTP, as that of ``limit`` for files. EBU R 128 asks for -1 dBTP since a codec or a
 converter may follow; here nothing follows but the device, and at -1 dBTP nearly every loud master
 would be turned down where nothing was added to it.

@@ -6,6 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import soxr
+
+from enhancelib.audio.waves import Wave
 
 MAX_GAIN_DB = 15.0  # a nearly silent wave is not raised further
 PEAK_LIMIT_DB = -0.1  # true peak, dB relative to full scale, of the loudest matched wave
@@ -30,16 +33,47 @@ def loudness_lufs(wave: np.ndarray, *, sample_rate: int) -> float:
         return float(pyloudnorm.Meter(sample_rate).integrated_loudness(repeated.T.astype(float)))
 
 
-def true_peak_db(wave: np.ndarray) -> float:
-    """True peak in dB relative to full scale, from 4 times oversampling (ITU-R BS.1770-4, annex 2).
+class TruePeakMeter:
+    """Largest true peak of a stream: ITU-R BS.1770-4, annex 2, four-fold oversampling.
+
+    The filter lets through what lies up to 0.91 of half the sample rate.
 
     Args:
-        wave: float (channels, samples).
+        sample_rate: in Hz; above 96 kHz less oversampling reaches the same resolution.
+        channels: number of channels.
     """
-    from scipy.signal import resample_poly
 
-    peak = float(np.abs(resample_poly(wave, 4, 1, axis=1)).max(initial=0.0))
-    return 20 * math.log10(max(peak, float(np.abs(wave).max(initial=0.0)), 1e-12))
+    def __init__(self, *, sample_rate: int, channels: int):
+        factor = 4 if sample_rate < 96000 else 2
+        self._channels = channels
+        self._stream = soxr.ResampleStream(
+            sample_rate, factor * sample_rate, channels, "float32", "HQ"
+        )
+        self._peak = 0.0
+
+    def add(self, wave: Wave) -> None:
+        """Take the next (channels, samples)."""
+        self._measure(self._stream.resample_chunk(np.ascontiguousarray(wave.T)), wave)
+
+    def finish(self) -> float:
+        """End the stream and return the peak in dBTP, minus infinity for silence."""
+        nothing = np.zeros((0, self._channels), np.float32)
+        self._measure(self._stream.resample_chunk(nothing, last=True))
+        return 20 * math.log10(self._peak) if self._peak else -math.inf
+
+    def _measure(self, *waves: Wave) -> None:
+        self._peak = max([self._peak, *(float(np.abs(wave).max()) for wave in waves if wave.size)])
+
+
+def true_peak_db(wave: np.ndarray) -> float:
+    """True peak in dB relative to full scale, by :class:`TruePeakMeter`; -inf for silence.
+
+    Args:
+        wave: float (channels, samples) at any rate, oversampled by four.
+    """
+    meter = TruePeakMeter(sample_rate=48000, channels=len(wave))  # only the factor counts
+    meter.add(np.asarray(wave, np.float32))
+    return meter.finish()
 
 
 def matched_gains_db(waves: Sequence[np.ndarray], *, sample_rate: int) -> list[float]:

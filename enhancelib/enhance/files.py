@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 from tqdm import tqdm
 
 from enhancelib.atomic import hidden_files, remove_abandoned
 from enhancelib.audio.containers.speakers import is_usual
+from enhancelib.audio.loudness import TruePeakMeter
 from enhancelib.audio.tags import copy_tags
 from enhancelib.audio.writing import (
     WRITABLE_SUFFIXES,
@@ -375,33 +375,3 @@ def _write(
 def _bar(seconds: int, name: str) -> tqdm:
     """A bar on a terminal. Making one takes a semaphore, which a worker that is killed leaks."""
     return tqdm(total=seconds, unit="s", desc=name, disable=None)
-
-
-class TruePeakMeter:
-    """Largest true peak of a stream: ITU-R BS.1770-4, annex 2, four-fold oversampling.
-
-    Args:
-        sample_rate: in Hz; above 96 kHz less oversampling reaches the same resolution.
-        channels: number of channels.
-    """
-
-    def __init__(self, *, sample_rate: int, channels: int):
-        factor = 4 if sample_rate < 96000 else 2
-        self._channels = channels
-        self._stream = soxr.ResampleStream(
-            sample_rate, factor * sample_rate, channels, "float32", "HQ"
-        )
-        self._peak = 0.0
-
-    def add(self, wave: Wave) -> None:
-        """Take the next (channels, samples)."""
-        self._measure(self._stream.resample_chunk(np.ascontiguousarray(wave.T)), wave)
-
-    def finish(self) -> float:
-        """End the stream and return the peak in dBTP, minus infinity for silence."""
-        nothing = np.zeros((0, self._channels), np.float32)
-        self._measure(self._stream.resample_chunk(nothing, last=True))
-        return 20 * math.log10(self._peak) if self._peak else -math.inf
-
-    def _measure(self, *waves: Wave) -> None:
-        self._peak = max([self._peak, *(float(np.abs(wave).max()) for wave in waves if wave.size)])

@@ -1,5 +1,7 @@
 """The layers that the network is built of; all of them look at the present and the past only."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -83,7 +85,7 @@ class _ThreeTaps(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, window: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    def forward(ctx: Any, window: Tensor, weight: Tensor, dilation: int) -> Tensor:
         ctx.save_for_backward(window, weight)
         ctx.dilation = dilation
         first, second, third = _three(window, dilation)
@@ -92,7 +94,7 @@ class _ThreeTaps(torch.autograd.Function):
         return result.addcmul_(second, taps[..., 1:2]).addcmul_(first, taps[..., :1])
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         window, weight = ctx.saved_tensors
         taps = weight.to(grad.dtype).transpose(0, 1)
         of_window, of_taps = torch.zeros_like(window), []

@@ -10,6 +10,8 @@ Each takes ``(estimate, reference)``, waves (batch, 1, samples) or their
 :class:`~enhancelib.model.spectra.Spectra`, and returns a scalar, zero for equal signals.
 """
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +42,11 @@ def relative_magnitude(estimate: Tensor | Spectra, reference: Tensor | Spectra) 
     return _mean(_decades, estimate, reference)
 
 
-def _mean(error, estimate: Tensor | Spectra, reference: Tensor | Spectra) -> Tensor:
+def _mean(
+    error: Callable[[Spectra, Spectra, int], Tensor],
+    estimate: Tensor | Spectra,
+    reference: Tensor | Spectra,
+) -> Tensor:
     pair = Spectra.of(estimate), Spectra.of(reference)
     return sum(error(*pair, length) for length in FRAME_LENGTHS) / len(FRAME_LENGTHS)
 

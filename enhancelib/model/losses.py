@@ -12,7 +12,6 @@ Others are parts of a loss: :func:`nsim` compares images point by point; :func:`
 
 from functools import lru_cache
 
-import librosa
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -342,8 +341,10 @@ def _mel(sample_rate: int, frame_length: int, bands: int) -> np.ndarray:
 
     No tensor is kept: one made while validating (inference mode) could not be trained with.
     """
-    mel = librosa.filters.mel(sr=sample_rate, n_fft=frame_length, n_mels=bands)
-    return mel / mel.sum(axis=1, keepdims=True)
+    from librosa.filters import mel
+
+    weights = mel(sr=sample_rate, n_fft=frame_length, n_mels=bands)
+    return weights / weights.sum(axis=1, keepdims=True)
 
 
 @lru_cache(maxsize=4)

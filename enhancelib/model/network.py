@@ -224,7 +224,7 @@ class SpectralCore(nn.Module):
         if self.fill is None:
             enhanced = body + correction
         else:
-            enhanced = body + limited(correction, body, self.config.fill.band_bins)
+            enhanced = body + limited(correction, body, self.fill.predictor.config.band_bins)
             if fill:
                 enhanced, states_out = self.fill(body, enhanced, running, remaining, gate)
                 kept += [running_state, *states_out]

@@ -70,16 +70,19 @@ def measure_files(
         }
         if backend.model_type == "pytorch":
             values |= _of_network(AudioUNet.load(path))
-        shared = {
-            "piece": "all",
-            "condition": "all",
-            "preset": backend.metadata.preset,
-            "checkpoint_sha256": backend.metadata.checkpoint_sha256,
-            "seed": seed,
-            "command": command,
-        }
         rows += [
-            result_row(path.name, name, value, UNITS[name], **shared)
+            result_row(
+                path.name,
+                name,
+                value,
+                UNITS[name],
+                piece="all",
+                condition="all",
+                preset=backend.metadata.preset,
+                checkpoint_sha256=backend.metadata.checkpoint_sha256,
+                seed=seed,
+                command=command,
+            )
             for name, value in values.items()
         ]
     return pandas.DataFrame(rows, columns=RESULT_COLUMNS)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.utils.hooks import RemovableHandle
 
 from enhancelib.errors import ModelError
 from enhancelib.model.blocks import BandScale, CausalBlock
@@ -102,13 +103,13 @@ def _activation_hooks(name: str, module: nn.Module, layers: dict[str, LayerRange
     return []
 
 
-def _round_input(module: nn.Module, limits: Range):
+def _round_input(module: nn.Module, limits: Range) -> RemovableHandle:
     return module.register_forward_pre_hook(
         lambda _, inputs: (_rounded(inputs[0], limits), *inputs[1:])
     )
 
 
-def _round_output(module: nn.Module, limits: Range):
+def _round_output(module: nn.Module, limits: Range) -> RemovableHandle:
     return module.register_forward_hook(lambda _, inputs, output: _rounded(output, limits))
 
 

@@ -1,6 +1,7 @@
 """Prepare the pairs once, then train on them: the seed's ``train.py`` as one call."""
 
 from pathlib import Path
+from typing import Any
 
 from enhancelib.data.pairs import PairSettings, prepare
 from enhancelib.errors import ConfigError
@@ -50,7 +51,7 @@ def main(
     return train_model(manifest, checkpoint_dir, settings, overwrite=overwrite)
 
 
-def _kept_settings(pairs_dir: Path) -> dict[str, object]:
+def _kept_settings(pairs_dir: Path) -> dict[str, Any]:
     """The settings that earlier pairs were made with; none where there are no pairs."""
     try:
         text = (pairs_dir / "settings.json").read_text(encoding="utf-8")

@@ -31,8 +31,10 @@ from enhancelib.model.fill import EnergyPredictor
 from enhancelib.model.network import AudioUNet, ModelConfig
 from enhancelib.train.energy_errors import NEPER_DB, Batch, energy_loss, validation_errors
 
-LOG_COLUMNS = ("step", "cpu_minutes", "hours_seen", "loss", "condition", "lost_s", "error_db")
-LOG_COLUMNS += ("bias_db", "harm_db")
+LOG_COLUMNS = (
+    *("step", "cpu_minutes", "hours_seen", "loss"),
+    *("condition", "lost_s", "error_db", "bias_db", "harm_db"),
+)
 
 
 class EnergyTraining(BaseModel):
@@ -152,7 +154,8 @@ class EnergyTrainer:
         self.optimizer = torch.optim.AdamW(
             self.predictor.parameters(), lr=0.0, weight_decay=config.weight_decay
         )
-        self.step, self.cpu_s, self.losses = 0, 0.0, []
+        self.step, self.cpu_s = 0, 0.0
+        self.losses: list[float] = []
         self._trusted = train.trusted_bands(model.sample_rate)
         voices = train.items["kind"].isin(VOICES).to_numpy()
         self._quantiles = np.where(voices, config.voice_quantile, config.quantile)
@@ -247,7 +250,7 @@ class EnergyTrainer:
         }
         with replacing(self.folder / "last.pt") as partial:
             torch.save(state, partial)
-        facts = {"fill": self.config.model.fill.model_dump_json(), "step": str(self.step)}
+        facts = {"fill": self.predictor.config.model_dump_json(), "step": str(self.step)}
         facts |= {"bins": str(self.config.model.hop_length)} | self.facts
         weights = self.folder / "energies.safetensors"
         write_checkpoint(weights, facts, self.average.state_dict(), overwrite=True)

@@ -63,7 +63,7 @@ def loader(
     trainer: lightning.Trainer,
 ) -> DataLoader:
     """Batches of one split, or of this process's share of it."""
-    downmix = "varied" if split == "train" else "mean"
+    downmix: Literal["mean", "varied"] = "varied" if split == "train" else "mean"
     pairs = open_pairs(manifest, split, downmix=downmix, sample_rate=sample_rate)
     dataset = LabelledPairs(pairs, conditions)
     processes, rank = trainer.world_size, trainer.global_rank

@@ -24,7 +24,7 @@ class RunRecorder(Callback):
     def __init__(self, folder: Path, preset: str, facts: dict[str, str], *, progress: bool):
         self.folder, self.preset, self.facts, self.progress = folder, preset, facts, progress
         self.best_epoch, self.best_loss, self.untreated_loss = -1, math.inf, math.nan
-        self.bar: tqdm | None = None
+        self.bar: tqdm  # from the first step to the last
 
     @property
     def checkpoint(self) -> Path:
@@ -53,7 +53,14 @@ class RunRecorder(Callback):
             disable=not (self.progress and trainer.is_global_zero),
         )
 
-    def on_train_batch_end(self, trainer, task, outputs, batch, batch_idx) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        task: Restorer,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+    ) -> None:
         """Advance the bar."""
         self.bar.update(1)
         self.bar.set_postfix(loss=f"{task.training_losses[-1]:.3f}", refresh=False)
@@ -109,7 +116,9 @@ class RunRecorder(Callback):
 class WholeFiles(TorchCheckpointIO):
     """Writes beside the file and renames, so that no kill leaves half a state."""
 
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options=None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict, path: str | Path, storage_options: object = None
+    ) -> None:
         """See the base class."""
         try:
             with replacing(Path(path)) as partial:

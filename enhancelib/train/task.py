@@ -140,10 +140,9 @@ class Restorer(lightning.LightningModule):
     def __init__(self, model: AudioUNet, config: TrainingConfig, conditions: list[str]):
         super().__init__()
         self.model = model
-        if (
-            getattr(model.core, "fill", None) is not None
-        ):  # it has a stage of its own, on far more music
-            model.core.fill.freeze()
+        fill = getattr(model.core, "fill", None)
+        if fill is not None:  # it has a stage of its own, on far more music
+            fill.freeze()
         self.config = config
         self.conditions = conditions
         self.loss = CombinedLoss(config.loss, sample_rate=model.config.sample_rate)

@@ -13,10 +13,11 @@ from mutagen import File as open_tags
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TIT2, TPE1, TXXX
 
+from enhancelib.audio.loudness import TruePeakMeter
 from enhancelib.audio.tags import copy_tags, read_tags
 from enhancelib.audio.writing import load, resample, save
 from enhancelib.enhance.backends import Backend
-from enhancelib.enhance.files import TruePeakMeter, enhance_blocks, enhance_file
+from enhancelib.enhance.files import enhance_blocks, enhance_file
 from enhancelib.enhance.folders import enhance_folder
 from enhancelib.enhance.ledger import NAME
 from enhancelib.enhance.modelfiles import open_stream

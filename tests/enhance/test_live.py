@@ -79,7 +79,7 @@ def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
                     sys.executable,
                     "-m",
                     "tools.measure",
-                    "soak_stream",
+                    "soaks.streaming",
                     "--only",
                     "live",
                     "--seconds",

@@ -651,7 +651,7 @@ def test_real_time_path_is_small_and_loads_nothing_heavy(suffix):
 
 def soak(folder: Path, *arguments: str) -> pandas.Series:
     """What `make soak` measures, by system and metric; shorter."""
-    command = [sys.executable, "-m", "tools.measure", "soak_stream", *arguments]
+    command = [sys.executable, "-m", "tools.measure", "soaks.streaming", *arguments]
     subprocess.run([*command, "--output", folder / "soak.csv"], cwd=ROOT, check=True)
     return pandas.read_csv(folder / "soak.csv").set_index(["system", "piece", "metric"])["value"]
 

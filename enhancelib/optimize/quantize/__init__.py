@@ -24,7 +24,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from enhancelib.audio.writing import PathLike, Wave
 from enhancelib.enhance.modelfiles import open_model, stream_path
@@ -42,7 +42,17 @@ Writer = Callable[[Path, Path], None]
 """Reads one file and writes another."""
 
 
-def to_float16(path: PathLike, **options: object) -> list[ExportResult]:
+class Options(TypedDict, total=False):
+    """What all functions here take, see :func:`quantize_weights`."""
+
+    music: Sequence[Wave] | None
+    reference: PathLike | None
+    max_error_db: float
+    output_dir: PathLike | None
+    overwrite: bool
+
+
+def to_float16(path: PathLike, **options: Unpack[Options]) -> list[ExportResult]:
     """Write ``<name>.float16.tflite``: weights in 16 bits, computed in float32.
 
     ONNX Runtime computes no float16 on CPUs, so there is no such ONNX file.
@@ -54,7 +64,7 @@ def to_float16(path: PathLike, **options: object) -> list[ExportResult]:
     return _derive(path, "float16", _writers("write_float16", ".tflite"), **options)
 
 
-def quantize_weights(path: PathLike, **options: object) -> list[ExportResult]:
+def quantize_weights(path: PathLike, **options: Unpack[Options]) -> list[ExportResult]:
     """Write ``<name>.int8-weights.<suffix>``: weights in 8 bits per channel, computed in float.
 
     Args:
@@ -77,7 +87,7 @@ def quantize_weights(path: PathLike, **options: object) -> list[ExportResult]:
     return _derive(path, "int8-weights", _writers("write_weights"), **options)
 
 
-def quantize_dynamic(path: PathLike, **options: object) -> list[ExportResult]:
+def quantize_dynamic(path: PathLike, **options: Unpack[Options]) -> list[ExportResult]:
     """Write ``<name>.int8-dynamic.<suffix>``: dense convolutions in 8 bits, ranges found in use.
 
     Depthwise and grouped convolutions get 8-bit weights but compute in float: no runtime has fast
@@ -91,7 +101,11 @@ def quantize_dynamic(path: PathLike, **options: object) -> list[ExportResult]:
 
 
 def quantize_static(
-    path: PathLike, ranges: Sequence[LayerRange], *, variant: str = "int8", **options: object
+    path: PathLike,
+    ranges: Sequence[LayerRange],
+    *,
+    variant: str = "int8",
+    **options: Unpack[Options],
 ) -> list[ExportResult]:
     """Write ``<name>.int8.<suffix>``: the whole U-Net in 8 bits, with ranges known beforehand.
 
@@ -120,10 +134,14 @@ def _writers(name: str, *suffixes: str, **arguments: object) -> dict[str, Writer
 
     def write(module: str, source: Path, target: Path) -> None:
         if module == "onnx":
-            from enhancelib.optimize.quantize import onnx as format_
+            from enhancelib.optimize.quantize import onnx
+
+            writer = getattr(onnx, name)
         else:
-            from enhancelib.optimize.quantize import tflite as format_
-        getattr(format_, name)(source, target, **arguments)
+            from enhancelib.optimize.quantize import tflite
+
+            writer = getattr(tflite, name)
+        writer(source, target, **arguments)
 
     return {
         suffix: functools.partial(write, suffix[1:]) for suffix in suffixes or (".onnx", ".tflite")

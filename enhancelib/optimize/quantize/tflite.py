@@ -79,7 +79,10 @@ def write_static(source: Path, target: Path, layers: Sequence[LayerRange]) -> No
                 weight_num_bits=8,
             )
     statistics = {
-        name: {"min": np.float32([[[[low]]]]), "max": np.float32([[[[high]]]])}
+        name: {
+            "min": np.full((1, 1, 1, 1), low, np.float32),
+            "max": np.full((1, 1, 1, 1), high, np.float32),
+        }
         for name, (low, high) in ranges.items()
     }
     _apply(recipe, source, target, statistics)
@@ -101,8 +104,8 @@ def _keep_states_as_inside(model: schema.ModelT) -> None:
         leaving = outputs.get(entering.name.replace(b"state_", b"state_out_"))
         while leaving is not None and _shed(model, entering, leaving):
             pass
-    graph.inputs = np.int32([entry.tensorIndex for entry in signature.inputs])
-    graph.outputs = np.int32([entry.tensorIndex for entry in signature.outputs])
+    graph.inputs = np.array([entry.tensorIndex for entry in signature.inputs], np.int32)
+    graph.outputs = np.array([entry.tensorIndex for entry in signature.outputs], np.int32)
 
 
 def _shed(model: schema.ModelT, entering: schema.TensorMapT, leaving: schema.TensorMapT) -> bool:

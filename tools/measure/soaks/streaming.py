@@ -1,6 +1,6 @@
 """Run the published model as a listener would, for long; write data/results/streaming.csv.
 
-    python -m tools.measure soak_stream        about twenty minutes on an idle machine
+    python -m tools.measure soaks.streaming     about twenty minutes on an idle machine
 
 Four parts, chosen by --only: `hour` streams an hour of music through each phone runtime, as fast as
 it goes; `random` streams four minutes in random chunks through every runtime and compares with the
@@ -31,7 +31,7 @@ from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.dev import sound
 from tools.measure.tables import check_commit, write_table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PIECE = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M2.flac"
 COMMAND = "make soak"
 RATE = 44100

@@ -1,6 +1,6 @@
 """Measure making and reading pairs at scale; write data/results/data.csv.
 
-    python -m tools.measure soak            about a quarter of an hour on two idle cores
+    python -m tools.measure soaks.making     about a quarter of an hour on two idle cores
 
 Speed on one and two processes, peak memory at 100 and 5,000 files, 20 kills at random moments, and
 the loader alone against the training step it feeds.
@@ -29,7 +29,7 @@ from enhancelib.data.pairs import read_manifest
 from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.tables import check_commit, write_table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXCERPTS = ROOT / "data" / "excerpts"
 COMMAND = "make soak"
 PREPARE = """

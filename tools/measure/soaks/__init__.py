@@ -1,0 +1,1 @@
+"""Long runs: hours of music, minutes of live sound, kills at random moments."""
