@@ -5,6 +5,7 @@ import csv
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas
 import pytest
 import torch
 from conftest import ROOT
+from filelock import FileLock
 
 from enhancelib import audio
 from enhancelib.data.envelopes import Tables, make_tables, table
@@ -88,6 +90,28 @@ def test_tables_are_made_once_and_not_for_others(items, tables):
     other = ModelConfig(fill={"band_bins": 16})
     with pytest.raises(InputError, match="tables: holds tables of other items or settings"):
         make_tables(items, items.with_name("tables"), other, progress=False)
+
+
+def test_tables_that_two_ask_for_at_once_are_made_once_and_whole(items, tables, tmp_path):
+    """The lock is held until they are open, and the second waits for them."""
+    folder, places = tmp_path / "tables", []
+
+    def make() -> None:
+        values = make_tables(items, folder, NARROW, progress=False).values
+        places.append((folder / "tables.npy").stat().st_ino)
+        assert np.array_equal(values, tables.values)
+
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(make) for _ in range(4)]:
+            made.result()
+    assert len(set(places)) == 1
+    lock = FileLock(folder.with_name(".tables.lock"))
+    with lock, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(make)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        lock.release()
+        waiting.result()
 
 
 def test_a_network_without_a_fill_has_no_tables(items, tmp_path):
