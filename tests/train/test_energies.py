@@ -48,6 +48,16 @@ def tables(items) -> Tables:
     return make_tables(items, items.with_name("tables"), NARROW, progress=False)
 
 
+class Hostile:
+    """Leaves a mark when it is unpickled by a reader that runs what is in a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
 def trainer(tables, folder, **changes) -> EnergyTrainer:
     return EnergyTrainer(CONFIG.model_copy(update=changes), tables, tables, folder)
 
@@ -362,6 +372,16 @@ def test_a_folder_of_another_run_is_refused(tables, tmp_path):
     with pytest.raises(ConfigError, match="cannot be gone on from") as caught:
         trainer(tables, tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hostile_state_is_refused_and_not_run(tables, tmp_path):
+    (tmp_path / "run").mkdir()
+    torch.save({"facts": Hostile(tmp_path / "mark")}, tmp_path / "run" / "last.pt")
+    with pytest.raises(ConfigError, match=r"last\.pt: cannot be gone on from") as caught:
+        trainer(tables, tmp_path / "run")
+    assert not (tmp_path / "mark").exists()
+    assert "trust" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_items_shorter_than_a_step_are_refused(tables, tmp_path):
