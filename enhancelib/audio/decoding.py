@@ -15,7 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off, stated_seconds
+from enhancelib.audio.containers.headers import (
+    frame_bytes,
+    has_lost_pages,
+    is_cut_off,
+    stated_seconds,
+)
 from enhancelib.audio.containers.parts import Part, ends_early, parts
 from enhancelib.audio.containers.speakers import channel_mask, places
 from enhancelib.audio.waves import Wave, resample_blocks
@@ -130,7 +135,7 @@ class _Reader:
                 f"{self._name}: states {stated:.2f} s, but {seconds:.2f} s are in it; fetch the "
                 "file again if the rest is missing"
             )
-        elif is_cut_off(path) or ends_early(path):
+        elif self._damage.cut or is_cut_off(path) or ends_early(path):
             self._note(
                 f"{self._name}: its end is missing; {seconds:.2f} s are in it; fetch the file again"
             )
@@ -173,6 +178,7 @@ class _Reader:
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")
 _CHECKED = ("flac", "wavpack", "tta", "ape")  # every frame has a check sum, not looked at unasked
+_FRAMED = ("mp1", "mp2", "mp3", "ac3", "eac3")  # every frame states its size
 _LONGEST_S = 10  # a coded frame; those of APE reach seven seconds
 _JITTER_S = 0.05  # of the times of an Ogg's pages; those of Vorbis vary by a block
 _TOLERANCE_S = 0.25  # encoder delay and padding, which formats count or do not count
@@ -199,10 +205,10 @@ def _is_cover(stream) -> bool:
 
 
 class _Damage:
-    """Counts packets that could not be decoded."""
+    """Counts packets that could not be decoded; ``cut``: the last one is shorter than it says."""
 
     def __init__(self):
-        self.count, self.first_s = 0, 0.0
+        self.count, self.first_s, self.cut = 0, 0.0, False
 
     def add(self, seconds: float) -> None:
         if not self.count:
@@ -223,6 +229,8 @@ def _frames(container, stream, damage: _Damage, *, gaps: bool = False) -> Iterat
         packet = None
         with contextlib.suppress(av.FFmpegError):  # the end of what can be read, as in a player
             packet = next(packets, None)
+        if packet and packet.size and stream.codec_context.name.startswith(_FRAMED):
+            damage.cut = packet.size < frame_bytes(bytes(packet)[:6])
         try:
             frames = packet.decode() if packet else stream.codec_context.decode(None)
         except av.FFmpegError:

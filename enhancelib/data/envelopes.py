@@ -22,6 +22,7 @@ import numpy as np
 import pandas
 import scipy.fft
 import torch
+from filelock import FileLock
 from tqdm import tqdm
 
 from enhancelib.audio.waves import resample, resampled_length
@@ -103,11 +104,29 @@ def make_tables(
         "level_frames": LEVEL_FRAMES,
         "columns": "lossy arithmetic, lossy geometric, lossless arithmetic",
     }
-    if folder.exists():
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Who comes second waits, and opens what the first has made.
+    with FileLock(folder.with_name(f".{folder.name}.lock")):
+        if not folder.exists():
+            _write_tables(rows, samples, scales, folder, config, facts, progress=progress)
         tables = Tables(folder)
-        if tables.facts != facts:
-            raise InputError(f"{folder}: holds tables of other items or settings; remove it")
-        return tables
+    if tables.facts != facts:
+        raise InputError(f"{folder}: holds tables of other items or settings; remove it")
+    return tables
+
+
+def _write_tables(
+    rows: pandas.DataFrame,
+    samples: np.ndarray,
+    scales: np.ndarray,
+    folder: Path,
+    config: ModelConfig,
+    facts: dict[str, object],
+    *,
+    progress: bool,
+) -> None:
+    """Write the folder of tables beside its place, and rename it when it is whole."""
+    assert config.fill is not None
     partial = folder.with_name(f".partial-{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -127,7 +146,6 @@ def make_tables(
     rows.to_csv(partial / "items.csv", index=False)
     (partial / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
     partial.rename(folder)
-    return Tables(folder)
 
 
 def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:

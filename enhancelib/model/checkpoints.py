@@ -44,7 +44,7 @@ def write_checkpoint(
         _write(path, facts, weights)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"{path}: cannot be written ({_reason(error)}); free the disk or name another place"
+            f"{path}: cannot be written ({reason_of(error)}); free the disk or name another place"
         ) from None
     return path
 
@@ -85,12 +85,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]
         return content["metadata"], content["state_dict"]
     except Exception as error:  # every reader raises its own kinds for a damaged file
         raise ModelError(
-            f"{path}: cannot be read as a checkpoint ({_reason(error)}); take one of enhancelib "
+            f"{path}: cannot be read as a checkpoint ({reason_of(error)}); take one of enhancelib "
             "train"
         ) from None
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, in one line that is no advice to run what is in it."""
     if isinstance(error, pickle.UnpicklingError):  # PyTorch's advice is to run what is in the file
         return "it is damaged, or holds more than weights"
     return str(error).splitlines()[0] if str(error) else type(error).__name__

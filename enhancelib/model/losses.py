@@ -11,10 +11,11 @@ Others are parts of a loss: :func:`nsim` compares images point by point; :func:`
 """
 
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -82,6 +83,12 @@ class LossWeights(BaseModel):
     relative_magnitude: float = Field(0.0, ge=0)
     audible: float = Field(0.0, ge=0, le=1)
     """Not of a term: how far the gate's target is multiplied by :func:`audibility`."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> Self:
+        if not any(value for name, value in self if name not in ("gate", "audible")):
+            raise ValueError("every weight is 0, so that there is nothing to learn")
+        return self
 
 
 def mse(estimate: Tensor, reference: Tensor) -> Tensor:

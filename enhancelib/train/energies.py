@@ -26,7 +26,12 @@ from enhancelib.atomic import replacing
 from enhancelib.data.envelopes import Tables
 from enhancelib.data.item_plans import VOICES
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
+from enhancelib.model.checkpoints import (
+    checkpoint_sha256,
+    read_checkpoint,
+    reason_of,
+    write_checkpoint,
+)
 from enhancelib.model.fill import EnergyPredictor
 from enhancelib.model.network import AudioUNet, ModelConfig
 from enhancelib.train.energy_errors import NEPER_DB, Batch, energy_loss, validation_errors
@@ -265,9 +270,8 @@ class EnergyTrainer:
             state = torch.load(path, weights_only=True, map_location=self.device)
             facts = state["facts"]
         except Exception as error:  # torch raises its own kinds for a damaged file
-            reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"{path}: cannot be gone on from ({reason}); name another folder"
+                f"{path}: cannot be gone on from ({reason_of(error)}); name another folder"
             ) from None
         changed = [name for name, value in self.facts.items() if facts.get(name) != value]
         if changed:

@@ -76,13 +76,6 @@ class TrainingConfig(BaseModel):
                 raise ValueError(f"{name} is {value}")
         return settings
 
-    @field_validator("loss")
-    @classmethod
-    def _something_to_learn(cls, weights: LossWeights) -> LossWeights:
-        if not any(value for name, value in weights if name != "gate"):
-            raise ValueError("every weight is 0, so that there is nothing to learn")
-        return weights
-
     @classmethod
     def from_json(cls, path: str | Path) -> Self:
         """Read a config.json.

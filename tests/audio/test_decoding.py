@@ -288,6 +288,33 @@ def test_adts_that_ends_within_a_frame_is_read_with_a_word(tmp_path):
     assert len(notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("codec", "suffix", "rate", "kbps"),
+    [
+        *[("mp2", "mp2", rate, kbps) for rate, kbps in ((44100, 128), (48000, 384), (22050, 64))],
+        *[("ac3", "ac3", rate, kbps) for rate, kbps in ((44100, 128), (32000, 640), (48000, 32))],
+        ("eac3", "eac3", 44100, 128),
+        *[("libmp3lame", "mp3", rate, kbps) for rate, kbps in ((44100, 128), (16000, 32))],
+    ],
+)
+def test_frames_that_follow_each_other_tell_where_the_file_was_cut(
+    tmp_path, codec, suffix, rate, kbps
+):
+    """No header states the whole: the last frame is shorter than it says, or all are there."""
+    options = {"write_xing": "0"} if suffix == "mp3" else {}
+    wave = tone(440, 1.0, rate)
+    path = tmp_path / f"a.{suffix}"
+    encode(path, wave, rate, codec=codec, bit_rate=1000 * kbps, **options)
+    whole, _, notes = read(path)
+    assert notes == []
+    content = path.read_bytes()
+    for left in (len(content) - 1, len(content) // 2 + 7, len(content) // 3 + 11):
+        path.write_bytes(content[:left])
+        wave, _, (note,) = read(path)
+        assert "its end is missing" in note or "damaged frame" in note
+        assert wave.shape[1] > 0.8 * whole.shape[1] * left / len(content) - 1536
+
+
 def test_a_second_recording_in_a_file_is_named(tmp_path):
     path = tmp_path / "a.mka"
     with av.open(str(path), "w") as container:

@@ -201,9 +201,15 @@ WAV_ORDER = ("FL", "FR", "FC", "LFE", "SL", "SR")
 
 
 def with_layout(path, number):
-    """Put a chunk of a layout before the others of a CAF, or behind those of an AIFF."""
+    """Put a chunk of a layout before the others of a CAF, or behind those of an AIFF.
+
+    FFmpeg writes one into a MOV, whose number is replaced (Apple, "QuickTime File Format": "chan").
+    """
     content = path.read_bytes()
     layout = struct.pack(">III", number, 0, 0)
+    if path.suffix == ".mov":
+        assert content.count(b"chan") == 1
+        return patched(path, content.find(b"chan") + 8, layout)
     if path.suffix == ".caf":
         chunk = b"chan" + struct.pack(">q", 12) + layout
         content = content[:52] + chunk + content[52:]  # behind "desc", which is the first
@@ -216,7 +222,15 @@ def with_layout(path, number):
     return path
 
 
-@pytest.mark.parametrize("suffix", [".caf", ".aiff"])
+def stored_as(path, wave):
+    """A file of 16 bits that holds its channels as they are given."""
+    if path.suffix != ".mov":
+        return audio.save(path, wave, sample_rate=RATE, subtype="PCM_16")
+    layout = {2: "stereo", 3: "3.0", 6: "5.1(side)"}[len(wave)]
+    return encode(path, wave, RATE, codec="pcm_s16le", layout=layout)
+
+
+@pytest.mark.parametrize("suffix", [".caf", ".aiff", ".mov"])
 @pytest.mark.parametrize("number", APPLE)
 def test_channels_in_apples_orders_are_at_their_loudspeakers(tmp_path, suffix, number):
     """PyAV 18 frees such a layout twice, which would end the process: many frames, many times."""
@@ -224,14 +238,14 @@ def test_channels_in_apples_orders_are_at_their_loudspeakers(tmp_path, suffix, n
     speakers = [name for name in WAV_ORDER if name in names]
     wave = np.concatenate([tone(300 + 200 * k, 1.0, RATE, 1) for k in range(len(names))])
     stored = wave[[speakers.index(name) for name in names]]
-    path = audio.save(tmp_path / f"a{suffix}", stored, sample_rate=RATE, subtype="PCM_16")
+    path = stored_as(tmp_path / f"a{suffix}", stored)
     with_layout(path, number)
     for _ in range(3):
         assert audio.info(path).channel_mask == (0x60F if len(names) == 6 else 0x7)
         np.testing.assert_allclose(read(path)[0], wave, atol=2**-15)
     part, _ = audio.load(path, offset_s=0.5, duration_s=0.1)
     np.testing.assert_allclose(part, wave[:, 22050:26460], atol=2**-15)
-    stereo = audio.save(tmp_path / f"b{suffix}", tone(440, 0.5), sample_rate=RATE)
+    stereo = stored_as(tmp_path / f"b{suffix}", tone(440, 0.5))
     both, _, notes = read(joined(tmp_path / f"c{suffix}", stereo, path))
     assert both.shape == (2, round(1.5 * RATE))
     assert len(notes) == 1

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import numpy as np
 import pandas
 import pytest
 import yaml
@@ -177,6 +178,54 @@ def test_the_default_profile_plays_a_dozen_different_pieces(monkeypatch):
     assert len(used) >= 12, used
     music = ("lmms", "voice", "drums", "rendered", "recorded", "freedoom1")
     assert sum(group.startswith(music) for group in used) >= 10, used
+
+
+def statements_for(source, names: set[str], given: dict) -> ast.Module:
+    """The statements of a chapter that make these names, and what they need, from what is given."""
+    cells = code_cells(source)[1:]
+    statements = [statement for cell in cells for statement in ast.parse(cell.source).body]
+    wanted, needed = [], set(names)
+    for statement in reversed(statements):
+        found = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
+        stored = {name.id for name in found if isinstance(name.ctx, ast.Store)}
+        if stored & needed:
+            wanted.insert(0, statement)
+            needed -= stored if isinstance(statement, ast.Assign) else set()
+            needed |= {name.id for name in found} - stored - set(given)
+    return ast.Module(wanted, [])
+
+
+def test_one_format_alone_is_quantised_weighed_and_summed_up(
+    small_model, small_exports, tmp_path, monkeypatch
+):
+    """All of chapter 04 that depends on the formats; it took ONNX for granted."""
+    monkeypatch.chdir(ROOT)
+    source = next(path for path in SOURCES if path.stem.startswith("04"))
+    music = [0.1 * np.random.default_rng(0).standard_normal((1, 22050)).astype(np.float32)]
+    given = {"el": el, "pd": pandas, "np": np, "Path": Path, "smaller": el.compression}
+    given |= {"checkpoint": small_exports[0] / "small.safetensors", "run": tmp_path}
+    given |= {"held_out": music, "ranges": el.compression.calibrate(small_model, music)}
+    given |= {"formats": "tflite", "preset": "small", "seed": 0, "trained": [], "kept": {}}
+    code = statements_for(source, {"int8", "static", "small", "ours"}, given)
+    exec(compile(code, source.name, "exec"), given)
+    assert given["int8"] == tmp_path / "exports" / "small.int8.tflite"
+    assert given["int8"].is_file()
+    assert given["static"] == "small.int8.tflite"
+    assert 0 < given["small"] < 1
+    weighed = dict(zip(given["promised"], given["ours"], strict=True))
+    assert weighed["quantised, 8 bits (TensorFlow Lite)"] > 0
+    assert np.isnan(weighed["quantised, 8 bits (ONNX)"])
+
+
+def test_formats_that_cannot_be_quantised_are_refused():
+    source = next(path for path in SOURCES if path.stem.startswith("04"))
+    (cell,) = [cell for cell in code_cells(source) if "quantisable = " in cell.source]
+    statements = ast.parse(cell.source).body
+    (check,) = [statement for statement in statements if isinstance(statement, ast.If)]
+    before = statements_for(source, {"quantisable"}, {"formats": ""})
+    code = compile(ast.Module([*before.body, check], []), source.name, "exec")
+    with pytest.raises(el.EnhanceError, match="formats='torchscript': name onnx or tflite"):
+        exec(code, {"formats": "torchscript", "el": el})
 
 
 @pytest.fixture

@@ -289,6 +289,20 @@ def test_data_set_takes_the_mean_or_some_channel_and_resamples(folder, tmp_path)
     assert half[0][0].shape[1] == mean[0][0].shape[1] // 2
 
 
+def test_data_sets_of_other_options_share_nothing(folder, tmp_path):
+    """Each gives what it gives alone, however they take turns, and leaves nothing behind."""
+    manifest = prepare(folder, tmp_path / "pairs", conditions=["lossless", "sbc-20"])
+    options = ({}, {"downmix": "varied"}, {"sample_rate": 22050})
+    before = sorted(tmp_path.rglob("*"))
+    alone = [[*data.PairDataset(manifest, "train", **option)] for option in options]
+    together = [data.PairDataset(manifest, "train", **option) for option in options]
+    for index in range(len(together[0])):
+        for pairs, expected in zip(together, alone, strict=True):
+            for got, wanted in zip(pairs[index], expected[index], strict=True):
+                assert np.array_equal(got, wanted)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_only_some_splits_can_be_prepared(folder, tmp_path):
     manifest = prepare(folder, tmp_path / "pairs", splits=["train"])
     assert set(data.read_manifest(manifest)["split"]) == {"train"}

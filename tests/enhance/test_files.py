@@ -1,5 +1,6 @@
 """Whole files and folders: what stays, what is refused, and that memory does not grow."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from enhancelib.enhance.folders import enhance_folder
 from enhancelib.enhance.ledger import NAME
 from enhancelib.enhance.modelfiles import open_stream
 from enhancelib.enhance.streaming import enhance_wave
-from enhancelib.errors import ConfigError, InputError
+from enhancelib.errors import ConfigError, EnhanceError, InputError, ModelError
 
 RATE = 22050
 
@@ -471,6 +472,20 @@ def test_memory_does_not_grow_with_length(model_path, tmp_path):
         check=True,
     )
     assert float(done.stdout) < 15
+
+
+def test_a_model_whose_weights_are_nan_is_named_and_not_the_music(small_model, tmp_path):
+    broken = copy.deepcopy(small_model)
+    for values in broken.parameters():
+        values.data.fill_(float("nan"))
+    path = broken.save(tmp_path / "broken.safetensors")
+    source = save(tmp_path / "music" / "song.wav", music(5000), sample_rate=RATE)
+    with pytest.raises(ModelError, match=r"broken\.safetensors: gives NaN") as caught:
+        enhance_file(source, tmp_path / "out.wav", model=path)
+    assert "song" not in str(caught.value)
+    with pytest.raises(EnhanceError, match=r"broken\.safetensors: gives NaN"):
+        enhance_folder(source.parent, tmp_path / "out", model=path, n_jobs=1)
+    assert not list(tmp_path.rglob("out*/*.wav")) + list(tmp_path.glob("out.wav"))
 
 
 @pytest.mark.parametrize("rate", [RATE, 48000])

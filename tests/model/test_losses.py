@@ -9,6 +9,7 @@ import pytest
 import scipy.signal
 import torch
 import visqol.nsim
+from pydantic import ValidationError
 
 from enhancelib import audio
 from enhancelib.audio.masking import noise_to_mask
@@ -252,6 +253,13 @@ def test_combined_is_the_weighted_sum():
     assert set(loss.terms(*given)) == {
         *("mse", "spectral", "envelope", "dissimilarity", "relative")
     }
+
+
+@pytest.mark.parametrize("left", [{}, {"gate": 0.2}, {"gate": 0.2, "audible": 0.5}])
+def test_weights_without_a_term_on_the_waves_are_refused(left):
+    """Their sum is no tensor, and has no gradient."""
+    with pytest.raises(ValidationError, match="nothing to learn"):
+        LossWeights(**dict.fromkeys(LossWeights.model_fields, 0.0) | left)
 
 
 def test_gradient_is_finite_at_silence_and_identity():

@@ -1,11 +1,17 @@
 """The network: identity at the start, causal, one set of layers for clip and stream."""
 
+import pickle
+import re
 import resource
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 
+from enhancelib.enhance.modelfiles import open_stream
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import CausalBlock
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
@@ -244,8 +250,6 @@ def write_foreign(path):
 
 
 def write_pickle(path):
-    import pickle
-
     path.write_bytes(pickle.dumps({"run": print}))
 
 
@@ -267,6 +271,53 @@ def test_foreign_files_are_refused_in_one_line(tmp_path, write, suffix):
         AudioUNet.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Hostile:
+    """Leaves a mark when it is unpickled by a reader that runs what is in a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("form", ["pickle", "torch", "weights"])
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_a_hostile_file_is_refused_and_not_run(tmp_path, form, suffix):
+    path, mark = tmp_path / f"model{suffix}", tmp_path / "mark"
+    content = {"metadata": {}, "state_dict": {"weight": Hostile(mark)}}
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(content))
+    else:
+        torch.save(Hostile(mark) if form == "torch" else content, path)
+    readers = [open_stream, *[AudioUNet.load, read_checkpoint] * (suffix == ".pth")]
+    for read in readers:
+        with pytest.raises(ModelError) as caught:
+            read(path)
+        said = str(caught.value)
+        assert str(path) in said
+        assert "\n" not in said
+        assert "weights_only" not in said
+        assert "trust" not in said
+    assert not mark.exists()
+    torch.load(path, weights_only=False) if form != "pickle" else pickle.loads(path.read_bytes())
+    assert mark.exists()  # it would have been
+
+
+def test_nothing_of_ours_advises_to_run_what_is_in_a_file():
+    tracked = subprocess.run(
+        ["git", "ls-files", "--", ":!tests", ":!data", ":!CHANGELOG.md", ":!LOG.md"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    texts = [ROOT / name for name in tracked if name.endswith((".py", ".md", ".ipynb", ".yml"))]
+    assert len(texts) > 100
+    unsafe = re.compile(r"weights_only\s*=\s*False")
+    assert not [path for path in texts if unsafe.search(path.read_text(encoding="utf-8"))]
 
 
 def test_what_is_no_checkpoint_is_told_by_its_name(tmp_path):

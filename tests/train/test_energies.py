@@ -6,6 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas
 import pytest
 import torch
 from conftest import ROOT
+from filelock import FileLock
 
 from enhancelib import audio
 from enhancelib.data.envelopes import Tables, make_tables, table
@@ -45,6 +47,16 @@ def items(few_items):
 @pytest.fixture(scope="module")
 def tables(items) -> Tables:
     return make_tables(items, items.with_name("tables"), NARROW, progress=False)
+
+
+class Hostile:
+    """Leaves a mark when it is unpickled by a reader that runs what is in a file."""
+
+    def __init__(self, mark):
+        self.mark = mark
+
+    def __reduce__(self):
+        return Path.touch, (self.mark,)
 
 
 def trainer(tables, folder, **changes) -> EnergyTrainer:
@@ -89,6 +101,28 @@ def test_tables_are_made_once_and_not_for_others(items, tables):
     other = ModelConfig(fill={"band_bins": 16})
     with pytest.raises(InputError, match="tables: holds tables of other items or settings"):
         make_tables(items, items.with_name("tables"), other, progress=False)
+
+
+def test_tables_that_two_ask_for_at_once_are_made_once_and_whole(items, tables, tmp_path):
+    """The lock is held until they are open, and the second waits for them."""
+    folder, places = tmp_path / "tables", []
+
+    def make() -> None:
+        values = make_tables(items, folder, NARROW, progress=False).values
+        places.append((folder / "tables.npy").stat().st_ino)
+        assert np.array_equal(values, tables.values)
+
+    with ThreadPoolExecutor(4) as pool:
+        for made in [pool.submit(make) for _ in range(4)]:
+            made.result()
+    assert len(set(places)) == 1
+    lock = FileLock(folder.with_name(".tables.lock"))
+    with lock, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(make)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        lock.release()
+        waiting.result()
 
 
 def test_a_network_without_a_fill_has_no_tables(items, tmp_path):
@@ -351,6 +385,16 @@ def test_a_folder_of_another_run_is_refused(tables, tmp_path):
     with pytest.raises(ConfigError, match="cannot be gone on from") as caught:
         trainer(tables, tmp_path / "run")
     assert "\n" not in str(caught.value)
+
+
+def test_a_hostile_state_is_refused_and_not_run(tables, tmp_path):
+    (tmp_path / "run").mkdir()
+    torch.save({"facts": Hostile(tmp_path / "mark")}, tmp_path / "run" / "last.pt")
+    with pytest.raises(ConfigError, match=r"last\.pt: cannot be gone on from") as caught:
+        trainer(tables, tmp_path / "run")
+    assert not (tmp_path / "mark").exists()
+    assert "trust" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
 
 
 def test_items_shorter_than_a_step_are_refused(tables, tmp_path):

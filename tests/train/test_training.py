@@ -597,6 +597,11 @@ def test_seed_config_is_read(tmp_path):
             '"relative": 0}}',
             "loss: .*nothing to learn",
         ),
+        (
+            '{"loss": {"mse": 0, "l1": 0, "spectral": 0, "envelope": 0, "dissimilarity": 0, '
+            '"relative": 0, "audible": 0.5}}',
+            "loss: .*nothing to learn",
+        ),
         ("[" * 100_000, "not valid JSON"),
         ("{epochs: 3}", "not valid JSON"),
         ("[1]", "config.json"),

@@ -93,6 +93,49 @@ def _xing(frame: bytes) -> tuple[int, int, int] | None:
     return count, size, unheard
 
 
+_V1, _V2 = 3, 2  # MPEG 1 and 2 as a header codes them; 0 is 2.5, whose rates of bits are those of 2
+_MPEG_KBPS = {
+    (_V1, 1): tuple(range(32, 449, 32)),
+    (_V1, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (_V1, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (_V2, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (_V2, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_AC3_KBPS = (*_MPEG_KBPS[_V1, 3], 384, 448, 512, 576, 640)
+
+
+def frame_bytes(head: bytes) -> int:
+    """Return how long a frame of MPEG audio, AC-3 or E-AC-3 says it is; 0: it does not.
+
+    Args:
+        head: its first 6 bytes, or more; fewer where there are no more.
+    """
+    head = head.ljust(6, b"\0")
+    if head[:2] == b"\x0b\x77":
+        return _ac3_bytes(head)
+    version, layer, index = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4
+    rate = head[2] >> 2 & 3
+    known = head[0] == 255 and head[1] >> 5 == 7 and version in _MP3_RATES
+    if not known or layer == 4 or index in (0, 15) or rate == 3:  # 0: a bit rate of its own
+        return 0
+    kind = (_V1, layer) if version == _V1 else (_V2, min(layer, 2))
+    bits = 1000 * _MPEG_KBPS[kind][index - 1]
+    slot, samples = (4, 384) if layer == 1 else (1, 1152 if layer == 2 or version == _V1 else 576)
+    slots = samples * bits // (8 * slot * _MP3_RATES[version][rate])
+    return slot * (slots + (head[2] >> 1 & 1))  # ISO/IEC 11172-3, 2.4.3.1
+
+
+def _ac3_bytes(head: bytes) -> int:
+    """ATSC A/52, 5.4.1 and table 5.18, and E.2.3.1 for what came after."""
+    if head[5] >> 3 > 10:
+        return 2 * ((head[2] & 7) << 8 | head[3]) + 2
+    rate, code = head[4] >> 6, head[4] & 63
+    if rate == 3 or code // 2 >= len(_AC3_KBPS):
+        return 0
+    words = 96_000 * _AC3_KBPS[code // 2] // (48_000, 44_100, 32_000)[rate]
+    return 2 * (words + (rate == 1 and code & 1))
+
+
 def is_cut_off(path: PathLike) -> bool:
     """Return whether an MP3 has fewer bytes than its tag states, or an Ogg lacks its end.
 
