@@ -106,7 +106,7 @@ seen = el.parts(network, lossy)
 
 # %% tags=["hide-input"]
 def gate_map(gate: np.ndarray, ax):
-    ax.set(xlabel="Time (s)", ylabel="Frequency (kHz)", title="gate")
+    ax.set(xlabel="Time (s)", title="gate")
     ax.grid(False)
     extent = (0, lossy.shape[1] / rate, 0, rate / 2000)
     look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": 0, "vmax": 1}
@@ -118,22 +118,26 @@ def with_scale(image, label: str) -> None:
     bar.outline.set_visible(False)
 
 
-# %% [markdown]
-# Of six pictures, the first four are the parts. Light is loud, open, or louder than before.
-
-# %% tags=["hide-input"]
-figure, grid = el.plotting.subplots(3, 2, width=8.4, height=2.3)
-options = {"sample_rate": rate}
 levels = {
     (0, 0): ("comes in", lossy),
     (1, 1): ("what the fill adds", seen.enhanced - seen.corrected),
     (2, 0): ("goes out", seen.enhanced),
     (2, 1): ("lossless", lossless),
 }
+
+
+# %% [markdown]
+# Of six pictures, the first four are the parts. Light is loud, open, or louder than before.
+
+# %% tags=["hide-input"]
+figure, grid = el.plotting.subplots(3, 2, width=8.4, height=2.3)
+options = {"sample_rate": rate}
 for place, (title, wave) in levels.items():
     image = el.plotting.spectrogram(wave, ax=grid[place], title=title, **options)
     with_scale(image, "Level (dBFS)")
 with_scale(gate_map(seen.gate, grid[0, 1]), "Open (0 to 1)")
+grid[1, 1].set_ylabel("")
+grid[2, 1].set_ylabel("")
 options |= {"ax": grid[1, 0], "title": "what the mask changes", "range_db": 6}
 with_scale(el.plotting.spectrogram_difference(seen.corrected, lossy, **options), "Change (dB)")
 el.plotting.save_figure(figure, "02_parts.png", figures_dir=figures_dir)
@@ -293,8 +297,8 @@ Markdown(f"At {khz[band]:.1f} kHz the cheapest guess differs: {'; '.join(said)}.
 # ### Then the network on waveforms
 #
 # The predictor is frozen now, and mask, residual and gate learn around it. Their loss is a sum of
-# terms that compare waves. The weights of these terms, in the short run of this chapter (the
-# library's default) and in the published weights' last stage:
+# terms that compare waves. How much each of them weighs, in the short run of this chapter (the
+# library's default) and in the training of the published network:
 
 # %%
 config = el.TrainingConfig(
@@ -310,7 +314,8 @@ with safe_open(published, framework="pt") as file:
     facts = file.metadata()
 weights = {"this run": config.loss.model_dump()}
 weights["published"] = json.loads(facts.get("training_config", "{}")).get("loss", {})
-pd.DataFrame(weights).rename_axis("term").style.format("{:g}", na_rep="–")
+table = pd.DataFrame(weights).fillna(0.0).rename_axis("term")
+table[(table > 0).any(axis=1)].style.format("{:g}")
 
 # %% [markdown]
 # *MSE* and *L1* compare samples, and are content once the loud low notes are right. The *spectral*
@@ -417,7 +422,7 @@ def energy_step(features, target, optimizer) -> float:
     optimizer.zero_grad()
     (level + 0.3 * change).backward()  # the gradient with respect to every weight
     optimizer.step()  # and a small step against it
-    return float(level) * 10 / np.log(10)  # in dB
+    return level.item() * 10 / np.log(10)  # in dB
 
 
 # %% [markdown]
@@ -468,7 +473,7 @@ def network_step(clip, original, optimizer) -> float:
     (loss + 0.2 * gate_error(logits, clip, original)).backward()
     torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)  # no step may be too large
     optimizer.step()
-    return float(loss)
+    return loss.item()
 
 
 # %% [markdown]
@@ -631,9 +636,9 @@ Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 # And what was written down while they were trained, for a few kinds of damage. Of the network:
 # its validation loss as a share of that of the untreated audio. Of the energies, where there is a
 # log of them: by how many decibels the prediction misses a band that was emptied. Where the curves
-# jump, training went on with another loss or other music. A fill is an error to every loss of
-# waveforms, so a share over 100 % is not harm by itself: whether it is, [listeners and models of
-# hearing](03_spectral_evaluation) have to say.
+# jump, training went on with another loss or other music. In a log of a network with a fill a share
+# over 100 % is not harm by itself, since a fill is an error to every loss of waveforms: whether it
+# is, [listeners and models of hearing](03_spectral_evaluation) have to say.
 
 # %%
 share = history.assign(value=100 * history["loss"] / history["untreated"])
