@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from matplotlib.patches import FancyBboxPatch
@@ -22,15 +23,17 @@ _STEP = 1.15
 def u_net(config: ModelConfig) -> Axes:
     """The way of a spectrum through the U-Net: down, along the bottom, up, and out by the gate.
 
+    A fill, where there is one, has a row of its own above.
+
     Args:
         config: of an :class:`~enhancelib.model.network.AudioUNet`.
     """
-    depth = config.depth
+    depth, filled = config.depth, config.fill is not None
     end = _STEP * (2 * depth - 2)  # where the way up arrives
     out, top, bottom = end + 2.4, 1.2, 1.0 - depth
-    _, ax = subplots(width=9.5, height=0.8 * (depth + 1.2))
+    _, ax = subplots(width=9.5, height=0.8 * (depth + 1.2 + filled))
     ax.set_axis_off()
-    ax.set(xlim=(-0.8, out + 0.8), ylim=(bottom - 0.4, top + 0.4))
+    ax.set(xlim=(-0.8, out + 0.8), ylim=(bottom - 0.4, top + filled + 0.4))
     size = [f"{config.bands >> i} bands × {config.channels[i]}" for i in range(depth)]
     blocks = f"{config.blocks} block{'s' * (config.blocks > 1)}"
 
@@ -38,11 +41,12 @@ def u_net(config: ModelConfig) -> Axes:
     levels = range(depth - 1)
     down = [_box(ax, (_STEP * i, -i), f"{size[i]}\n{blocks}", "work") for i in levels]
     up = [_box(ax, (end - _STEP * i, -i), f"{size[i]}\n{blocks}", "work") for i in levels]
-    past_s = 2 * sum(config.dilations) * config.hop_length / config.sample_rate
-    memory = f"{size[-1]}\n{len(config.dilations)} blocks that look back {past_s:.1f} s"
+    memory = f"{size[-1]}\n{_memory(config.dilations, config)}"
     deepest = _box(ax, (end / 2, bottom), memory, "memory", width=2.6)
-    change = _box(ax, (out, 0), "bin × mask\n+ residual", "work")
-    enhanced = _box(ax, (out, top), f"enhanced\n{config.bins} bins × 2", "data")
+    limit = ", limited" if filled else ""
+    change = _box(ax, (out, 0), f"bin × mask\n+ residual{limit}", "work")
+    name = "corrected" if filled else "enhanced"
+    corrected = _box(ax, (out, top), f"{name}\n{config.bins} bins × 2", "data")
 
     _arrow(ax, spectrum, down[0], "a vector per band")
     for lower, upper in zip([*down[1:], deepest], down, strict=True):
@@ -52,14 +56,40 @@ def u_net(config: ModelConfig) -> Axes:
     for left, right in zip(down, up, strict=True):
         _arrow(ax, left, right, "added" if left is down[0] else "", dashed=True)
     _arrow(ax, up[0], change, "head")
-    _arrow(ax, spectrum, enhanced, "as it came", dashed=True)
+    _arrow(ax, spectrum, corrected, "as it came", dashed=True)
     if config.gated:
         gate = _box(ax, (out, bottom), "gate, 0 to 1\nper band", "memory")
         _arrow(ax, up[0], gate, "now")
         _arrow(ax, deepest, gate, "so far")
         _arrow(ax, gate, change, "scales")
-    _arrow(ax, change, enhanced, "added")
+    _arrow(ax, change, corrected, "added")
+    if filled:
+        _fill(ax, config, spectrum, corrected, top + 1)
     return ax
+
+
+def _fill(
+    ax: Axes, config: ModelConfig, spectrum: FancyBboxPatch, corrected: FancyBboxPatch, y: float
+) -> None:
+    """From the spectrum to the energies of bands, to noise, to what comes out."""
+    assert config.fill is not None
+    out = corrected.get_x() + corrected.get_width() / 2
+    bands = config.hop_length // config.fill.band_bins
+    bands -= bands >> config.fill.octaves
+    text = f"energies of {bands} bands\n{_memory(config.fill.dilations, config)}"
+    energies = _box(ax, (0.55, y), text, "memory", width=2.6)
+    noise = _box(ax, (out - 1.95, y), "noise × gate\nwhere emptied", "work")
+    enhanced = _box(ax, (out, y), f"enhanced\n{config.bins} bins × 2", "data")
+    _arrow(ax, spectrum, energies)
+    _arrow(ax, energies, noise)
+    _arrow(ax, noise, enhanced, "fill")
+    _arrow(ax, corrected, enhanced)
+
+
+def _memory(dilations: Sequence[int], config: ModelConfig) -> str:
+    """What blocks of these dilations have of the past."""
+    past_s = 2 * sum(dilations) * config.hop_length / config.sample_rate
+    return f"{len(dilations)} blocks that look back {past_s:.1f} s"
 
 
 def _box(

@@ -43,11 +43,6 @@ def test_the_smoke_effort_measures_everything_that_lies_beside_the_weights(make,
     assert again["value"].notna().all()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="measured before every piece had noise of its own and the in-band SI-SDR left out "
-    "emptied bins: remove this mark when make results has run",
-)
 def test_a_sample_of_published_rows_comes_out_again(tools):
     """Four cells, other ones after each publication, by every metric, untreated and enhanced.
 

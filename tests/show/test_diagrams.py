@@ -13,6 +13,8 @@ CONFIGS = {
     **PRESETS,
     "flat": ModelConfig(depth=2, bands=8, gated=False),
     "deep": ModelConfig(depth=6),
+    "filled": ModelConfig(fill={}),
+    "filled and flat": ModelConfig(depth=2, fill={}),
 }
 
 
@@ -25,6 +27,7 @@ def test_u_net_names_every_level_once_each_way_without_overlaps(config):
         ways = 2 if level < config.depth - 1 else 1
         assert sum(word.startswith(f"{size}\n") for word in words) == ways
     assert any("gate" in word for word in words) == config.gated
+    assert any("noise" in word for word in words) == (config.fill is not None)
     # What the bottom sees: each block reaches 2 * dilation frames further back.
     seconds = sum(2 * d for d in config.dilations) * config.hop_length / config.sample_rate
     assert any(f"look back {seconds:.1f} s" in word for word in words)
