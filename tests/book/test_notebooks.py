@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-import numpy as np
 import pandas
 import pytest
 import yaml
@@ -193,28 +192,6 @@ def statements_for(source, names: set[str], given: dict) -> ast.Module:
             needed -= stored if isinstance(statement, ast.Assign) else set()
             needed |= {name.id for name in found} - stored - set(given)
     return ast.Module(wanted, [])
-
-
-def test_one_format_alone_is_quantised_weighed_and_summed_up(
-    small_model, small_exports, tmp_path, monkeypatch
-):
-    """All of chapter 04 that depends on the formats; it took ONNX for granted."""
-    monkeypatch.chdir(ROOT)
-    source = next(path for path in SOURCES if path.stem.startswith("04"))
-    music = [0.1 * np.random.default_rng(0).standard_normal((1, 22050)).astype(np.float32)]
-    given = {"el": el, "pd": pandas, "np": np, "Path": Path, "smaller": el.compression}
-    given |= {"checkpoint": small_exports[0] / "small.safetensors", "run": tmp_path}
-    given |= {"held_out": music, "ranges": el.compression.calibrate(small_model, music)}
-    given |= {"formats": "tflite", "preset": "small", "seed": 0, "trained": [], "kept": {}}
-    code = statements_for(source, {"int8", "static", "small", "ours"}, given)
-    exec(compile(code, source.name, "exec"), given)
-    assert given["int8"] == tmp_path / "exports" / "small.int8.tflite"
-    assert given["int8"].is_file()
-    assert given["static"] == "small.int8.tflite"
-    assert 0 < given["small"] < 1
-    weighed = dict(zip(given["promised"], given["ours"], strict=True))
-    assert weighed["quantised, 8 bits (TensorFlow Lite)"] > 0
-    assert np.isnan(weighed["quantised, 8 bits (ONNX)"])
 
 
 def test_formats_that_cannot_be_quantised_are_refused():
