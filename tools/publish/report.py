@@ -8,6 +8,7 @@ speaks of, what stands in README between marks and figures/report_card.png.
 """
 
 import argparse
+import math
 import re
 import sys
 from pathlib import Path
@@ -81,7 +82,7 @@ def report_card(
         el.plotting.bars(groups, x_label="ViSQOL, 1 to 4.73", ax=ax, title=title)
         ax.set_xlim(1, 4.85)
         ax.get_legend().remove()
-    axes[0].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.1), ncols=2)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(-0.1, -0.14), ncols=2)
     saved = rates[rates["metric"] == "visqol"].drop_duplicates(["kind", "codec"])
     bits: dict[str, dict[str, tuple[float, float, float]]] = {codec: {} for codec in RATES}
     for row in saved.itertuples():
@@ -90,7 +91,7 @@ def report_card(
     el.plotting.intervals(
         bits, x_label="Bits saved at equal ViSQOL (%)", ax=last, title="What it is worth"
     )
-    last.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.1), ncols=3)
+    last.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.14), ncols=3)
     for ax in axes[panels:]:
         ax.set_axis_off()
     figure.suptitle(
@@ -108,12 +109,15 @@ def closed(value: float, low: float, high: float) -> tuple[float, float, float]:
 def mean_intervals(
     part: pandas.DataFrame, condition: str, preset: str
 ) -> dict[str, tuple[float, float, float]]:
-    """Mean over pieces and its interval (Student's), untreated and enhanced."""
+    """Mean over pieces and its interval (Student's), untreated and enhanced.
+
+    The interval of two pieces is wider than the scale: then only the mean is given.
+    """
     found = {}
     for label, system in (("untreated", UNTREATED), ("enhanced", preset)):
         chosen = (part["condition"] == condition) & (part["system"] == system)
         values = part.loc[chosen, "value"].to_numpy()
-        low, high = t_interval(values)
+        low, high = t_interval(values) if len(values) > 2 else (math.nan, math.nan)
         found[label] = closed(float(values.mean()), float(low), float(high))
     return found
 
