@@ -52,6 +52,20 @@ _MARKUP = re.compile(r"[<>&\"`\x00-\x1f\x7f]")
 _LONGEST_TEXT = 200
 
 
+def weights_note(table: pandas.DataFrame, checkpoint_sha256: str) -> str:
+    """One sentence for the reader of a table: whether it was measured on these weights.
+
+    Args:
+        table: results with a column ``checkpoint_sha256``; rows of the untreated audio have none.
+        checkpoint_sha256: of the weights that are published now.
+    """
+    measured = sorted(set(table["checkpoint_sha256"].dropna()) - {"", checkpoint_sha256})
+    if not measured:
+        return "Measured on the weights that are published now."
+    hashes = ", ".join(f"`{each[:8]}…`" for each in measured)
+    return f"Measured on weights of before (SHA-256 {hashes}), not yet on those published now."
+
+
 def result_row(
     system: str,
     metric: str,

@@ -35,7 +35,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from scipy.signal import welch
 
 import enhancelib as el
@@ -269,7 +269,10 @@ table.reindex(columns=harm["head"].unique()).astype(object).fillna("–")
 peers_file = Path(results_dir) / f"{preset}-denoisers.csv"
 table = pd.DataFrame({"not measured yet": ["python -m tools.measure peers.denoisers"]})
 if peers_file.exists():
-    peers = {kind: el.paired_deltas(part) for kind, part in el.by_kind(pd.read_csv(peers_file))}
+    rows = pd.read_csv(peers_file)
+    of_peers = el.checkpoint_sha256(el.find_weights("published", preset=preset))
+    display(Markdown(el.provenance.weights_note(rows, of_peers)))
+    peers = {kind: el.paired_deltas(part) for kind, part in el.by_kind(rows)}
     peers = pd.concat(peers, names=["kind"]).reset_index("kind")
     names = {name: el.METRICS[name].title for name in ("snr", "si_sdr", "visqol", "zimtohrli")}
     peers = peers[peers["metric"].isin(names)].replace({"metric": names})
@@ -350,11 +353,14 @@ if measured_at_ear.exists():
     chain = pd.read_csv(measured_at_ear)
 else:  # of this preset; the flagship's are there
     chain = pd.read_csv(Path(results_dir) / "fullband-44k-chain.csv")
+of_chain = chain["preset"].dropna().iloc[0]
+flagship = el.checkpoint_sha256(el.find_weights("published", preset=of_chain))
+display(Markdown(el.provenance.weights_note(chain, flagship)))
 heard = dict(el.by_kind(chain[chain["metric"] == "visqol"]))
 keys = {"index": "condition", "columns": "system", "values": "value", "sort": False}
 at_ear = {kind: part.pivot_table(**keys) for kind, part in heard.items()}
 places = ["untreated", "phone", "headphones", "both"]
-pd.concat(at_ear)[places].round(2).rename_axis(columns=chain["preset"].dropna().iloc[0])
+pd.concat(at_ear)[places].round(2).rename_axis(columns=of_chain)
 
 # %% [markdown]
 # The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds

@@ -101,6 +101,8 @@ show(written)
 apart = Path("data/results") / f"{preset}-executorch.csv"
 if apart.exists():
     rows = pd.read_csv(apart)
+    now = el.checkpoint_sha256(el.find_weights("published", preset=preset))
+    display(Markdown(el.provenance.weights_note(rows, now)))
     facts = rows[rows["metric"].isin(["size", "error", "cpu_rtf"])]
     facts = facts.pivot_table(index="system", columns="metric", values="value")
     heads = {"size": "file (MB)", "error": "error (dB)", "cpu_rtf": "CPU (s/s)"}

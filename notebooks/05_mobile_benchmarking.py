@@ -358,8 +358,10 @@ hours[measures].set_axis(heads, axis="columns").style.format(precision=3)
 
 # %%
 over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")
+now = el.checkpoint_sha256(el.find_weights("published"))
 Markdown(
-    f"Over the limit: {', '.join(over) or 'none'}, at a load of up to {soak['load'].max():.1f}."
+    f"Over the limit: {', '.join(over) or 'none'}, at a load of up to {soak['load'].max():.1f}. "
+    f"{el.provenance.weights_note(soak[soak['preset'] == 'fullband-44k'], now)}"
 )
 
 # %% [markdown]

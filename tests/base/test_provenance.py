@@ -140,3 +140,10 @@ def test_markup_in_a_contributed_table_is_refused(tmp_path, wrong):
     file.write_text("[" * 100_000)
     with pytest.raises(InputError, match=r"phone\.json"):
         prov.device_results(tmp_path)
+
+
+def test_a_table_of_other_weights_says_so():
+    table = pandas.DataFrame({"checkpoint_sha256": ["c0ffee00" * 8, None, ""]})
+    assert "are published now" in prov.weights_note(table, "c0ffee00" * 8)
+    note = prov.weights_note(table, "decade00" * 8)
+    assert "weights of before (SHA-256 `c0ffee00…`)" in note
