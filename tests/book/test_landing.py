@@ -37,7 +37,7 @@ def outputs(page: str) -> list:
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
-    """A folder in which the development set's results and sounds bear the test set's names."""
+    """A folder in which a few of the measured pieces bear names of the test set, kind by kind."""
     data = tmp_path / "data"
     for name in ("results", "testset"):
         (data / name).mkdir(parents=True)
@@ -52,7 +52,8 @@ def elsewhere(tmp_path, monkeypatch):
     for kind in KINDS:
         for path in listed.loc[listed["kind"] == kind, "path"].head(PIECES_OF_A_KIND):
             source = next(sources)
-            shutil.copy(ROOT / f"data/devset/{source}.flac", data / path)
+            (sound,) = (ROOT / "data").glob(f"*set/{source}.flac")
+            shutil.copy(sound, data / path)
             name = path.removeprefix("testset/").removesuffix(".flac")
             parts.append(measured[measured["piece"] == source].assign(piece=name))
     pandas.concat(parts).to_csv(data / f"results/{PRESET}.csv", index=False)

@@ -37,7 +37,7 @@ def test_the_blocks_of_the_readme_are_the_results(results):
     text = (ROOT / "README.md").read_text()
     assert report.update_readme(text, report.readme_blocks(PRESET, results, costs)) == text
     one = results[(results["condition"] == "mp3-64") & (results["metric"] == "visqol")]
-    speech = one[one["piece"].str.startswith("speech")].groupby("system")["value"].mean()
+    speech = dict(el.by_kind(one))["speech"].groupby("system")["value"].mean()
     (line,) = re.findall(r"^\| speech \| `mp3-64` \| (.*? → \d.\d\d)", text, re.MULTILINE)
     assert line == f"{speech['untreated']:.2f} → {speech[PRESET]:.2f}"
 
@@ -99,7 +99,7 @@ def test_the_level_of_treble_has_a_sign_and_too_much_is_worse_too(before, after,
 
 def test_no_word_and_no_number_of_one_kind_depends_on_another(results):
     """Speech at its worst everywhere: what is said of music stays as it was."""
-    is_speech = results["piece"].str.startswith("speech")
+    is_speech = results["piece"].map(el.kinds_of(results["piece"])) == "speech"
     worse = results.assign(value=results["value"].where(~is_speech, -5.0))
     for say in (card.limits, findings.table):
         told, again = say(results, PRESET), say(worse, PRESET)
