@@ -255,7 +255,7 @@ def test_narrow_ranges_clip(exported, quantized, model, music):
             quiet,
             variant="quiet",
             music=music,
-            max_error_db=quantized[".onnx", "int8"][0].error_db + 6,
+            max_error_db=quantized[".onnx", "int8"][0].error_db + 3,
         )
     assert not list(exported.glob("*quiet*"))
     assert not list(exported.glob(".partial*"))
@@ -296,7 +296,11 @@ def test_deviation_of_a_known_error(exported, music):
 
 
 def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, quantized):
-    """It deviates as much as the file does, and is gone afterwards."""
+    """It deviates as much as the file does, and is gone afterwards.
+
+    Without VNNI, x86 processors add two products of 8 bits in 16 bits, which saturates: there the
+    file deviates more (ONNX Runtime, "Quantize ONNX models", on U8S8).
+    """
     wanted = [run(model, wave) for wave in music]
     with rounding(model, ranges):
         rounded = [run(model, wave) for wave in music]
@@ -304,8 +308,11 @@ def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, q
         steps = weight / (weight.abs().amax(dim=(1, 2, 3), keepdim=True) / 127)
         assert torch.allclose(steps, steps.round(), atol=1e-3)
     file = quantized[".onnx", "int8"][0]
-    assert error_db(np.concatenate(rounded, 1), np.concatenate(wanted, 1)) == pytest.approx(
-        file.error_db, abs=3
+    flags = torch.cpu.get_capabilities()
+    saturates = flags["architecture"] == "x86_64" and not (
+        flags["avx512_vnni"] or flags["avx_vnni"]
     )
+    emulated = error_db(np.concatenate(rounded, 1), np.concatenate(wanted, 1))
+    assert file.error_db - (8 if saturates else 3) < emulated < file.error_db + 3
     for wave, before in zip(music, wanted, strict=True):
         np.testing.assert_array_equal(run(model, wave), before)
