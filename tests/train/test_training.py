@@ -639,7 +639,8 @@ def test_change_speed_moves_a_tone():
 
 
 def test_settings_of_older_checkpoints_are_understood():
-    facts, _ = read_checkpoint(PRETRAINED / "fullband-44k.safetensors")
+    facts, _ = read_checkpoint(PRETRAINED / "seed-22k.safetensors")
+    assert "equalise_probability" in facts["training_config"]
     config = TrainingConfig.model_validate_json(facts["training_config"])
     assert config.augmentation.equalize_probability == Augmentation().equalize_probability
     assert Augmentation(equalise_probability=0.2) == Augmentation(equalize_probability=0.2)
