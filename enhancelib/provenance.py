@@ -13,7 +13,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -78,9 +78,25 @@ def result_row(
     preset: str = "",
     seed: int = 0,
     checkpoint_sha256: str = "",
+    facts: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
-    """Return a value as a row of results, in the order of :data:`RESULT_COLUMNS`."""
-    facts = {
+    """Return a value as a row of results, in the order of :data:`RESULT_COLUMNS`.
+
+    Args:
+        system: whose output was measured, ``untreated`` or a file's name.
+        metric: what was measured.
+        value: in ``unit``.
+        unit: of the value.
+        condition: under which it was measured.
+        command: what a reader runs to measure it again.
+        piece: of music or speech; empty where it does not depend on one.
+        preset: of the weights; empty where there are none.
+        seed: of all that was drawn by chance.
+        checkpoint_sha256: of the weights; empty where there are none.
+        facts: of :func:`provenance`, where a run asks once for all its rows or a row was measured
+            at another time; ``None``: those of this moment.
+    """
+    columns = {
         "piece": piece,
         "condition": condition,
         "system": system,
@@ -90,9 +106,10 @@ def result_row(
         "unit": unit,
         "seed": seed,
         "checkpoint_sha256": checkpoint_sha256,
-        **provenance(command),
+        **(provenance(command) if facts is None else facts),
+        "command": command,
     }
-    return {name: facts[name] for name in RESULT_COLUMNS}
+    return {name: columns[name] for name in RESULT_COLUMNS}
 
 
 def provenance(command: str) -> dict[str, str | float]:

@@ -168,20 +168,20 @@ def benchmark_results(table: pandas.DataFrame) -> pandas.DataFrame:
     """
     import pandas
 
-    from enhancelib.provenance import RESULT_COLUMNS
+    from enhancelib.provenance import RESULT_COLUMNS, result_row
 
-    shared = ("preset", "commit", "checkpoint_sha256", "device", "load", "command", "utc")
+    shared = ("preset", "checkpoint_sha256", "command")
+    moment = ("commit", "device", "load", "utc")
     rows = [
-        {
-            "piece": "",
-            "condition": _condition(row),
-            "system": row["file"],
-            "metric": metric,
-            "value": row[metric],
-            "unit": unit,
-            "seed": 0,
+        result_row(
+            row["file"],
+            metric,
+            row[metric],
+            unit,
+            condition=_condition(row),
+            facts={name: row[name] for name in moment},
             **{name: row[name] for name in shared},
-        }
+        )
         for row in table[table["status"] == ""].to_dict("records")
         for metric, unit in UNITS.items()
         if not math.isnan(row[metric])

@@ -32,7 +32,13 @@ from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.evaluate.instruments import versions
 from enhancelib.evaluate.metrics import METRICS, score
-from enhancelib.provenance import RESULT_COLUMNS, UNTREATED, code_digest, provenance
+from enhancelib.provenance import (
+    RESULT_COLUMNS,
+    UNTREATED,
+    code_digest,
+    provenance,
+    result_row,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -223,19 +229,18 @@ def _now(cell: _Cell) -> dict[str, str | float]:
 
 
 def _row(cell: _Cell, name: str, metric: str, value: float, facts: dict) -> dict[str, object]:
-    model = _model_facts(cell.systems[name])
-    return {
-        "piece": cell.piece,
-        "condition": cell.condition,
-        "system": name,
-        "metric": metric,
-        "value": value,
-        "unit": METRICS[metric].unit,
-        "seed": cell.settings.seed,
-        **model,
-        **cell.provenance,
-        **facts,
-    }
+    return result_row(
+        name,
+        metric,
+        value,
+        METRICS[metric].unit,
+        piece=cell.piece,
+        condition=cell.condition,
+        seed=cell.settings.seed,
+        command=str(cell.provenance["command"]),
+        facts=cell.provenance | facts,
+        **_model_facts(cell.systems[name]),
+    )
 
 
 def _pair(cell: _Cell) -> tuple[np.ndarray, np.ndarray]:

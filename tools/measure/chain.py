@@ -23,7 +23,7 @@ from enhancelib import parallel
 from enhancelib.errors import EnhanceError
 from enhancelib.evaluate.matrix import excerpt
 from enhancelib.model.network import preset_config
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, provenance, result_row
 from tools.measure.results import DEVELOPMENT, EXCERPT_S, TESTSET, command, read_set
 from tools.measure.tables import RESULTS, check_commit, write_table
 
@@ -99,13 +99,16 @@ def main() -> None:
         rows = [row for rows in measured for row in rows]
     except EnhanceError as error:
         sys.exit(f"error: {error}")
-    facts = {
+    again = command(arguments.preset, table)
+    shared = {
         "preset": arguments.preset,
-        "seed": 0,
         "checkpoint_sha256": el.checkpoint_sha256(weights),
-        **provenance(command(arguments.preset, table)),
+        "command": again,
+        "facts": provenance(again),
     }
-    results = pandas.DataFrame(rows).assign(**facts)[list(RESULT_COLUMNS)]
+    results = pandas.DataFrame(
+        [result_row(**row, **shared) for row in rows], columns=RESULT_COLUMNS
+    )
     write_table(results, file)
     for kind, part in el.by_kind(results):
         means = part.pivot_table(index=["metric", "condition"], columns="system", values="value")

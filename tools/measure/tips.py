@@ -20,7 +20,7 @@ import enhancelib as el
 from enhancelib.errors import EnhanceError, ModelError
 from enhancelib.evaluate import stopwatch
 from enhancelib.model.network import preset_config
-from enhancelib.provenance import RESULT_COLUMNS, provenance
+from enhancelib.provenance import RESULT_COLUMNS, provenance, result_row
 from tools.measure.smaller import makers_digest
 from tools.measure.tables import RESULTS, check_commit, write_table
 
@@ -241,10 +241,10 @@ def main() -> None:
         for part in PARTS:
             command = f"python -m tools.measure tips --preset {arguments.preset} --parts {part}"
             if part in arguments.parts:
-                facts = {"preset": arguments.preset, "seed": 0, "checkpoint_sha256": sha256}
-                facts |= provenance(command)
-                made = pandas.DataFrame(list(PARTS[part](arguments.preset))).assign(**facts)
-                tables.append(made[list(RESULT_COLUMNS)])
+                shared = {"preset": arguments.preset, "checkpoint_sha256": sha256}
+                shared |= {"command": command, "facts": provenance(command)}
+                made = [result_row(**row, **shared) for row in PARTS[part](arguments.preset)]
+                tables.append(pandas.DataFrame(made, columns=RESULT_COLUMNS))
             elif target.exists():
                 kept = pandas.read_csv(target)
                 tables.append(kept[kept["command"] == command])

@@ -32,7 +32,7 @@ from enhancelib.audio import Wave
 from enhancelib.errors import EnhanceError, InputError
 from enhancelib.evaluate.kinds import KINDS
 from enhancelib.model.network import preset_config
-from enhancelib.provenance import RESULT_COLUMNS, UNTREATED, provenance
+from enhancelib.provenance import RESULT_COLUMNS, UNTREATED, provenance, result_row
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 METRICS = ("visqol", "zimtohrli", "lsd", "si_sdr", "treble_level_difference", "level_difference")
@@ -162,28 +162,24 @@ def measure(task: tuple[Case, str, Path, int, str]) -> list[dict[str, object]]:
             raise InputError(f"under {LEAST_S:g} s that all of them cover")
     except InputError as error:
         raise InputError(f"{case.reference}: {error}; are these versions of one piece?") from None
-    facts = {
-        "piece": case.piece,
+    command = f"python -m tools.measure versus {case.folder}"
+    shared = {"piece": case.piece, "condition": case.folder, "command": command}
+    shared["facts"] = provenance(command)
+    more = {
         "kind": case.kind,
-        "condition": case.folder,
-        "seed": 0,
         "reference_sha256": sha256(case.reference),
         "input_sha256": sha256(case.given),
         "measured_by": person,
-        **provenance(f"python -m tools.measure versus {case.folder}"),
     }
     rows = []
     for system, wave in waves.items():
         ours = system == preset
-        facts |= {
-            "system": system,
-            "preset": preset if ours else "",
-            "checkpoint_sha256": el.checkpoint_sha256(weights) if ours else "",
-            "output_sha256": "" if ours else sha256(files[system]),
-            "delay_samples": delays[system],
-        }
+        shared["preset"] = preset if ours else ""
+        shared["checkpoint_sha256"] = el.checkpoint_sha256(weights) if ours else ""
+        more["output_sha256"] = "" if ours else sha256(files[system])
+        more["delay_samples"] = delays[system]
         rows += [
-            facts | {"metric": metric, "value": value, "unit": el.METRICS[metric].unit}
+            result_row(system, metric, value, el.METRICS[metric].unit, **shared) | more
             for metric, value in scores(wave, reference, rate).items()
         ]
     return rows
