@@ -373,6 +373,15 @@ def open_media(path: PathLike, *, name: str):
     return _open(_source(path), name=name)
 
 
+def can_open(path: PathLike) -> bool:
+    """Whether FFmpeg makes out what a file holds."""
+    try:
+        with open_media(path, name=""):
+            return True
+    except InputError:
+        return False
+
+
 @contextlib.contextmanager
 def _open(source, *, name: str):
     """Open with FFmpeg what holds audio itself. Imported here: most files never need it."""

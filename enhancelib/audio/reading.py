@@ -22,7 +22,7 @@ import numpy as np
 import soundfile
 
 from enhancelib.audio.containers.parts import parts
-from enhancelib.audio.decoding import Note, decoded, probe
+from enhancelib.audio.decoding import Note, can_open, decoded, probe
 from enhancelib.audio.waves import Wave, check_rate, check_wave, resample, resample_blocks
 from enhancelib.checks import check_number
 from enhancelib.errors import AudioWarning, InputError, printable
@@ -243,13 +243,19 @@ def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
     MP3, of which it complains on standard error.
     """
     with open(path, "rb") as f:
-        if not f.read(4).startswith(_MAGIC):
+        begin = f.read(4)
+    if begin == b"OggS":
+        # Vorbis whose first samples are cut has times under zero, which FFmpeg refuses.
+        if can_open(path):
             return None
+    elif not begin.startswith(_MAGIC):
+        return None
     try:
         file = soundfile.SoundFile(os.fsencode(path))
     except soundfile.LibsndfileError:
         return None
-    odd = file.format in ("MP3", "OGG") or (file.format == "AU" and not _au_is_whole(path))
+    odd = file.format == "MP3" or (file.format == "AU" and not _au_is_whole(path))
+    odd = odd or (file.format == "OGG" and file.channels > 2)
     if 0 < file.frames < _UNKNOWN and not odd:
         return file
     file.close()
@@ -280,7 +286,8 @@ def _read(
             for block in _plain_blocks(file, start=start, end=end, frames=frames):
                 position += block.shape[1]
                 yield block
-            if position >= end or start >= end:
+            # Ogg that only libsndfile reads ends where it ends.
+            if position >= end or start >= end or file.format == "OGG":
                 if stop is None and stated > file.frames:
                     note(_short(name, stated / file.samplerate, file.frames / file.samplerate))
                 return

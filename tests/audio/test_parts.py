@@ -7,7 +7,7 @@ import pytest
 from odd_files import cut, encode, joined, patched, tone, vorbis
 
 from enhancelib import audio
-from enhancelib.audio.containers.headers import ogg_pages
+from enhancelib.audio.containers.headers import ogg_crc, ogg_pages
 from enhancelib.audio.containers.parts import ends_early, parts
 from enhancelib.errors import InputError
 
@@ -170,6 +170,27 @@ def test_a_damaged_page_at_the_end_of_an_ogg_is_named(tmp_path, codec, back):
     notes = read(path)[2]
     assert "damaged" in notes[0]
     assert any(word in "".join(notes) for word in ("its end is missing", "states 6.0", "frame"))
+
+
+def test_vorbis_whose_first_samples_are_cut_is_read(tmp_path):
+    """Its times begin under zero (Vorbis I, A.2); FFmpeg refuses the whole file."""
+    path = tmp_path / "a.ogg"
+    pages = noisy_ogg(path, "vorbis", RATE, seconds=2)
+    whole, _, _ = read(path)
+    content = bytearray(path.read_bytes())
+    times = {at: int.from_bytes(content[at + 6 : at + 14], "little") for at, _, _ in pages}
+    cut_off = min(time for time in times.values() if time) + 104
+    for at, _, length in pages:
+        if times[at]:
+            time = (times[at] - cut_off).to_bytes(8, "little", signed=True)
+            content[at + 6 : at + 14] = time
+            content[at + 22 : at + 26] = ogg_crc(bytes(content[at : at + length]))
+    path.write_bytes(content)
+    assert audio.info(path).sample_rate == RATE
+    wave, rate, notes = read(path)
+    assert (rate, notes) == (RATE, [])
+    assert whole.shape[1] - cut_off <= wave.shape[1] <= whole.shape[1]
+    np.testing.assert_allclose(wave[:, -RATE:], whole[:, -RATE:], atol=1e-4)
 
 
 def test_a_recorded_stream_that_begins_late_has_no_silence_before_it(tmp_path):
