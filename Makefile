@@ -35,7 +35,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
 
-.PHONY: help environment browser sound notebooks chapters book serve linkcheck wheel format corpus items pretrain results \
+.PHONY: help environment browser sound encoders notebooks chapters book serve linkcheck wheel format corpus items pretrain results \
 	smaller peers executorch arm tips devices soak lint test lock clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -71,6 +71,9 @@ browser:
 
 sound: $(ENVIRONMENT)
 	@"$(BIN)/python" -m tools.dev.sound
+
+encoders: $(ENVIRONMENT)
+	@"$(BIN)/python" -m tools.dev.encoders
 
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" -m tools.dev.pair
@@ -202,7 +205,7 @@ lint: $(ENVIRONMENT)  ## Format and style, import layers, types, notebook pairs
 	mypy
 	"$(BIN)/python" -m tools.dev.pair --check
 
-test: $(ENVIRONMENT) browser sound lint  ## Everything that must hold: lint, units, chapters, book in a browser
+test: $(ENVIRONMENT) browser sound encoders lint  ## Everything that must hold: lint, units, chapters, book in a browser
 	"$(BIN)/python" -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 # UPGRADE='numpy scipy' takes the newest version of these; all others stay as long as they fit.
