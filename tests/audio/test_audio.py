@@ -186,27 +186,6 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, name, kwargs, w
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
 
 
-NO_RATES = (math.nan, math.inf, -math.inf, -44100, 0, 44100.5, 1 << 31, True, "44100", b"44100")
-CALLS = {
-    "save": lambda folder, rate: audio.save(folder / "b.wav", noise(), sample_rate=rate),
-    "load": lambda folder, rate: audio.load(folder / "a.wav", sample_rate=rate),
-    "blocks": lambda folder, rate: next(audio.blocks(folder / "a.wav", sample_rate=rate)),
-    "segments": lambda _, rate: audio.segments(noise(), sample_rate=rate, duration_s=0.1),
-}
-
-
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("rate", NO_RATES)
-def test_what_is_no_sample_rate_is_refused_by_the_arguments_name(tmp_path, call, rate):
-    audio.save(tmp_path / "a.wav", noise(), sample_rate=44100)
-    with pytest.raises(InputError) as caught:
-        CALLS[call](tmp_path, rate)
-    assert str(caught.value) == (
-        f"sample_rate: {rate!r} is no sample rate; give whole Hz such as 44100"
-    )
-    assert os.listdir(tmp_path) == ["a.wav"]
-
-
 @pytest.mark.parametrize("channels", [math.nan, math.inf, 0, -1, 1.5, 65, True, "2", None])
 def test_what_is_no_number_of_channels_is_refused_by_name(tmp_path, channels):
     with (

@@ -525,6 +525,13 @@ def test_an_impossible_setting_is_refused_by_name(folder, tmp_path, options, mes
     assert not (tmp_path / "pairs" / "manifest.csv").exists()
 
 
+def test_a_number_given_as_text_counts_as_that_number(folder, tmp_path):
+    given = [prepare(folder, tmp_path / str(most), max_files=most) for most in (1, "1")]
+    one, text = (data.read_manifest(manifest)["piece"].unique() for manifest in given)
+    assert list(one) == list(text)
+    assert len(one) == 1
+
+
 # ---------------------------------------------------------------- bad files
 
 
