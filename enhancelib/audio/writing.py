@@ -169,7 +169,7 @@ def writer(
     suffix, subtype = target.suffix.lower(), subtype or default
     growing = container == "WAV" and subtype in _SAMPLE_BYTES
     rate = check_rate(sample_rate)
-    channels = check_number(channels, "channels", low=1, high=MAX_CHANNELS, whole=True)
+    channels = check_number(channels, f"{name}: channels", low=1, high=MAX_CHANNELS, whole=True)
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)
