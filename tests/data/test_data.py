@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -290,11 +291,13 @@ def test_data_set_takes_the_mean_or_some_channel_and_resamples(folder, tmp_path)
 
 
 def test_data_sets_of_other_options_share_nothing(folder, tmp_path):
-    """Each gives what it gives alone, however they take turns, and leaves nothing behind."""
+    """Each gives what it gives alone, no two alike, in any turn, and leaves nothing behind."""
     manifest = prepare(folder, tmp_path / "pairs", conditions=["lossless", "sbc-20"])
     options = ({}, {"downmix": "varied"}, {"sample_rate": 22050})
     before = sorted(tmp_path.rglob("*"))
     alone = [[*data.PairDataset(manifest, "train", **option)] for option in options]
+    for one, other in itertools.combinations(alone, 2):
+        assert not all(np.array_equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
     together = [data.PairDataset(manifest, "train", **option) for option in options]
     for index in range(len(together[0])):
         for pairs, expected in zip(together, alone, strict=True):
