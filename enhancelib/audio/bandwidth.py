@@ -12,7 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from enhancelib.audio.writing import Wave, check_wave
+from enhancelib.audio.waves import Wave, check_rate, check_wave
 
 _FRAME = 4096
 _RANGE_DB = 70.0
@@ -38,7 +38,7 @@ def long_term_spectrum(wave: Wave, *, sample_rate: int) -> tuple[np.ndarray, np.
     Returns:
         Frequencies in Hz and levels in dB per bin, smoothed over 300 Hz, both of shape (2049,).
     """
-    wave = check_wave(wave)
+    wave, sample_rate = check_wave(wave), check_rate(sample_rate)
     wave = np.pad(wave, ((0, 0), (0, max(0, _FRAME - wave.shape[1]))))
     window = np.hanning(_FRAME + 1)[:-1].astype(np.float32)
     power = np.zeros(_FRAME // 2 + 1)

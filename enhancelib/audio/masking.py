@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from enhancelib.audio.writing import Wave, check_wave
+from enhancelib.audio.waves import Wave, check_rate, check_wave
 from enhancelib.errors import InputError
 
 _FRAME, _HOP = 2048, 1024
@@ -51,7 +51,7 @@ def noise_to_mask(
         raise InputError(f"waves of two shapes, {estimate.shape} and {reference.shape}")
     if estimate.shape[1] < _FRAME:
         raise InputError(f"{estimate.shape[1]} samples are less than one frame of {_FRAME}")
-    ear = Ear(sample_rate)
+    ear = Ear(check_rate(sample_rate))
     ratios = []
     for channel, original in zip(estimate, reference, strict=True):
         heard, expected = ear.magnitudes(channel), ear.magnitudes(original)

@@ -145,6 +145,7 @@ def load(
     check_number(offset_s, "offset_s")
     if duration_s not in (None, math.inf) and not check_number(duration_s, "duration_s"):
         raise InputError("duration_s: 0 is no length; give a number of seconds")
+    to_rate = None if sample_rate is None else check_rate(sample_rate)
     rate = info(path).sample_rate
     start = round(offset_s * rate)
     stop = None
@@ -154,9 +155,9 @@ def load(
     if not parts:
         raise InputError(f"{name}: no audio after {offset_s} s; leave it out or start earlier")
     wave = _sound(np.concatenate(parts, axis=1), name)
-    if sample_rate is None or sample_rate == rate:
+    if to_rate is None or to_rate == rate:
         return wave, rate
-    return resample(wave, from_rate=rate, to_rate=sample_rate), sample_rate
+    return resample(wave, from_rate=rate, to_rate=to_rate), to_rate
 
 
 def blocks(
@@ -182,10 +183,10 @@ def blocks(
         InputError: as in :func:`load`.
     """
     frames = check_number(frames, "frames", low=1, whole=True)
+    to_rate = None if sample_rate is None else check_rate(sample_rate)
     rate = info(path).sample_rate
     stream = _checked(path, _read(path, start=0, stop=None, frames=frames, note=_noter(notes)))
-    to_rate = rate if sample_rate is None else check_rate(sample_rate)
-    yield from resample_blocks(stream, from_rate=rate, to_rate=to_rate)
+    yield from resample_blocks(stream, from_rate=rate, to_rate=to_rate or rate)
 
 
 def _noter(notes: list[str] | None) -> Note:

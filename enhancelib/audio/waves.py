@@ -15,7 +15,8 @@ from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 
 Wave = np.ndarray
-_MAX_CHANNELS = 64
+MAX_CHANNELS = 64
+"""Of a wave; what has more is taken for (samples, channels)."""
 
 
 def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
@@ -35,7 +36,7 @@ def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:
         )
     if 0 in array.shape:
         raise InputError(f"{name}: no samples (shape {array.shape}); give at least one")
-    if array.shape[0] > _MAX_CHANNELS:
+    if array.shape[0] > MAX_CHANNELS:
         raise InputError(f"{name}: {array.shape[0]} channels; transpose to (channels, samples)")
     if not np.issubdtype(array.dtype, np.floating):
         raise InputError(f"{name}: dtype {array.dtype}; convert to float32 in [-1, 1]")

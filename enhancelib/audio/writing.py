@@ -20,6 +20,7 @@ from enhancelib.audio.containers.speakers import checked_mask, mark_flac, order_
 from enhancelib.audio.reading import AudioInfo, PathLike, blocks, display_name, info, load
 from enhancelib.audio.sinks import Sink
 from enhancelib.audio.waves import (
+    MAX_CHANNELS,
     Wave,
     analysis_window,
     check_rate,
@@ -30,6 +31,7 @@ from enhancelib.audio.waves import (
     resampled_length,
     segments,
 )
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 
 __all__ = [
@@ -147,7 +149,7 @@ def writer(
     Args:
         path: target; the suffix picks the format, one of :data:`WRITABLE_SUFFIXES`.
         sample_rate: rate in Hz.
-        channels: number of channels.
+        channels: number of channels, 1 to 64.
         subtype: libsndfile's name such as ``PCM_16`` or ``FLOAT``; ``None``: 24-bit, or the
             format's only coding.
         channel_mask: which loudspeaker each channel is for, as in :class:`AudioInfo`; WAV and FLAC
@@ -167,6 +169,7 @@ def writer(
     suffix, subtype = target.suffix.lower(), subtype or default
     growing = container == "WAV" and subtype in _SAMPLE_BYTES
     rate = check_rate(sample_rate)
+    channels = check_number(channels, f"{name}: channels", low=1, high=MAX_CHANNELS, whole=True)
     _refuse_existing(target, overwrite=overwrite)
     with _write_errors(name):
         target.parent.mkdir(parents=True, exist_ok=True)

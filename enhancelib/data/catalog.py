@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from enhancelib import audio
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 
 Split = Literal["train", "validation", "test"]
@@ -157,12 +158,11 @@ def take(pieces: Sequence[Piece], max_files: int | None) -> list[Piece]:
     their shares, none left out while it has a piece and there is room. Sorted by name.
 
     Raises:
-        InputError: ``max_files`` is less than one.
+        InputError: ``max_files`` is no whole number of at least one.
     """
     if max_files is None:
         return list(pieces)
-    if max_files < 1:
-        raise InputError(f"max_files is {max_files}: it must be at least 1")
+    max_files = check_number(max_files, "max_files", low=1, whole=True)
     shares = {split: HELD_OUT for split in SPLITS} | {"train": 1 - 2 * HELD_OUT}
     order = sorted(pieces, key=_turn_of_take)
     queues = {split: _by_turns(p for p in order if p.split == split) for split in SPLITS}
@@ -191,7 +191,7 @@ def choose_pieces(
             others follow, since another folder may have none.
 
     Raises:
-        InputError: there is no piece to choose from.
+        InputError: there is no piece to choose from, or ``count`` is no number of pieces.
     """
 
     def is_other(piece: Piece) -> bool:
@@ -205,7 +205,8 @@ def choose_pieces(
         firsts.setdefault(piece.group, piece)
     if not firsts:
         raise InputError("no piece to choose from: name a folder with more music")
-    return sorted(_by_turns(firsts.values()), key=is_other)[: count or None]
+    most = check_number(count, "count", whole=True) if count else None
+    return sorted(_by_turns(firsts.values()), key=is_other)[:most]
 
 
 def _digest(text: str) -> str:

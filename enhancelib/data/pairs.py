@@ -125,7 +125,7 @@ def prepare(
         pieces = [piece for piece in pieces if piece.split in settings.splits]
         if not pieces:
             raise InputError(f"{input_dir} has no {' or '.join(settings.splits)} piece")
-    pieces = take(pieces, max_files)
+    pieces = take(pieces, settings.max_files)
     _check_ours(output_dir, settings, overwrite=overwrite)
     with only_one(output_dir):
         _claim(output_dir, settings, overwrite=overwrite)

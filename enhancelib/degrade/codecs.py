@@ -37,6 +37,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from enhancelib.audio.waves import Wave, check_rate, check_wave, fit_length, resample
+from enhancelib.checks import check_number
 from enhancelib.degrade import radio
 from enhancelib.degrade.conditions import (
     Clipping,
@@ -103,7 +104,8 @@ def standard_conditions(*, sample_rate: int = 44100) -> tuple[str, ...]:
 
     All of :data:`CONDITIONS` but those that would sample down to a rate not below it.
     """
-    return tuple(name for name in CONDITIONS if _lowers(parse_condition(name), sample_rate))
+    rate = check_rate(sample_rate)
+    return tuple(name for name in CONDITIONS if _lowers(parse_condition(name), rate))
 
 
 def _lowers(condition: Condition, sample_rate: int) -> bool:
@@ -132,8 +134,7 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
     Raises:
         InputError: an unknown condition, one that this rate does not allow, or a negative seed.
     """
-    if seed < 0:
-        raise InputError(f"seed is {seed}; use a whole number from 0 up")
+    seed = check_number(seed, "seed", whole=True)
     wave = check_wave(wave)
     steps = parse_condition(condition).at_rate(check_rate(sample_rate)).steps
     for index, step in enumerate(steps):
@@ -172,6 +173,7 @@ def encode(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> En
     Raises:
         InputError: as in :func:`degrade`, or the last step is no codec.
     """
+    seed = check_number(seed, "seed", whole=True)
     resolved = parse_condition(condition).at_rate(check_rate(sample_rate))
     before, last = resolved.steps[:-1], next(reversed(resolved.steps), None)
     if not isinstance(last, Coding):

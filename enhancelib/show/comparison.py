@@ -41,6 +41,7 @@ from enhancelib.audio.loudness import (
     safe_gains_db,
     true_peak_db,
 )
+from enhancelib.audio.waves import check_rate
 from enhancelib.errors import InputError
 
 AUDIO_DIR_VARIABLE = "ENHANCELIB_AUDIO_DIR"
@@ -80,7 +81,7 @@ class _Error:
 
 def check_sources(sources: Mapping[str, np.ndarray], sample_rate: int) -> dict[str, np.ndarray]:
     """Return the sources as float32, or say in one line which one cannot be used, and why."""
-    if not 3000 <= sample_rate <= 192000:
+    if not 3000 <= check_rate(sample_rate) <= 192000:
         raise InputError(f"browsers play 3000 to 192000 Hz, not {sample_rate}: resample first")
     if not sources:
         raise InputError("a comparison needs at least one source")

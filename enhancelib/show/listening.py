@@ -12,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
+from enhancelib.checks import check_number
 from enhancelib.errors import InputError
 from enhancelib.show.comparison import Comparison, check_sources
 
 _ORIGINALS = ("original", "lossless")
 _PRACTICE = "a plain case"
 _PRACTICE_TRIALS = 2
+_MOST_TRIALS = 1000
 
 
 def low_anchor(wave: np.ndarray, *, sample_rate: int) -> np.ndarray:
@@ -209,7 +211,7 @@ class ABX(Comparison):
         audio_dir: as for :class:`Player`.
 
     Raises:
-        InputError: as for :class:`Player`, or fewer than one trial.
+        InputError: as for :class:`Player`, or no whole number of 1 to 1000 trials.
     """
 
     _kind = "abx"
@@ -227,8 +229,7 @@ class ABX(Comparison):
         loudness_match: bool = True,
         audio_dir: str | Path | None = None,
     ) -> None:
-        if trials < 1:
-            raise InputError(f"an ABX test needs at least one trial, got {trials}")
+        trials = check_number(trials, "trials", low=1, high=_MOST_TRIALS, whole=True)
         if names[0] == names[1]:
             raise InputError(f"A and B need different names, both are {names[0]!r}")
         easy = {} if practice is None else {_PRACTICE: practice}

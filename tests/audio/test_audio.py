@@ -1,5 +1,6 @@
 """Writing files whole or not at all, formats and names, and finding them in folders."""
 
+import math
 import os
 import subprocess
 import sys
@@ -183,6 +184,18 @@ def test_what_cannot_be_written_is_refused_in_one_line(tmp_path, name, kwargs, w
         audio.save(tmp_path / name, noise(), **{"sample_rate": 48000, **kwargs})
     assert "\n" not in str(caught.value)
     assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+@pytest.mark.parametrize("channels", [math.nan, math.inf, 0, -1, 1.5, 65, True, "2", None])
+def test_what_is_no_number_of_channels_is_refused_by_name(tmp_path, channels):
+    with (
+        pytest.raises(
+            InputError, match=r"a\.wav: channels: .* is not a whole number between 1 and 64$"
+        ),
+        audio.writer(tmp_path / "a.wav", sample_rate=44100, channels=channels) as file,
+    ):
+        file.write(noise())
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_is_a_file_is_named(tmp_path):

@@ -385,6 +385,27 @@ def test_truncated_audio_is_enhanced_as_far_as_it_goes_and_named(suffix, model, 
     assert 1 < soundfile.info(out).duration < 3
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="a name of Unix")
+@pytest.mark.parametrize("form", ["pipe", "file"])
+def test_standard_input_by_its_name(form, song, model, tmp_path):
+    """A pipe cannot be read twice, and the line says what to do; a file that is led there can."""
+    out = tmp_path / "out.flac"
+    names = ["--input_path", "/dev/stdin", "--output_path", out, "--model_path", model]
+    command = [sys.executable, "-m", "enhancelib", "enhance", *map(str, names)]
+    with open(song, "rb") as file:
+        given = {"input": file.read()} if form == "pipe" else {"stdin": file}
+        done = subprocess.run(command, **given, capture_output=True, timeout=PATIENCE_S)
+    if form == "file":
+        assert done.returncode == 0, done.stderr
+        assert soundfile.info(out).frames == soundfile.info(song).frames
+        return
+    assert done.returncode == 1
+    assert done.stderr.decode().splitlines() == [
+        "error: /dev/stdin: is a pipe or a device; save the sound to a file first"
+    ]
+    assert not out.exists()
+
+
 def test_a_folder_with_nothing_usable_fails(model, tmp_path):
     empty, broken = tmp_path / "empty", tmp_path / "broken"
     empty.mkdir()

@@ -140,7 +140,7 @@ def test_taking_some_files_covers_splits_and_sources(tmp_path):
         assert len({piece.source for piece in some}) >= min(3, count // 2)
     assert {piece.name for piece in take(pieces, 3)} <= {piece.name for piece in take(pieces, 6)}
     assert take(pieces, 1000) == take(pieces, None) == pieces
-    with pytest.raises(InputError, match="max_files is 0"):
+    with pytest.raises(InputError, match="max_files: 0 is not a whole number of 1 or more"):
         take(pieces, 0)
 
 

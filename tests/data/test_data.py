@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -290,11 +291,13 @@ def test_data_set_takes_the_mean_or_some_channel_and_resamples(folder, tmp_path)
 
 
 def test_data_sets_of_other_options_share_nothing(folder, tmp_path):
-    """Each gives what it gives alone, however they take turns, and leaves nothing behind."""
+    """Each gives what it gives alone, no two alike, in any turn, and leaves nothing behind."""
     manifest = prepare(folder, tmp_path / "pairs", conditions=["lossless", "sbc-20"])
     options = ({}, {"downmix": "varied"}, {"sample_rate": 22050})
     before = sorted(tmp_path.rglob("*"))
     alone = [[*data.PairDataset(manifest, "train", **option)] for option in options]
+    for one, other in itertools.combinations(alone, 2):
+        assert not all(np.array_equal(a[0], b[0]) for a, b in zip(one, other, strict=True))
     together = [data.PairDataset(manifest, "train", **option) for option in options]
     for index in range(len(together[0])):
         for pairs, expected in zip(together, alone, strict=True):
@@ -523,6 +526,13 @@ def test_an_impossible_setting_is_refused_by_name(folder, tmp_path, options, mes
         prepare(folder, tmp_path / "pairs", **options)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "pairs" / "manifest.csv").exists()
+
+
+def test_a_number_given_as_text_counts_as_that_number(folder, tmp_path):
+    given = [prepare(folder, tmp_path / str(most), max_files=most) for most in (1, "1")]
+    one, text = (data.read_manifest(manifest)["piece"].unique() for manifest in given)
+    assert list(one) == list(text)
+    assert len(one) == 1
 
 
 # ---------------------------------------------------------------- bad files

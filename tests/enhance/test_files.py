@@ -488,6 +488,14 @@ def test_a_model_whose_weights_are_nan_is_named_and_not_the_music(small_model, t
     assert not list(tmp_path.rglob("out*/*.wav")) + list(tmp_path.glob("out.wav"))
 
 
+def test_a_file_of_more_channels_than_a_wave_has_is_named(model, tmp_path):
+    soundfile.write(tmp_path / "many.wav", np.zeros((500, 133)), RATE)
+    with pytest.raises(InputError, match=r"(many|out)\.wav: .*channels") as caught:
+        enhance_file(tmp_path / "many.wav", tmp_path / "out.wav", model=model)
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["many.wav"]
+
+
 @pytest.mark.parametrize("rate", [RATE, 48000])
 def test_nothing_gives_nothing(model, rate):
     assert list(enhance_blocks([], model, sample_rate=rate)) == []

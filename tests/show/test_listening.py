@@ -157,7 +157,7 @@ def test_other_bad_arguments_are_refused():
         el.Player({"a": wave}, sample_rate=1000)
     with pytest.raises(InputError, match="'lossless' is none of the sources"):
         el.Player({"a": wave}, sample_rate=RATE, reference="lossless")
-    with pytest.raises(InputError, match="at least one trial"):
+    with pytest.raises(InputError, match="trials: 0 is not a whole number between 1 and 1000"):
         el.ABX(wave, wave, sample_rate=RATE, trials=0)
     with pytest.raises(InputError, match="different names"):
         el.ABX(wave, wave, sample_rate=RATE, names=("x", "x"))

@@ -33,7 +33,7 @@ from enhancelib.train.augmentation import (
 )
 from enhancelib.train.recorder import WholeFiles
 from enhancelib.train.run import held_out_loss, launched, train_model
-from enhancelib.train.task import TrainingConfig
+from enhancelib.train.task import Restorer, TrainingConfig
 
 TINY = TrainingConfig(
     base_channels=8, depth=2, dropout=0.0, batch_size=4, epochs=3, learning_rate=3e-3
@@ -423,6 +423,26 @@ def test_two_processes_average_to_one(manifest, tmp_path, launch):
     assert first["table"] == second["table"]
     for condition, pair in whole["table"].items():
         assert first["table"][condition][1] == pytest.approx(pair[1], rel=1e-5)
+
+
+def test_what_processes_add_up_lies_on_their_device():
+    """NCCL carries nothing else. Here no two GPUs are: "meta" stands for one, a note for NCCL."""
+    task = Restorer(AudioUNet(base_channels=4, depth=2), TINY, ["a", "b"]).to("meta")
+    carried = []
+
+    class Strategy:
+        def reduce(self, sums, reduce_op):
+            carried.append((sums.device.type, reduce_op))
+            return torch.full(sums.shape, 2.0)
+
+    class Trainer:
+        world_size, strategy = 2, Strategy()
+
+    task._trainer, task.log, task.log_dict = Trainer(), lambda *_, **__: None, lambda *_, **__: None
+    task.on_validation_epoch_start()
+    task.on_validation_epoch_end()
+    assert carried == [("meta", "sum")]
+    assert task.validation_table() == {"a": (1.0, 1.0), "b": (1.0, 1.0)}
 
 
 def test_several_processes_do_not_prepare_together(tmp_path, monkeypatch):

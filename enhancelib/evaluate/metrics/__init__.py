@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from enhancelib.audio.waves import check_rate
 from enhancelib.errors import InputError
 from enhancelib.evaluate.metrics import perceptual, spectral, waveform
 from enhancelib.evaluate.metrics.transforms import Spectra
@@ -113,7 +114,7 @@ def score(
         InputError: an unknown name, a name that needs ``untreated`` without it, or waves that
             cannot be compared.
     """
-    given: dict[str, object] = {"sample_rate": sample_rate}
+    given: dict[str, object] = {"sample_rate": check_rate(sample_rate)}
     if untreated is not None:
         given["untreated"] = untreated
     if names is None:
