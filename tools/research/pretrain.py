@@ -79,7 +79,7 @@ LOSS = {
 
 RECIPES = {
     "fullband-44k": recipe("fullband-44k", steps=60_000, epochs=20),
-    "seed-22k": recipe("seed-22k", steps=30_000, epochs=10, octaves=2),
+    "seed-22k": recipe("seed-22k", steps=5_000, epochs=8, octaves=2, width=144),
 }
 
 
