@@ -348,7 +348,7 @@ Markdown(
 # becomes of the SNR at 64 kbit/s, and what of the sound?
 #
 # ```{dropdown} Solution
-# The SNR rises. With one step size for all numbers the energy of the error is least for the bits
+# The SNR rises, and the LSD gets worse. With one step size for all numbers the energy of the error is least for the bits
 # spent, and the SNR asks for nothing else. It sounds worse: the same noise lies under loud and quiet
 # bands alike, so the treble, which is quiet, is rounded to zero first and the ceiling comes down.
 # ```
@@ -357,7 +357,7 @@ Markdown(
 # at 64 kbit/s. Which frame has the best SNR for each of them?
 #
 # ```{dropdown} Solution
-# Long frames suit the song, since its tones last and a long frame gathers each of them in few numbers.
-# The drums prefer shorter ones: a long frame spreads the stroke over all of its time. Real codecs
-# change between two lengths for that reason.
+# Frames of 512 or 1,024 are best for both: shorter ones need more bits for tones, longer ones for strokes, so
+# the longest frame costs the drums more than the song. But the SNR does not ask when an error is heard: it
+# counts noise before a stroke like noise after it, where the stroke hides it.
 # ```

@@ -17,7 +17,7 @@
 input_dir: str = "data/excerpts"  # folder of lossless music
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
-weights: str = "published"  # or a checkpoint; "run": the one that chapter 04 trained
+weights: str = "published"  # or a checkpoint, such as one of your own training
 preset: str = "fullband-44k"  # or "seed-22k"
 listen_to: str = "mp3-64"  # condition of the clip
 codecs: str = "lossless,sbc-53,aac-128,mp3-64,sbc-20"  # for which the gate is shown
@@ -262,6 +262,6 @@ Markdown(
 #
 # ```{dropdown} Solution
 # At $g = 0$ what comes in goes out, but for the fill, which has the gate as a factor of its own. With $g = 1$
-# everywhere the network would repaint lossless music too. The row *no gate* of the table of ablations in
+# everywhere the network would repaint lossless music too. The row without the gate in the table of choices in
 # [chapter 04](04_training) shows the price.
 # ```

@@ -233,7 +233,7 @@ Markdown(
 # **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears it?
 #
 # ```{dropdown} Solution
-# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls to a few tens of decibels, since every
+# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec, since every
 # sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the delay.
 # ```
 #
