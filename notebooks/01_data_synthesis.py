@@ -75,7 +75,7 @@ segments.pivot_table(
 #
 # A song serves as the example: its beginning, under every condition.
 
-# %%
+# %% tags=["hide-input"]
 made = set(pairs["piece"])  # with `max_files`, not every piece of the folder
 pieces = [piece for piece in el.list_pieces(input_dir) if piece.name in made]
 (song,) = el.choose_pieces(pieces, 1, like="song_*")
@@ -191,7 +191,7 @@ mean, gains = spans.mean(), room.median()
 hardest, easiest = mean["LSD"].idxmax(), mean["LSD"].idxmin()
 spread = loss[loss["condition"] == hardest]["SNR"]
 
-# %%
+# %% tags=["hide-input"]
 Markdown(
     f"- {segments['piece'].nunique()} pieces, {segments['seconds'].sum() / 60:.1f} minutes of "
     f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: [chapter 04](04_training) "

@@ -63,7 +63,7 @@ el.plotting.save_figure(axes.figure, "03_network", figures_dir=figures_dir)
 # The small rest $R$, the *residual*, was the only filler in earlier networks. In a network with a
 # fill, mask and residual together may raise no bin by more than 6 dB.
 
-# %%
+# %% tags=["hide-input"]
 fill = network.core.fill  # None in a network without
 in_fill = sum(weight.numel() for weight in fill.parameters()) if fill else 0
 latency_ms = 1000 * network.latency_samples / rate
@@ -159,7 +159,7 @@ lsd = {
     for name, wave in stages.items()
 }
 
-# %%
+# %% tags=["hide-input"]
 added = f"the fill adds noise {-fill_db:.0f} dB under it" if fill else "this network has no fill"
 distances = ", ".join(f"{value:.2f} bel {name}" for name, value in lsd.items())
 Markdown(
@@ -204,7 +204,7 @@ el.plotting.curves(
 below.set_ylim(-0.05, 1.05)
 el.plotting.save_figure(figure, "03_frame", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 lost = missing[:, frame] > 10
 off = {name: np.abs(bands["lossless"] - bands[name])[lost, frame] for name in named}
 errors = ", ".join(f"{each.mean():.0f} dB {name}" for name, each in off.items() if len(each))
@@ -229,14 +229,14 @@ for name in codecs.split(","):
 axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
 el.plotting.save_figure(axes.figure, "03_gate", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 said = [f"{np.mean(gate):.0f} % for `{name}`" for name, (_, gate) in opened.items()]
 Markdown(f"On the mean over the bands it is open by {', '.join(said)}.")
 
 # %% [markdown]
 # ## Take-away
 
-# %%
+# %% tags=["hide-input"]
 widest, narrowest = (pick(opened, key=lambda name: np.mean(opened[name][1])) for pick in (max, min))
 Markdown(
     f"- The mask corrects what survived, the fill replaces what is gone, the gate decides where.\n"

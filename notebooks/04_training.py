@@ -133,7 +133,7 @@ labels = {"x_label": "Guess (dBFS)", "y_label": "Mean pinball loss (dB)"}
 axes = el.plotting.curves(lines, **labels)
 el.plotting.save_figure(axes.figure, "04_pinball", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 cheapest = {name: guesses[int(each.argmin())] for name, each in costs.items()}
 under = {name: float((true_db <= guess).float().mean()) for name, guess in cheapest.items()}
 said = [
@@ -229,7 +229,7 @@ heard = {name: loss.terms(wave, reference, given) for name, wave in waves.items(
 terms = pd.DataFrame(heard).map(float)
 terms.rename_axis("term").style.format("{:.2g}")
 
-# %%
+# %% tags=["hide-input"]
 better = terms.index[terms["new treble"] < 0.9 * terms["no treble"]]
 worst = terms.index[terms.idxmax(axis=1) == "late"]
 Markdown(
@@ -435,7 +435,7 @@ axes = el.plotting.curves(
 axes.set_xticks(by_epoch.index[:: -(-len(by_epoch) // 10)])
 el.plotting.save_figure(axes.figure, "04_curves", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 ends = by_epoch["loss"].iloc[[0, -1]].tolist()
 Markdown(
     f"Validation went from {ends[0]:.3f} after the first epoch to {ends[1]:.3f} after the last, with "
@@ -467,7 +467,7 @@ el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
 # %% [markdown]
 # Over all conditions, and against what is asked of the run:
 
-# %%
+# %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
 worst = held_out["loss"].sub(held_out["untreated"]).idxmax()
 chosen_by = 100 * (1 - result.best_loss / result.untreated_loss)
@@ -493,7 +493,7 @@ if improvement < least_improvement_percent:
 # The weights that come with this package had far more music and far more time. How they came to be
 # is written into their file:
 
-# %%
+# %% tags=["hide-input"]
 logs = {"network": published.with_suffix(".csv")}
 logs["energies"] = published.with_name(f"{published.stem}-energies.csv")
 logs = {name: pd.read_csv(path) for name, path in logs.items() if path.exists()}
@@ -533,7 +533,7 @@ for ax, (name, table) in zip(np.atleast_1d(row), tables.items(), strict=True):
     el.plotting.curves(lines, x_label=x_label, y_label=y_label, ax=ax, title=name)
 el.plotting.save_figure(figure, "04_published", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 ends = {
     name: table.apply(lambda each: each.dropna().iloc[[0, -1]].tolist())
     for name, table in tables.items()
@@ -559,7 +559,7 @@ both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(same_loss, manifest).set_index("condition")["loss"]
 both.style.format(precision=2)
 
-# %%
+# %% tags=["hide-input"]
 ahead = both.index[both["published"] < both["this run"]]
 Markdown(
     f"On the mean of all conditions untreated audio has {both['untreated'].mean():.2f}, this run "
@@ -617,7 +617,7 @@ el.Player(clips, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}"
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)
 el.plotting.save_figure(figure, "04_spectrograms.png", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 options = {"sample_rate": rate, "names": ["lsd", "snr"]}
 scores = {name: el.score(wave, lossless, **options) for name, wave in clips.items()}
 said = [

@@ -155,7 +155,7 @@ texts = cells["untreated"].map("{:.2f}".format) + " → " + cells[preset].map("{
 table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=heads)
 table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")
 
-# %%
+# %% tags=["hide-input"]
 lsd = live[live["metric"] == "lsd"].pivot(
     index=["piece", "condition"], columns="system", values="value"
 )
@@ -204,7 +204,7 @@ row = el.summarize(part[part["system"].isin(["untreated", preset])]).iloc[0]
 if len(differences) == row["pieces"]:  # the library counts the same
     np.testing.assert_allclose(as_far.mean(), row["p"], atol=1e-6)
 
-# %%
+# %% tags=["hide-input"]
 low, high = np.quantile(draws, [0.025, 0.975])
 Markdown(
     f"Kind *{kind}*, {len(differences)} pieces: {np.sum(moved > 0)} rise and {np.sum(moved < 0)} fall. The "

@@ -57,7 +57,7 @@ ours = results[results["system"].isin(["untreated", preset])]
 parts = dict(el.by_kind(ours))
 counts = {kind: part["piece"].nunique() for kind, part in parts.items()}
 
-# %%
+# %% tags=["hide-input"]
 measured_on = {
     "test set": "On the test set, which no choice was made on (`data/testset.csv`):",
     "development set": "On the development set (`data/devset.csv`), at which people looked while "
@@ -79,7 +79,7 @@ Markdown(
 # untreated → enhanced. ▲ is better and ▼ worse beyond chance, • is open, and no mark stands where the pieces
 # are too few for a verdict ([chapter 05](05_measuring) explains them).
 
-# %%
+# %% tags=["hide-input"]
 good = {kind: el.does_good(part) for kind, part in parts.items()}
 good = pd.concat(good, names=["kind"]).reset_index("kind").reset_index(drop=True)
 asked = [name for name in ("visqol", "zimtohrli", "lsd", "si_sdr") if name in set(good["metric"])]
@@ -225,7 +225,7 @@ el.Gallery(players, title="Pieces before and after")
 # %% [markdown]
 # ## Take-away
 
-# %%
+# %% tags=["hide-input"]
 lsd = gains.loc[condition]
 order = ["better", "worse", "open", "few"]
 count = good.groupby("kind")["verdict"].value_counts().unstack(fill_value=0)

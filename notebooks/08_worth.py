@@ -75,7 +75,7 @@ wide = saved.replace({"metric": titles})
 wide = wide.pivot(index=["codec", "metric"], columns="kind", values="shown")
 wide.reindex(columns=kinds).rename_axis(index=[None, None], columns=None)
 
-# %%
+# %% tags=["hide-input"]
 first = saved[saved["metric"] == "visqol"]
 sure, costs = first[first["low"] > 0], first[first["high"] < 0]
 told = [
@@ -180,7 +180,7 @@ places = ["untreated", "phone", "headphones", "both"]
 stream = pd.concat(tables)[places].filter(like="aac-128+", axis="index")
 stream.round(2).rename_axis(columns=None)
 
-# %%
+# %% tags=["hide-input"]
 measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ear.items())
 Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, flagship)}")
 
@@ -224,7 +224,7 @@ survives.rename_axis(index=[None, "stream"], columns=None).astype(object).fillna
 # %% [markdown]
 # ## Take-away
 
-# %%
+# %% tags=["hide-input"]
 most = first.loc[first["saving_percent"].idxmax()]
 over_air = pd.concat(where, names=["kind"]).reset_index("kind")
 over_air = over_air[~over_air["condition"].str.endswith("+lossless")]

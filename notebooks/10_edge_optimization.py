@@ -366,22 +366,20 @@ heads = {
 }
 
 # %% [markdown]
-# By size, the smallest first:
+# By size, the smallest first; the file below has all columns.
 
-# %%
+# %% tags=["hide-input"]
 heads = {name: head for name, head in heads.items() if name in summary}
 table = summary.sort_values("size")[list(heads)].set_axis(list(heads.values()), axis="columns")
-table.style.format(precision=3, na_rep="–").format(
-    {
-        "multiplications per second": "{:.3g}",
-        "3 s take (ms)": "{:.1f}",
-        "memory (MB)": "{:.0f}",
-        "error (dB)": "{:.1f}",
-        "file (MB)": "{:.2f}",
-        "kept": "{:.0%}",
-    },
-    na_rep="–",
-)
+digits = {
+    "file (MB)": "{:.2f}",
+    "error (dB)": "{:.1f}",
+    "3 s take (ms)": "{:.1f}",
+    "kept": "{:.0%}",
+}
+shown = table[[head for head in digits if head in table]]
+shown = shown.rename(index=lambda name: name.removeprefix(f"{preset}.")).rename_axis(None)
+display(shown.style.format(digits, na_rep="–"), el.Download(table.reset_index(), "10_variants.csv"))
 
 # %% [markdown]
 # Size against error, for what bits alone can do, in each format. A file is worth a look if no other
@@ -439,14 +437,18 @@ el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_di
 # %% [markdown]
 # Named are those that no other beats and the one to carry, which has a red ring; grey is the rest:
 
-# %%
+# %% tags=["hide-input"]
 Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, with more pieces and more
-# conditions, is measured apart (`make smaller`) and kept in `data/results`. There, `channels-…-half`
+# conditions, is measured apart (`make smaller`) and kept in `data/results`. Of it, the 15 files that keep most. There, `channels-…-half`
 # is without as many channels as make half of the *multiplications*, and `0.5` without half of the
 # *channels*; `tuned` for some minutes, `trained` for as many epochs as an evening has:
+
+# %%
+columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
+columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
 
 # %%
 whole = Path("data/results") / f"{preset}-smaller.csv"
@@ -457,9 +459,8 @@ if mine in set(published["checkpoint_sha256"]):
     for name in ("size", "cpu_rtf"):
         big[name] = published[published["metric"] == name].groupby("system")["value"].first()
     big["careful"] = smaller.careful(big).map({True: "✓", False: "✗"})
-    columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
-    columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
-    big = big.sort_values("size")[[*columns, "careful"]].rename(columns=columns)
+    big = big.nlargest(15, "kept").sort_values("size")[[*columns, "careful"]]
+    big = big.rename(columns=columns, index=lambda name: name.removeprefix(f"{preset}."))
     shown = big.style.format(precision=3).format("{:.0%}", subset="kept", na_rep="–")
 else:
     shown = Markdown(f"`{whole}` is of other weights than these: run `make smaller`.")
@@ -503,7 +504,7 @@ lines = [
     for name in narrow
 ]
 
-# %%
+# %% tags=["hide-input"]
 Markdown(
     f"- 8 bits throughout make `{full}` {small:.0%} of its size "
     f"({footprint['size'][static]:.2f} MB) and take {quicker:.0%} of its CPU time, at an error of "

@@ -86,9 +86,9 @@ table = el.benchmark_files(
 )
 
 # %% [markdown]
-# One row per file and thread count: the median of one call with the 10th and 90th percentile, then
-# what the process needed. Energy is read from the processor's own counters (RAPL), where it has any
-# and lets us read them.
+# One row per file and thread count: the median of one call, then what the process needed. The file under the
+# table has percentiles, memory at rest and energy, which is read from the processor's own counters (RAPL)
+# where it has any and lets us read them.
 
 # %%
 measured = table[table["status"] == ""].reset_index(drop=True)
@@ -104,26 +104,25 @@ file = el.write_results(results, Path(run_dir) / "results" / "11_mobile_benchmar
 # %%
 columns = {
     "latency_ms": "latency (ms)",
-    "latency_p10_ms": "10 %",
-    "latency_p90_ms": "90 %",
-    "rtf": "real-time factor",
     "cpu_rtf": "CPU (s/s)",
+    "ratio": "CPU ratio",
     "startup_s": "start-up (s)",
-    "resident_mb": "resident (MB)",
     "peak_mb": "peak (MB)",
     "file_mb": "file (MB)",
-    "ratio": "CPU ratio",
-    "energy_j_per_s": "energy (J/s)",
 }
 
 # %%
-shown = measured.set_index(["kind", "file", "threads"])[list(columns)].rename(columns=columns)
-shown.sort_index().style.format(precision=3, na_rep="not measured")
+index = ["file", "threads"]
+shown = measured.sort_values(index).set_index(index)[list(columns)].rename(columns=columns)
+display(
+    shown.style.format(precision=3, na_rep="not measured"),
+    el.Download(measured, "11_files.csv"),
+)
 
 # %% [markdown]
 # Where and how the figures came about, so that they can be compared with yours:
 
-# %%
+# %% tags=["hide-input"]
 first = measured.iloc[0]
 worst = measured["load"].max()
 Markdown(
@@ -246,7 +245,7 @@ assert arrival == enhancer.latency_samples, arrival
 # %% [markdown]
 # Both hold, or the cell above would have stopped the chapter:
 
-# %%
+# %% tags=["hide-input"]
 sizes = [chunk.shape[1] for chunk in chunks]
 latency_ms = 1000 * enhancer.latency_samples / rate
 Markdown(
@@ -297,25 +296,22 @@ Markdown(
 # there, on a phone or whatever it is opened on; what readers send is shown here. A *stand-in* is
 # one machine whose browser gets part of a core, confirmed by a computation that slowed down with
 # it. A browser is slower than the runtimes above: it has one thread and no wide vectors. *Working
-# ahead* is the real-time factor with eight hops in one call, as the page plays a file.
+# ahead* is the real-time factor with eight hops in one call, as the page plays a file. The table is for two channels.
 
 # %%
 devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
 devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
 
 # %%
-names = {"device": "device", "load": "load", "system": "file", "condition": "run"}
-columns = {
-    "latency_ms": "one hop (ms)",
-    "latency_p99_ms": "99 %",
-    "rtf": "real-time factor",
-    "rtf_ahead": "working ahead",
-    "wasm_mb": "memory (MB)",
-}
-hops = devices[devices["metric"].isin(columns)]
+names = {"device": "device", "system": "file"}
+columns = {"rtf": "real-time factor", "rtf_ahead": "working ahead", "wasm_mb": "memory (MB)"}
+hops = devices[devices["metric"].isin(columns) & (devices["condition"] == "browser, 2 channels")]
 shown = hops.pivot_table(index=list(names), columns="metric", values="value")[list(columns)]
 shown = shown.rename(columns=columns).rename_axis(index=names, columns=None)
-shown.style.format(precision=2).format_index(escape="html")
+display(
+    shown.style.format(precision=2).format_index(escape="html"),
+    el.Download(devices, "11_devices.csv"),
+)
 
 # %% [markdown]
 # On our own machine, whole and limited, a clip was also played to its end. *Late* blocks passed
@@ -355,7 +351,7 @@ hours[measures].set_axis(heads, axis="columns").style.format(precision=3)
 # one thread of an idle machine, 0.2 is the limit. *Growth* is what the process gained in memory from
 # the first minute to the last.
 
-# %%
+# %% tags=["hide-input"]
 over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")
 now = el.checkpoint_sha256(el.find_weights("published"))
 Markdown(
@@ -366,7 +362,7 @@ Markdown(
 # %% [markdown]
 # And live:
 
-# %%
+# %% tags=["hide-input"]
 live = soak[soak["condition"].str.startswith("live")].set_index("metric")
 value = live["value"]
 Markdown(
@@ -380,7 +376,7 @@ Markdown(
 # %% [markdown]
 # ## Take-away
 
-# %%
+# %% tags=["hide-input"]
 phone = measured[(measured["kind"] == "stream") & measured["format"].isin(["onnx", "tflite"])]
 best = phone.loc[phone["cpu_rtf"].idxmin()]
 Markdown(
