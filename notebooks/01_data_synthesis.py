@@ -92,7 +92,7 @@ for row in segment[segment["condition"] != "lossless"].itertuples():
 # ceiling above which everything is gone, for holes that open and close, and for noise that fills
 # the gaps.
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
 el.plotting.save_figure(figure, "01_spectrograms.png", figures_dir=figures_dir)
 
@@ -109,7 +109,7 @@ el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)}
 # Bluetooth's SBC has no fixed ceiling, but lets the top bands starve when bits are short; its noise
 # up there counts as well, so that what went through it can seem to reach higher than the original.
 
-# %%
+# %% tags=["hide-input"]
 ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) / 1000}
             for name, wave in waves.items()}  # fmt: skip
 axes = el.plotting.bars(ceilings, x_label="Bandwidth (kHz)")
@@ -123,7 +123,7 @@ el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir
 # what the music hides there. Under 0 dB the error is hidden; above, a trained ear may hear it. It
 # shows where a restoration has work to do.
 
-# %%
+# %% tags=["hide-input"]
 ratios = {
     name: el.noise_to_mask(wave, waves["original"], sample_rate=sample_rate)
     for name, wave in list(waves.items())[1:]
@@ -172,7 +172,7 @@ spans.agg(["mean", "min", "max"]).round(2)
 # Noise leaves most room, because it only adds. A missing treble leaves none for a mask: it must be
 # invented. Between them lie the codecs.
 
-# %%
+# %% tags=["hide-input"]
 room = (loss["oracle"] - loss["SNR"]).groupby(loss["condition"], sort=False)
 axes = el.plotting.intervals(
     {

@@ -141,7 +141,7 @@ el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.path.s
 # A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in one frame
 # and none in the next:
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid({"original": original, **ours}, sample_rate=rate)
 el.plotting.save_figure(figure, "02_our_codec.png", figures_dir=figures_dir)
 
@@ -185,7 +185,7 @@ before, shown = slice(at - 441, at), slice(at - 1764, at + 882)
 # %% [markdown]
 # The three waveforms around it, with the stroke at 0 ms:
 
-# %%
+# %% tags=["hide-input"]
 milliseconds = (np.arange(struck.shape[1])[shown] - at) / rate * 1000
 lines = {"original": struck, **smeared}
 curves = {name: (milliseconds, wave[0, shown]) for name, wave in lines.items()}
@@ -287,7 +287,7 @@ bits.to_csv(tables / "02_bit_rates.csv")
 # Left: full band. Right: what is left of the loss at half the rate, where the treble that the
 # codecs gave up is not asked for.
 
-# %%
+# %% tags=["hide-input"]
 axes_names = {"gain_matched_snr": "SNR (dB), higher is better", "lsd": "LSD, lower is better"}
 figure, grid = el.plotting.subplots(2, 2, width=9, height=3.4)
 for column, brought_to in enumerate((44100, 22050)):

@@ -45,7 +45,7 @@ el.plotting.use_style()
 # with a direct path across at every level. All of its layers look back in time, never ahead, so
 # the same layers can run live.
 
-# %%
+# %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 network = el.AudioUNet.load(checkpoint)
 rate = network.config.sample_rate
@@ -187,7 +187,7 @@ def band_levels(wave: np.ndarray) -> np.ndarray:
 # %% [markdown]
 # Above the levels on the way through the network, below how far the gate was open:
 
-# %%
+# %% tags=["hide-input"]
 named = {"untreated": lossy} | ({"corrected": seen.corrected} if fill else {})
 named["enhanced"] = seen.enhanced
 bands = {name: band_levels(wave) for name, wave in {"lossless": lossless, **named}.items()}
@@ -220,7 +220,7 @@ Markdown(
 # How far the published network's gate opens over frequency, for the same piece through several
 # codecs. For lossless music, and for what sounds like it, it is to stay shut.
 
-# %%
+# %% tags=["hide-input"]
 centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.config.bands
 opened = {}
 for name in codecs.split(","):

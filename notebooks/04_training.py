@@ -122,7 +122,7 @@ true_db = levels[0][band]
 # %% [markdown]
 # Each guess has its mean cost over all frames:
 
-# %%
+# %% tags=["hide-input"]
 guesses = torch.linspace(float(true_db.min()), float(true_db.max()), 200)
 costs = {
     name: np.array([pinball(true_db - guess, q) for guess in guesses])
@@ -356,7 +356,7 @@ for step in range(steps_by_heart + 1):
 # %% [markdown]
 # Both losses, step by step:
 
-# %%
+# %% tags=["hide-input"]
 figure, (left, right) = el.plotting.subplots(columns=2, width=8.4, height=2.8)
 steps = np.arange(steps_by_heart)
 labels = {"x_label": "Step", "y_label": "Pinball loss (dB)"}
@@ -418,7 +418,7 @@ result = el.train_model(
 # validation are not comparable in height: training meets other music, with noise added and levels
 # changed.
 
-# %%
+# %% tags=["hide-input"]
 log = pd.read_csv(result.log)
 validation = log[log["split"] == "validation"]
 by_epoch = validation.groupby("epoch")[["loss", "untreated"]].mean()
@@ -454,7 +454,7 @@ change = 100 * (held_out["loss"] / held_out["untreated"] - 1)
 held_out["change %"] = change.replace(np.inf, np.nan)  # nothing had been lost
 held_out.style.format(precision=2, na_rep="–")
 
-# %%
+# %% tags=["hide-input"]
 axes = el.plotting.bars(
     {
         name: {"untreated": row["untreated"], "enhanced": row["loss"]}
@@ -523,7 +523,7 @@ tables = {name: table[[each for each in chosen if each in table]] for name, tabl
 # %% [markdown]
 # Each condition has a curve of its own:
 
-# %%
+# %% tags=["hide-input"]
 names = {"network": ("Step", "Loss, % of untreated"), "energies": ("Hours heard", "Error (dB)")}
 columns = len(tables)
 figure, row = el.plotting.subplots(columns=columns, width=4.2 * max(columns, 2), height=3.0)
@@ -613,7 +613,7 @@ el.Player(clips, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}"
 # %% [markdown]
 # The same four clips as spectrograms:
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)
 el.plotting.save_figure(figure, "04_spectrograms.png", figures_dir=figures_dir)
 

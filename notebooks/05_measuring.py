@@ -172,10 +172,10 @@ Markdown(
 #
 # Pieces differ more than systems do, so a piece is compared with itself: the *paired difference* of one
 # piece is enhanced minus untreated. What does a handful of differences prove? Here are those of the table
-# that `make results` measured once, at length, for one condition. Each line is a piece, each panel a
+# that `make results` measured once, at length, for one condition. Each line is a piece, each group a
 # kind: no mean is taken over two kinds, since a network that helps drums may harm a voice.
 
-# %%
+# %% tags=["hide-input"]
 published = pd.read_csv(Path(results_dir) / f"{preset}.csv")
 of_visqol = published[(published["metric"] == "visqol") & (published["condition"] == judged)]
 pairs = {}

@@ -112,7 +112,7 @@ summary = good.assign(  # one piece alone has no interval
     **{name: good[name].fillna(good["delta"]) for name in ("low", "high")}
 )
 
-# %%
+# %% tags=["hide-input"]
 height = 0.9 + 0.17 * len(conditions) * (1 + len(parts))
 figure, axes = el.plotting.subplots(columns=2, width=9, height=height)
 for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
@@ -159,11 +159,11 @@ waves = three(song)
 # %% [markdown]
 # The picture shows all three versions; what the network adds stands where the second one is empty.
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
 el.plotting.save_figure(figure, "06_spectrograms.png", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 figure, axes = el.plotting.subplots(columns=2, width=8.4, height=3)
 for ax, (title, pair) in zip(
     axes.flat,
@@ -197,7 +197,7 @@ errors = {
     "enhanced": by_frequency(waves["enhanced"], waves["lossless"]),
 }
 
-# %%
+# %% tags=["hide-input"]
 frequency_khz = np.fft.rfftfreq(2048, 1000 / sample_rate)
 figure, axes = el.plotting.subplots(columns=2, width=9, height=3)
 labels = ("Error against the music (dB)", "Error of the level (dB)")

@@ -41,7 +41,7 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 # curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces; bit
 # rates are those of the packets.
 
-# %%
+# %% tags=["hide-input"]
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")
 by_visqol = rates[rates["metric"] == "visqol"]
 codecs, kinds = by_visqol["codec"].unique(), by_visqol["kind"].unique()
@@ -129,7 +129,7 @@ stations = {
 # %% [markdown]
 # Each box is a place where you can listen; in it stands how far the sound has come from the studio.
 
-# %%
+# %% tags=["hide-input"]
 figure, axes = el.plotting.subplots(width=9, height=1.7)
 box = {"boxstyle": "round,pad=0.6", "facecolor": "#eef3f8", "edgecolor": "#3a6ea5"}
 for at, (place, wave) in enumerate(stations.items()):
@@ -188,7 +188,7 @@ Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, fla
 # The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds
 # has to pass the Bluetooth codec; what the headphones add need not.
 
-# %%
+# %% tags=["hide-input"]
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
 figure, axes = el.plotting.subplots(columns=len(where), width=4.6 * len(where), height=9)
 for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):

@@ -117,7 +117,7 @@ for piece, each in music.items():
 # (d') that a test of so many trials reveals in four of five runs: 1 is a difference that one hears
 # with some effort, 3 is plain.
 
-# %%
+# %% tags=["hide-input"]
 counts = np.arange(5, 61)
 reveals = [el.abx_result([True] * int(count)).detectable_d_prime for count in counts]
 axes = el.plotting.curves(

@@ -291,7 +291,7 @@ for name in kept:
     line[0].append(float(sparsity))
     line[1].append(footprint["error"][name])
 
-# %%
+# %% tags=["hide-input"]
 untrained = el.AudioUNet(**model.config.model_dump())
 nothing = smaller.deviation_db(untrained, checkpoint, held_out)
 axes = el.plotting.curves(
@@ -385,7 +385,7 @@ display(shown.style.format(digits, na_rep="–"), el.Download(table.reset_index(
 # Size against error, for what bits alone can do, in each format. A file is worth a look if no other
 # is both smaller and closer: these lie on the dotted line.
 
-# %%
+# %% tags=["hide-input"]
 bits = summary.loc[[path.name for path in files if path.suffix != ".pt"]]
 suffixes = sorted({Path(name).suffix for name in bits.index})
 figure, panels = el.plotting.subplots(columns=len(suffixes), width=4.6 * len(suffixes), height=3.8)
@@ -418,7 +418,7 @@ summary["careful"] = smaller.careful(summary)
 summary["front"] = smaller.on_front(summary[["size", "cpu_rtf", *losing]])
 best = smaller.sweet_spot(summary)
 
-# %%
+# %% tags=["hide-input"]
 named = summary["front"] | (summary.index == best)
 front, rest = summary[named], summary[~named]
 axes = el.plotting.points(

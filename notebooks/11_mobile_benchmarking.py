@@ -135,7 +135,7 @@ Markdown(
 # A hop is what one call has time for. The bar is the median, the whisker reaches to the slowest
 # of a hundred calls.
 
-# %%
+# %% tags=["hide-input"]
 streams = measured[(measured["kind"] == "stream") & measured["file"].str.startswith(preset)]
 hop_ms = float((streams["latency_ms"] / streams["rtf"]).median())
 axes = el.plotting.bars(
@@ -155,7 +155,7 @@ el.plotting.save_figure(axes.figure, "11_hop_time.svg", figures_dir=figures_dir)
 # Memory is that of the whole process: Python, NumPy, the runtime and the model. The difference
 # between the runtimes is larger than anything that could be done to the model.
 
-# %%
+# %% tags=["hide-input"]
 light = measured.drop_duplicates("file")
 axes = el.plotting.bars(
     {row.file: {"resident": row.resident_mb, "peak": row.peak_mb} for row in light.itertuples()},
