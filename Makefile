@@ -84,13 +84,18 @@ $(RUN)/notebooks/%.ipynb: notebooks/%.py notebooks/profiles/$(PROFILE).yaml tool
 	@echo "== $* ($(PROFILE)) =="
 	ENHANCELIB_AUDIO_DIR=$(RUN)/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@ --profile $(PROFILE)
 
-$(RUN)/notebooks/01_data_synthesis.ipynb: $(EXCERPTS)
-$(RUN)/notebooks/02_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
-$(RUN)/notebooks/03_spectral_evaluation.ipynb: $(RUN)/notebooks/02_training.ipynb
-$(RUN)/notebooks/03_listening_test.ipynb: $(RUN)/notebooks/02_training.ipynb
-$(RUN)/notebooks/04_edge_optimization.ipynb: $(RUN)/notebooks/02_training.ipynb
-$(RUN)/notebooks/05_mobile_benchmarking.ipynb: $(RUN)/notebooks/04_edge_optimization.ipynb \
+$(EXECUTED): $(EXCERPTS)
+$(RUN)/notebooks/04_training.ipynb: $(RUN)/notebooks/01_data_synthesis.ipynb
+$(RUN)/notebooks/05_measuring.ipynb: $(RUN)/notebooks/04_training.ipynb
+$(RUN)/notebooks/06_spectral_evaluation.ipynb: $(RUN)/notebooks/05_measuring.ipynb
+$(RUN)/notebooks/07_harm.ipynb: $(RUN)/notebooks/05_measuring.ipynb
+$(RUN)/notebooks/08_worth.ipynb: $(RUN)/notebooks/04_training.ipynb
+$(RUN)/notebooks/09_listening_test.ipynb: $(RUN)/notebooks/04_training.ipynb
+$(RUN)/notebooks/10_edge_optimization.ipynb: $(RUN)/notebooks/04_training.ipynb
+$(RUN)/notebooks/11_mobile_benchmarking.ipynb: $(RUN)/notebooks/10_edge_optimization.ipynb \
 		$(wildcard data/results/devices/*.json)
+# Chapters that read what was measured once, at length.
+$(foreach number,04 05 06 07 08 10 11,$(filter $(RUN)/notebooks/$(number)_%,$(EXECUTED))): $(wildcard data/results/*.csv)
 
 # The full profile leaves nothing as it came: corpus, training and measurements precede its chapters.
 # Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped.

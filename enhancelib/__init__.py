@@ -38,6 +38,7 @@ PUBLIC = {
     "optimize.export": ["export_model"],
     "provenance": ["device_results", "write_results"],
     "show": ["diagrams", "plotting"],
+    "show.inline": ["Download"],
     "show.listening": ["ABX", "MUSHRA", "Gallery", "Player"],
     "show.listening_tests": ["abx_result", "mushra_result"],
     "show.parts": ["parts"],

@@ -1,12 +1,12 @@
 # %% [markdown]
-# # Making lossy audio that tells the truth
+# # 01 · What is lost
 #
 # A network learns to repair the damage it is shown. If the damage is simulated, it repairs
 # simulations. So this chapter sends lossless music through the encoders that phones and headphones
 # really use, and keeps both versions, aligned to the sample.
 #
 # **You will hear** a song as a streaming service, a Bluetooth link and a noisy recording would give
-# it to you. **You will see** what each of them takes away, what that costs in bits, and where
+# it to you. **You will see** what each of them takes away, what of that can be heard, and where
 # there is room to put something back.
 
 # %% [markdown]
@@ -22,18 +22,14 @@ sample_rate: int = 44100  # of the pairs, in Hz
 duration_s: float = 3.0  # length of a segment, in seconds
 max_files: int = 0  # take at most so many files; 0 takes all
 conditions: str = "lossless,sbc-53,sbc-20,aac-64,mp3-64,mp3-128,aac-64+sbc-20,down-16000hz,noise-white-20db"  # separated by commas
-study_pieces: int = 3  # pieces on which every bit rate of every codec is measured
 seed: int = 0  # of the noise
 
 # %% tags=["hide-input"]
 import os
-import shutil
 from pathlib import Path
 
-import ipywidgets
-import matplotlib.pyplot as plt
 import pandas as pd
-from IPython.display import Markdown, display
+from IPython.display import Markdown
 
 import enhancelib as el
 
@@ -77,17 +73,13 @@ segments.pivot_table(
 # %% [markdown]
 # ## What each condition takes away
 #
-# A song serves as the example: its beginning, under every condition. Two other pieces follow further
-# down. Each has its author and its licence.
+# A song serves as the example: its beginning, under every condition.
 
-# %%
+# %% tags=["hide-input"]
 made = set(pairs["piece"])  # with `max_files`, not every piece of the folder
 pieces = [piece for piece in el.list_pieces(input_dir) if piece.name in made]
 (song,) = el.choose_pieces(pieces, 1, like="song_*")
-(guitar,) = el.choose_pieces(pieces, 1, like="rendered_guitar*")
-(other_song,) = el.choose_pieces(pieces, 1, like="song_cpu*")
-rows = [(piece.path.stem, piece.source, piece.licence) for piece in (song, guitar, other_song)]
-pd.DataFrame(rows, columns=["piece", "source", "licence"]).set_index("piece")
+Markdown(f"The example is `{song.path.stem}` ({song.source}, licence {song.licence}).")
 
 # %%
 segment = pairs[(pairs["piece"] == song.name) & (pairs["start_s"] == 0)]
@@ -100,7 +92,7 @@ for row in segment[segment["condition"] != "lossless"].itertuples():
 # ceiling above which everything is gone, for holes that open and close, and for noise that fills
 # the gaps.
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
 el.plotting.save_figure(figure, "01_spectrograms.png", figures_dir=figures_dir)
 
@@ -117,7 +109,7 @@ el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)}
 # Bluetooth's SBC has no fixed ceiling, but lets the top bands starve when bits are short; its noise
 # up there counts as well, so that what went through it can seem to reach higher than the original.
 
-# %%
+# %% tags=["hide-input"]
 ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) / 1000}
             for name, wave in waves.items()}  # fmt: skip
 axes = el.plotting.bars(ceilings, x_label="Bandwidth (kHz)")
@@ -131,7 +123,7 @@ el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir
 # what the music hides there. Under 0 dB the error is hidden; above, a trained ear may hear it. It
 # shows where a restoration has work to do.
 
-# %%
+# %% tags=["hide-input"]
 ratios = {
     name: el.noise_to_mask(wave, waves["original"], sample_rate=sample_rate)
     for name, wave in list(waves.items())[1:]
@@ -146,72 +138,6 @@ axes.set(yticks=range(len(ratios)), yticklabels=ratios)
 axes.grid(visible=False)
 figure.colorbar(image, label="Noise to mask (dB)")
 el.plotting.save_figure(figure, "01_noise_to_mask.svg", figures_dir=figures_dir)
-
-# %% [markdown]
-# ## What a bit buys
-#
-# Two numbers measure the loss, each blind to what the other sees. The *signal-to-noise ratio* (SNR,
-# here after matching the gain) compares samples: a change of phase ruins it. The *log-spectral
-# distance* (LSD) compares levels over time and frequency: a missing treble costs most. Here is
-# every codec over its bit rates, the rates measured from the packets.
-
-# %%
-codecs = {
-    "SBC": [f"sbc-{bitpool}" for bitpool in (10, 14, 20, 28, 35, 44, 53)],
-    "MP3": [f"mp3-{kbps}" for kbps in (48, 64, 96, 128, 192, 256, 320)],
-    "AAC": [f"aac-{kbps}" for kbps in (32, 48, 64, 96, 128, 192, 256)],
-    "Opus": [f"opus-{kbps}" for kbps in (32, 48, 64, 96, 128, 192)],
-    "aptX": ["aptx", "aptx-hd"],
-}
-if shutil.which("elc3") and shutil.which("dlc3"):  # Debian's liblc3-tools
-    codecs["LC3"] = [f"lc3-{kbps}" for kbps in (64, 96, 128, 192, 256)]
-
-# %% [markdown]
-# Everything is coded at 44.1 kHz. For the network of 22.05 kHz both sides are then brought to that
-# rate, as it would receive them.
-
-
-# %%
-def study(condition: str, original) -> list[dict]:
-    coded = el.degrade(original, condition, sample_rate=44100)
-    kbps = el.encode(original, condition, sample_rate=44100).kbps
-    rows = []
-    for rate in (44100, 22050):
-        both = [el.resample(wave, from_rate=44100, to_rate=rate) for wave in (coded, original)]
-        values = el.score(*both, sample_rate=rate, names=["gain_matched_snr", "lsd"])
-        rows.append({"condition": condition, "rate": rate, "kbps": kbps, **values})
-    return rows
-
-
-# %% [markdown]
-# A few stereo pieces from different sources stand for the rest.
-
-# %%
-stereo = set(pairs.loc[pairs["channels"] == pairs["channels"].max(), "piece"])
-studied = el.choose_pieces([piece for piece in pieces if piece.name in stereo], study_pieces)
-originals = [el.load(piece.path, sample_rate=44100, duration_s=duration_s)[0] for piece in studied]
-rows = [row | {"codec": codec} for codec, names in codecs.items() for name in names
-        for original in originals for row in study(name, original)]  # fmt: skip
-bits = pd.DataFrame(rows).groupby(["rate", "codec", "condition"]).mean(numeric_only=True)
-
-# %% [markdown]
-# Left: full band. Right: what is left of the loss at half the rate, where the treble that the
-# codecs gave up is not asked for.
-
-# %%
-axes_names = {"gain_matched_snr": "SNR (dB), higher is better", "lsd": "LSD, lower is better"}
-figure, grid = el.plotting.subplots(2, 2, width=9, height=3.4)
-for column, rate in enumerate((44100, 22050)):
-    for line, (metric, label) in enumerate(axes_names.items()):
-        curves = {}
-        for codec, table in bits.loc[rate].groupby("codec", sort=False):
-            ordered = table.sort_values("kbps")
-            curves[codec] = (ordered["kbps"], ordered[metric])
-        el.plotting.curves(
-            curves, x_label="Bit rate (kbit/s)", y_label=label, ax=grid[line][column],
-            title=f"{rate / 1000:g} kHz",
-        )  # fmt: skip
-el.plotting.save_figure(figure, "01_rate_distortion.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## Where there is room
@@ -246,7 +172,7 @@ spans.agg(["mean", "min", "max"]).round(2)
 # Noise leaves most room, because it only adds. A missing treble leaves none for a mask: it must be
 # invented. Between them lie the codecs.
 
-# %%
+# %% tags=["hide-input"]
 room = (loss["oracle"] - loss["SNR"]).groupby(loss["condition"], sort=False)
 axes = el.plotting.intervals(
     {
@@ -258,93 +184,22 @@ axes = el.plotting.intervals(
 el.plotting.save_figure(axes.figure, "01_room.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# ## The way to a headphone
-#
-# Music that is streamed to a wireless headphone is coded twice, and then the radio may lose some of
-# it. A headset conceals a lost packet by repeating what came before.
-
-# %%
-way = {
-    "studio": "lossless",
-    "after the stream": "aac-128",
-    "after Bluetooth": "aac-128+sbc-35",
-    "on a busy platform": "aac-128+sbc-35-loss-5pct",
-}
-played, _ = el.load(guitar.path, sample_rate=44100, duration_s=duration_s)
-heard = {
-    place: el.degrade(played, name, sample_rate=44100, seed=seed) for place, name in way.items()
-}
-
-# %% [markdown]
-# Each box is a place where you can listen; in it stands how far the sound has come from the studio.
-
-# %%
-figure, axes = el.plotting.subplots(width=9, height=1.7)
-box = {"boxstyle": "round,pad=0.6", "facecolor": "#eef3f8", "edgecolor": "#3a6ea5"}
-for at, (place, wave) in enumerate(heard.items()):
-    snr = el.score(wave, played, sample_rate=44100, names=["gain_matched_snr"])["gain_matched_snr"]
-    text = f"SNR {snr:.1f} dB" if at else "lossless"
-    axes.text(at, 0, f"{place}\n{text}", ha="center", va="center", bbox=box)
-for at, step in enumerate(["AAC, 128 kbit/s", "SBC, bitpool 35", "5 % of packets lost"]):
-    axes.annotate("", (at + 0.64, 0), (at + 0.36, 0), arrowprops={"arrowstyle": "-|>", "lw": 1.6})
-    axes.text(at + 0.5, 0.55, step, ha="center")
-axes.set(xlim=(-0.5, len(way) - 0.5), ylim=(-1, 1))
-axes.axis("off")
-el.plotting.save_figure(figure, "01_bluetooth_way.svg", figures_dir=figures_dir)
-
-# %%
-el.Player(heard, sample_rate=44100, title=f"{guitar.path.stem} at every station")
-
-# %% [markdown]
-# ## Explore
-#
-# In a running notebook, pick a codec and a step of its bit rate: you see and hear at once what it
-# does to another song. The published page has no kernel, so it plays a choice made in advance.
-
-
-# %%
-example, _ = el.load(other_song.path, sample_rate=44100, duration_s=duration_s)
-
-
-def explore(codec: str, step: int) -> None:
-    name = codecs[codec][min(step, len(codecs[codec]) - 1)]
-    coded = el.degrade(example, name, sample_rate=44100)
-    el.plotting.spectrogram(coded, sample_rate=44100, title=name)
-    plt.show()
-    display(el.Player({"original": example, name: coded}, sample_rate=44100, title=name))
-
-
-# %%
-explorer = ipywidgets.interactive(explore, codec=list(codecs), step=(0, 6))
-middling = {codec: names[len(names) // 2 - 1] for codec, names in codecs.items()}
-choices = {codec: el.degrade(example, name, sample_rate=44100) for codec, name in middling.items()}
-page = el.Player(
-    {"original": example, **choices},
-    sample_rate=44100,
-    title=f"{other_song.path.stem}: codecs at middling rates",
-)
-display({**explorer._repr_mimebundle_(), "text/html": page.html()}, raw=True)
-
-# %% [markdown]
 # ## Take-away
 
 # %%
 mean, gains = spans.mean(), room.median()
 hardest, easiest = mean["LSD"].idxmax(), mean["LSD"].idxmin()
 spread = loss[loss["condition"] == hardest]["SNR"]
-at_half = bits.loc[22050]["lsd"]
-done = (at_half <= 0.4).sum()
 
-# %%
+# %% tags=["hide-input"]
 Markdown(
     f"- {segments['piece'].nunique()} pieces, {segments['seconds'].sum() / 60:.1f} minutes of "
-    f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: the next chapter "
+    f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: [chapter 04](04_training) "
     f"trains on them.\n"
     f"- `{easiest}` is the closest to transparent (LSD {mean['LSD'][easiest]:.2f}): here a network "
     f"can mostly do harm. `{hardest}` loses most (LSD {mean['LSD'][hardest]:.2f}).\n"
     f"- An oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
     f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`). A claim of much more needs an explanation.\n"
-    f"- At 22.05 kHz, {done} of {len(at_half)} settings are within 0.4 LSD of the original.\n"
     f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."
 )
@@ -356,6 +211,18 @@ Markdown(
 # goes through: the codec of your stream, then that of your headphones, joined by `+`. Before you run
 # it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
 #
+# ```{dropdown} Solution
+# For a stream at 128 kbit/s and ordinary Bluetooth, `conditions="lossless,aac-128,aac-128+sbc-53"`.
+# The first codec sets the ceiling. The second one cannot raise it, but it adds noise of its own at
+# every frequency that it codes, and the measure of bandwidth may count that noise.
+# ```
+#
 # **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise ratio
 # stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look at
 # {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
+#
+# ```{dropdown} Solution
+# White noise leaves the oracle more room: most of it lies in the treble, where the music is weak, and
+# there the oracle turns the bins down. Pink noise lies where the music is, so less of it can be taken
+# away without taking music. For the same reason pink noise is masked better and is heard less.
+# ```

@@ -34,7 +34,7 @@ def find_weights(
         if run_dir is None:
             raise ModelError("run_dir: name the folder of the run whose weights are meant")
         path = Path(run_dir) / "checkpoint" / f"{preset}.safetensors"
-        remedy = "run chapter 02_training with this run_dir first"
+        remedy = "run chapter 04_training with this run_dir first"
     else:
         path, remedy = Path(which), "name a checkpoint, or one of published and run"
     if not path.is_file():

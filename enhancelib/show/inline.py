@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 from enhancelib.show.style import GRID, INK, SOFT_INK, styled
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 _NOT_HERE = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|font-family:[^;]*;", re.S)
@@ -48,6 +49,30 @@ class SideBySide:
     def _repr_html_(self) -> str:
         layout = "display: flex; flex-wrap: wrap; gap: 1rem 1.5rem"
         return f'<div class="el-figures" style="{layout}">\n{"".join(self._pictures)}</div>'
+
+
+class Download:
+    """A link by which a page hands out a table as CSV; the table is in the page itself.
+
+    For tables that are too long or too wide to be read on a page.
+
+    Args:
+        table: what the file holds; its index is left out.
+        name: name of the file, with its suffix.
+    """
+
+    def __init__(self, table: pandas.DataFrame, name: str) -> None:
+        self._data = table.to_csv(index=False).encode()
+        self._name, self._rows = name, len(table)
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self._data).decode("ascii")
+        name = escape(self._name)
+        text = f"{name} ({self._rows:,} rows, {max(1, len(self._data) // 1000)} kB)"
+        return f'<a download="{name}" href="data:text/csv;base64,{data}">{text}</a>'
+
+    def __repr__(self) -> str:
+        return f"Download({self._name}, {self._rows} rows)"
 
 
 @styled()

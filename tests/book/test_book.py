@@ -361,7 +361,7 @@ def saved(test, path: Path) -> Path:
 
 
 def test_blind_tests_of_the_page_end_in_files_that_can_be_evaluated(open_page, tmp_path):
-    page = open_page("notebooks/03_listening_test.html")
+    page = open_page("notebooks/09_listening_test.html")
 
     def play(test):
         test.locator("[data-action=play]").click()

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,61 @@ def run_python(*arguments, cwd=ROOT, **environment):
     )
 
 
-def test_there_are_five_chapters_and_a_listening_test_in_the_book():
-    toc = (ROOT / "jupyter_book" / "_toc.yml").read_text()
-    assert len(CHAPTERS) == 6
-    assert len({name.split("_")[0] for name in CHAPTERS}) == 5
-    assert all(f"notebooks/{chapter}\n" in toc for chapter in CHAPTERS)
+def test_files_book_and_titles_number_the_chapters_alike():
+    toc = yaml.safe_load((ROOT / "jupyter_book" / "_toc.yml").read_text())
+    files = [page["file"] for part in toc["parts"] for page in part["chapters"]]
+    listed = [file.removeprefix("notebooks/") for file in files if file.startswith("notebooks/")]
+    assert listed == CHAPTERS
+    numbers = [f"{number:02d}" for number in range(1, 12)]
+    assert [name.split("_")[0] for name in CHAPTERS] == numbers
+    titles = [jupytext.read(source).cells[0].source.splitlines()[0] for source in SOURCES]
+    assert [title.split(" · ")[0] for title in titles] == [f"# {number}" for number in numbers]
+
+
+def test_the_five_steps_name_the_parts_of_the_book():
+    toc = yaml.safe_load((ROOT / "jupyter_book" / "_toc.yml").read_text())
+    captions = [part["caption"].split(":")[0] for part in toc["parts"]]
+    steps = ["Data synthesis", "Training", "Spectral evaluation"]
+    assert captions[:5] == [*steps, "Edge optimization", "Mobile benchmarking"]
+
+
+@each_chapter
+def test_figures_bear_the_number_of_their_chapter(source):
+    saved = re.findall(r'save_figure\([^"]*"(\w+)', source.read_text())
+    assert all(name.startswith(source.stem[:3]) for name in saved), saved
+
+
+@each_chapter
+def test_every_exercise_has_a_folded_solution(source):
+    text = source.read_text().split("# ## Exercises")[1]
+    exercises = re.split(r"(?m)^# \*\*\d\. ", text)[1:]
+    assert exercises
+    assert all(exercise.count("# ```{dropdown} Solution\n") == 1 for exercise in exercises)
+
+
+def test_a_chapter_runs_after_those_whose_files_it_reads():
+    """Where a chapter speaks of what another one made, make knows it, directly or by others."""
+    rules = subprocess.run(
+        ["make", "-np", "PROFILE=smoke", "chapters"],
+        cwd=ROOT,
+        env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    place = "data/runs/smoke/notebooks/"
+    waits = {
+        made: set(re.findall(rf"{place}(\w+)\.ipynb", needs))
+        for made, needs in re.findall(rf"(?m)^{place}(\w+)\.ipynb:(.*)$", rules)
+    }
+    assert set(waits) == set(CHAPTERS)
+    for _ in CHAPTERS:
+        waits = {name: needs.union(*(waits[n] for n in needs)) for name, needs in waits.items()}
+    by_number = {name.split("_")[0]: name for name in CHAPTERS}
+    for source in SOURCES:
+        read = re.findall(r"chapter (\d\d)(?:_\w+)? (?:trained|measured)", source.read_text())
+        read += re.findall(r"run chapter (\d\d)_", source.read_text())
+        assert {by_number[n] for n in read} <= waits[source.stem] | {source.stem}, source.stem
 
 
 def test_every_notebook_is_its_sources_pair_without_outputs():
@@ -171,8 +222,8 @@ def test_the_default_profile_plays_a_dozen_different_pieces(monkeypatch):
         groups[source.stem] = set()
         run_choices(source, {"el": el, "Path": Path, "pairs": pairs})
     assert all(groups.values()), groups
-    assert len(groups["03_spectral_evaluation"]) >= 5
-    assert not groups["02_training"] & groups["05_mobile_benchmarking"]
+    assert len(groups["05_measuring"]) >= 5
+    assert not groups["04_training"] & groups["11_mobile_benchmarking"]
     used = set.union(*groups.values())
     assert len(used) >= 12, used
     music = ("lmms", "voice", "drums", "rendered", "recorded", "freedoom1")
@@ -195,7 +246,7 @@ def statements_for(source, names: set[str], given: dict) -> ast.Module:
 
 
 def test_formats_that_cannot_be_quantised_are_refused():
-    source = next(path for path in SOURCES if path.stem.startswith("04"))
+    source = next(path for path in SOURCES if path.stem.startswith("10"))
     (cell,) = [cell for cell in code_cells(source) if "quantisable = " in cell.source]
     statements = ast.parse(cell.source).body
     (check,) = [statement for statement in statements if isinstance(statement, ast.If)]

@@ -26,7 +26,7 @@ def published(request) -> Path:
 def test_weights_are_found_or_the_remedy_named(tmp_path):
     assert weights.find_weights("published") in PUBLISHED
     mine = tmp_path / "checkpoint" / "fullband-44k.safetensors"
-    with pytest.raises(ModelError, match="run chapter 02_training"):
+    with pytest.raises(ModelError, match="run chapter 04_training"):
         weights.find_weights("run", run_dir=tmp_path)
     mine.parent.mkdir()
     mine.touch()

@@ -13,10 +13,12 @@ mpl.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas
 import pytest
 import scipy.signal
 from PIL import Image
 
+import enhancelib as el
 from enhancelib.errors import InputError
 from enhancelib.show import plotting
 
@@ -188,6 +190,16 @@ def test_figures_within_a_page_take_its_ink_and_keep_their_letters_as_text():
     rows = np.asarray(image.convert("L"), float).mean(axis=1)
     assert 'transform="scale(1 -1)' in page  # upside down
     assert np.argmax(rows) / len(rows) == pytest.approx(5000 / (RATE / 2), abs=0.02)
+
+
+def test_a_page_hands_out_the_whole_table_it_has_no_room_for():
+    table = pandas.DataFrame({"piece": ["a, b", 'c "d"'], "value": [0.1, -2.0]})
+    link = xml.etree.ElementTree.fromstring(el.Download(table, "all & more.csv")._repr_html_())
+    assert link.get("download") == "all & more.csv"
+    kind, _, data = link.get("href").partition(",")
+    assert kind == "data:text/csv;base64"
+    pandas.testing.assert_frame_equal(pandas.read_csv(io.BytesIO(base64.b64decode(data))), table)
+    assert "2 rows" in link.text
 
 
 def test_points_are_labelled():

@@ -123,7 +123,7 @@ SEED_COSTS = (
         "",
         "size",
         4,
-        "chapter 04 has not been run",
+        "chapter 10 has not been run",
     ),
     CostClaim("10 ms for 3 s on a CPU, one thread", "{}.onnx", "clip, 1 thread", "latency_ms", 10),
     CostClaim(
@@ -153,7 +153,7 @@ def cost_claims(costs: pandas.DataFrame, *, preset: str) -> pandas.DataFrame:
 
     Args:
         costs: rows as :func:`enhancelib.evaluate.benchmark.benchmark_results` gives them; those of
-            chapters 04 and 05 may be among them.
+            chapters 10 and 11 may be among them.
         preset: whose files.
 
     Returns:

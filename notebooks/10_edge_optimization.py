@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Smaller and faster, at what price?
+# # 10 · Smaller and faster, at what price?
 #
 # A network that fits a phone is one that was made to fit. This chapter takes a trained network,
 # writes it in the formats that phones run, and then takes things away:
@@ -11,13 +11,13 @@
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It makes the published weights smaller, or
-# those of the second chapter, and tests them on pairs that the first one left in `run_dir`.
+# those of chapter 04, and tests them on pairs that chapter 01 left in `run_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
-weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
+weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is made smaller
 formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
 calibration_clips: int = 18  # training segments on which activations are measured
@@ -263,7 +263,7 @@ for state, networks in (("", pruned), ("-tuned", tuned)):
     for (kind, method, sparsity), network in networks.items():
         name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
         kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
-origin = {"music": held_out, "seed": seed, "command": "notebooks/04_edge_optimization.py"}
+origin = {"music": held_out, "seed": seed, "command": "notebooks/10_edge_optimization.py"}
 files = [each.path for each in (*written, *quantized, *trained) if each.kind == "clip"]
 sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=checkpoint, **origin)
 
@@ -291,7 +291,7 @@ for name in kept:
     line[0].append(float(sparsity))
     line[1].append(footprint["error"][name])
 
-# %%
+# %% tags=["hide-input"]
 untrained = el.AudioUNet(**model.config.model_dump())
 nothing = smaller.deviation_db(untrained, checkpoint, held_out)
 axes = el.plotting.curves(
@@ -299,34 +299,13 @@ axes = el.plotting.curves(
 )
 axes.axhline(nothing, color="#b3261e", linestyle="--")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-el.plotting.save_figure(axes.figure, "04_sparsity.svg", figures_dir=figures_dir)
-
-# %% [markdown]
-# ## What the promises weigh
-#
-# The README this project started from named four sizes. Beside them ours; a dash where this run
-# made no such file.
-
-# %%
-zeroed = f"{preset}.weights-magnitude-0.5.safetensors"
-promised = {
-    "original, float32": (8, checkpoint.name, "size"),
-    "quantised, 8 bits (ONNX)": (2, f"{preset}.int8.onnx", "size"),
-    "quantised, 8 bits (TensorFlow Lite)": (2, f"{preset}.int8.tflite", "size"),
-    "half of the weights zero": (4, zeroed, "size"),
-    "half of the weights zero, gzipped": (4, zeroed, "size_gzip"),
-    "half of the channels gone": (4, f"{preset}.channels-magnitude-0.5.safetensors", "size"),
-    "ONNX, float32": (6, f"{preset}.onnx", "size"),
-}
-ours = [footprint[column].get(name, float("nan")) for _, name, column in promised.values()]
-table = pd.DataFrame({"promised (MB)": [size for size, *_ in promised.values()], "ours (MB)": ours})
-table.set_index(pd.Index(promised, name="file")).style.format(precision=2, na_rep="–")
+el.plotting.save_figure(axes.figure, "10_sparsity.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## What it does to the music
 #
-# An output may stray and still be as good. So the variants go through the evaluation of the third
-# chapter: test pieces, real codecs, compared with the original.
+# An output may stray and still be as good. So the variants go through the matrix of [chapter
+# 05](05_measuring): test pieces, real codecs, compared with the original.
 
 # %% tags=["remove-stderr"]
 pieces = el.list_pieces(input_dir)
@@ -352,14 +331,14 @@ quality = el.evaluate(
 
 # %% [markdown]
 # And through the clock: three seconds of audio, one thread, each file in a process and a runtime of
-# its own. The CPU time is the figure to trust on a busy machine; [the next chapter](05_mobile_benchmarking) says more.
+# its own. The CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking) says more.
 
 # %% tags=["remove-stderr"]
 times = pd.DataFrame(
     [el.benchmark_file(path, kind="clip", repeats=timing_repeats) for path in systems.values()]
 )
 measured = pd.concat([sizes, el.benchmark_results(times), quality])
-file = el.write_results(measured, run / "results" / "04_edge_optimization.csv")
+file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 
 # %% [markdown]
 # One row per variant. Losses are against the full network, as means over the pieces of a kind, for the
@@ -387,28 +366,26 @@ heads = {
 }
 
 # %% [markdown]
-# By size, the smallest first:
+# By size, the smallest first; the file below has all columns.
 
-# %%
+# %% tags=["hide-input"]
 heads = {name: head for name, head in heads.items() if name in summary}
 table = summary.sort_values("size")[list(heads)].set_axis(list(heads.values()), axis="columns")
-table.style.format(precision=3, na_rep="–").format(
-    {
-        "multiplications per second": "{:.3g}",
-        "3 s take (ms)": "{:.1f}",
-        "memory (MB)": "{:.0f}",
-        "error (dB)": "{:.1f}",
-        "file (MB)": "{:.2f}",
-        "kept": "{:.0%}",
-    },
-    na_rep="–",
-)
+digits = {
+    "file (MB)": "{:.2f}",
+    "error (dB)": "{:.1f}",
+    "3 s take (ms)": "{:.1f}",
+    "kept": "{:.0%}",
+}
+shown = table[[head for head in digits if head in table]]
+shown = shown.rename(index=lambda name: name.removeprefix(f"{preset}.")).rename_axis(None)
+display(shown.style.format(digits, na_rep="–"), el.Download(table.reset_index(), "10_variants.csv"))
 
 # %% [markdown]
 # Size against error, for what bits alone can do, in each format. A file is worth a look if no other
 # is both smaller and closer: these lie on the dotted line.
 
-# %%
+# %% tags=["hide-input"]
 bits = summary.loc[[path.name for path in files if path.suffix != ".pt"]]
 suffixes = sorted({Path(name).suffix for name in bits.index})
 figure, panels = el.plotting.subplots(columns=len(suffixes), width=4.6 * len(suffixes), height=3.8)
@@ -423,7 +400,7 @@ for ax, suffix in zip(np.ravel(panels), suffixes, strict=True):
     el.plotting.points(places, ax=ax, title=suffix, **labels)
     front = rows[rows["error"] < rows["error"].cummin().shift(fill_value=np.inf)]
     ax.plot(front["size"], front["error"], color="#6e6e73", linestyle=":", zorder=0)
-el.plotting.save_figure(figure, "04_pareto.svg", figures_dir=figures_dir)
+el.plotting.save_figure(figure, "10_pareto.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## The one to carry
@@ -441,7 +418,7 @@ summary["careful"] = smaller.careful(summary)
 summary["front"] = smaller.on_front(summary[["size", "cpu_rtf", *losing]])
 best = smaller.sweet_spot(summary)
 
-# %%
+# %% tags=["hide-input"]
 named = summary["front"] | (summary.index == best)
 front, rest = summary[named], summary[~named]
 axes = el.plotting.points(
@@ -455,19 +432,23 @@ axes = el.plotting.points(
 axes.scatter(rest["size"], 1000 * rest["cpu_rtf"], color="#6e6e73", s=12, zorder=0)
 spot = summary["size"][best], 1000 * summary["cpu_rtf"][best]
 axes.scatter(*spot, s=180, facecolors="none", edgecolors="#b3261e")
-el.plotting.save_figure(axes.figure, "04_sweet_spot.svg", figures_dir=figures_dir)
+el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # Named are those that no other beats and the one to carry, which has a red ring; grey is the rest:
 
-# %%
+# %% tags=["hide-input"]
 Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, with more pieces and more
-# conditions, is measured apart (`make smaller`) and kept in `data/results`. There, `channels-…-half`
+# conditions, is measured apart (`make smaller`) and kept in `data/results`. Of it, the 15 files that keep most. There, `channels-…-half`
 # is without as many channels as make half of the *multiplications*, and `0.5` without half of the
 # *channels*; `tuned` for some minutes, `trained` for as many epochs as an evening has:
+
+# %%
+columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
+columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
 
 # %%
 whole = Path("data/results") / f"{preset}-smaller.csv"
@@ -478,9 +459,8 @@ if mine in set(published["checkpoint_sha256"]):
     for name in ("size", "cpu_rtf"):
         big[name] = published[published["metric"] == name].groupby("system")["value"].first()
     big["careful"] = smaller.careful(big).map({True: "✓", False: "✗"})
-    columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
-    columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
-    big = big.sort_values("size")[[*columns, "careful"]].rename(columns=columns)
+    big = big.nlargest(15, "kept").sort_values("size")[[*columns, "careful"]]
+    big = big.rename(columns=columns, index=lambda name: name.removeprefix(f"{preset}."))
     shown = big.style.format(precision=3).format("{:.0%}", subset="kept", na_rep="–")
 else:
     shown = Markdown(f"`{whole}` is of other weights than these: run `make smaller`.")
@@ -524,7 +504,7 @@ lines = [
     for name in narrow
 ]
 
-# %%
+# %% tags=["hide-input"]
 Markdown(
     f"- 8 bits throughout make `{full}` {small:.0%} of its size "
     f"({footprint['size'][static]:.2f} MB) and take {quicker:.0%} of its CPU time, at an error of "
@@ -541,6 +521,18 @@ Markdown(
 # **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not know about
 # calibration at all? Find the piece on which the error grows most and listen to it.
 #
+# ```{dropdown} Solution
+# Only the static files change (`int8` and `int8-qat`): their ranges come from the clips. Files with 8 bits for
+# the weights only, dynamic ones and those in 16 bits have no fixed ranges. The error grows most on a piece
+# that is much louder, or has much more treble, than the one clip: its largest values are cut.
+# ```
+#
 # **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the error
 # the sum of both errors, less, or more? Is the file the product of both savings? Place it in
-# {numref}`fig-04-pareto`.
+# {numref}`fig-10-pareto`.
+#
+# ```{dropdown} Solution
+# Two errors that know nothing of each other add as powers, and in dB the larger one decides: here that of
+# the missing channels. The file is nearly the product of both savings, a little more, since tables and names
+# in it are not quantised.
+# ```

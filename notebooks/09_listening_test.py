@@ -1,7 +1,7 @@
 # %% [markdown]
-# # Listening test
+# # 09 · Listening test
 #
-# The numbers of [the evaluation](03_spectral_evaluation) predict what listeners would say. This page asks
+# The numbers of [chapter 06](06_spectral_evaluation) predict what listeners would say. This page asks
 # you. It works in a browser without any server behind it: nothing you answer leaves your machine.
 #
 # **You will hear** music openly first, then blind: pairs to tell apart (ABX) and versions to rate
@@ -18,7 +18,7 @@ input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were
 run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
 answers_dir: str = "data/runs/default/answers"  # put the CSV files here that the tests below save
-weights: str = "published"  # or "run": those that chapter 02 trained; or a checkpoint
+weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint enhances
 condition: str = "sbc-20"  # what happened to the music: here, a weak Bluetooth link
 max_pieces: int = 2  # pieces to rate
@@ -45,7 +45,8 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 # %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
-held_out = [piece for piece in el.list_pieces(input_dir) if piece.split != "train"]
+pieces = el.list_pieces(input_dir)
+held_out = [piece for piece in pieces if piece.split != "train"] or pieces
 chosen = el.choose_pieces(held_out, max_pieces, like="song_*")
 
 # %% [markdown]
@@ -116,7 +117,7 @@ for piece, each in music.items():
 # (d') that a test of so many trials reveals in four of five runs: 1 is a difference that one hears
 # with some effort, 3 is plain.
 
-# %%
+# %% tags=["hide-input"]
 counts = np.arange(5, 61)
 reveals = [el.abx_result([True] * int(count)).detectable_d_prime for count in counts]
 axes = el.plotting.curves(
@@ -124,7 +125,7 @@ axes = el.plotting.curves(
 )
 axes.axvline(trials, color="#6e6e73", linestyle="--")
 axes.set_title(f"dashed: the {trials} trials of the tests above", fontsize=10)
-el.plotting.save_figure(axes.figure, "03_abx_power.svg", figures_dir=figures_dir)
+el.plotting.save_figure(axes.figure, "09_abx_power.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # ## What answers are worth
@@ -222,9 +223,31 @@ Markdown("" if read else f"No answers in `{answers_dir}` yet.")
 # ## Exercises
 #
 # **1. How many trials?** Take the ABX test with sixteen trials, then with eight. Read in
-# {numref}`fig-03-abx-power` what each could have revealed. How many trials would you ask for before
+# {numref}`fig-09-abx-power` what each could have revealed. How many trials would you ask for before
 # you say that there is no difference?
+#
+# ```{dropdown} Solution
+# Eight trials reveal only a difference that is plain, sixteen one that is smaller. No number of trials shows that
+# there is none: choose the least d' that would matter to you, and take as many trials as the curve asks
+# for it.
+# ```
 #
 # **2. A guesser on the panel.** Copy one of your MUSHRA files, give every stimulus a random rating, and
 # run the page again. Is the guesser left out? What becomes of the intervals if you give the hidden
 # reference 100 in it each time?
+#
+# ```{dropdown} Solution
+# A random rating of the hidden reference is nearly always under 90, so the guesser is left out. With 100 for the
+# reference the guesser stays, and the intervals of all other versions become wider. The rule finds those
+# who do not hear the reference, not all who guess.
+# ```
+#
+# **3. Your ears.** Save the answers of both ABX tests and give each file to `el.abx_result`. If a test shows
+# nothing: how small a difference could one of this length have shown at all? How many trials would half
+# that difference need?
+#
+# ```{dropdown} Solution
+# `el.abx_result("answers.csv").detectable_d_prime` is the least difference that the test reveals in four of five
+# runs. To halve it, the number of trials has to be about four times as large, as {numref}`fig-09-abx-power`
+# shows.
+# ```

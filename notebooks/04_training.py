@@ -1,19 +1,18 @@
 # %% [markdown]
-# # Training a small network to undo the loss
+# # 04 · Training, step by step
 #
-# The pairs of the first chapter show, sample by sample, what a codec did. This chapter opens the
-# published network and looks at one clip and one frame inside it, says what its two stages of
-# training ask for, writes one step of each out in full, and then trains a network while you watch
-# and measures it on music it has never met.
+# The pairs of [chapter 01](01_data_synthesis) show, sample by sample, what a codec did. This chapter says
+# what the two stages of training ask for, writes one step of each out in full, and then trains a network
+# while you watch and measures it on music it has never met.
 #
-# **You will see** mask, gate and fill at work, and the loss fall three times: on one clip learnt by
-# heart, in a short run, and in the long run behind the published weights. **You will hear** drums,
-# harmed in ways that each term of the loss hears differently, and a piece of the test split: lossy,
-# enhanced by the network just trained, and lossless.
+# **You will see** the loss fall three times: on one clip learnt by heart, in a short run, and in the long
+# run behind the published weights. **You will hear** drums, harmed in ways that each term of the loss hears
+# differently, a clip that is learnt by heart, and a piece of the test split: lossy, enhanced by the network
+# just trained, and lossless.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The pairs come from the first chapter; where
-# its run is missing, they are made here from `input_dir`.
+# Every setting of the chapter stands in the next cell. The pairs come from chapter 01; where its run is
+# missing, they are made here from `input_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -53,177 +52,23 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 el.plotting.use_style()
 
 # %% [markdown]
-# ## The network
-#
-# A waveform is cut into frames of 23 milliseconds and transformed to a spectrum. Neighbouring
-# frequencies form bands; a U-Net halves the number of bands level by level and doubles it again,
-# with a direct path across at every level. All of its layers look back in time, never ahead, so
-# the same layers can run live. [The page before](../theory/network) says why it looks so.
+# The examples are four seconds of a piece of the test split, through a codec, and what the published network
+# has learnt.
 
 # %%
 published = el.find_weights("published", preset=preset)
 network = el.AudioUNet.load(published)
 rate = network.config.sample_rate
-axes = el.diagrams.u_net(network.config)
-el.plotting.save_figure(axes.figure, "02_network", figures_dir=figures_dir)
-
-# %% [markdown]
-# A bin $X_{k,t}$, frequency $k$ of frame $t$, is multiplied by a complex number (the *mask*: what
-# survived is corrected). A *gate* $g$ between 0 and 1, one for each of $X$'s bands and frames,
-# scales the correction. Where a codec emptied a bin, there is nothing to multiply. There the *fill*
-# $F$ writes noise, as strong as the network believes the music to have been:
-#
-# $$Y_{k,t} = X_{k,t} + g\,(M_{k,t} X_{k,t} + R_{k,t}) + F_{k,t}.$$
-#
-# The small rest $R$, the *residual*, was the only filler in earlier networks. In a network with a
-# fill, mask and residual together may raise no bin by more than 6 dB.
-
-# %%
-fill = network.core.fill  # None in a network without
-in_fill = sum(weight.numel() for weight in fill.parameters()) if fill else 0
-latency_ms = 1000 * network.latency_samples / rate
-parted = f"{in_fill:,} of them in its fill" if fill else "and no fill"
-Markdown(
-    f"The published network has **{network.num_parameters:,} parameters**, {parted} "
-    f"({4 * network.num_parameters / 1e6:.1f} MB in single precision), and delays a live signal by "
-    f"{network.latency_samples:,} samples ({latency_ms:.1f} ms)."
-)
-
-# %% [markdown]
-# ## What it does to a clip
-#
-# Four seconds of a piece of the test split go through the codec and then through the network.
-# `el.parts` keeps what lies on the way: the wave as the mask leaves it, before anything is filled
-# in, the outcome, and how far the gate was open.
-
-# %%
-tests = [piece for piece in el.list_pieces(input_dir) if piece.split == "test"]
+pieces = el.list_pieces(input_dir)
+tests = [piece for piece in pieces if piece.split == "test"] or pieces
 (heard_piece,) = el.choose_pieces(tests, 1, like="render_freedoom*")
 lossless, _ = el.load(heard_piece.path, sample_rate=rate, duration_s=4)
 lossy = el.degrade(lossless, listen_to, sample_rate=rate)
-seen = el.parts(network, lossy)
-
-
-# %% tags=["hide-input"]
-def gate_map(gate: np.ndarray, ax):
-    ax.set(xlabel="Time (s)", title="gate")
-    ax.grid(False)
-    extent = (0, lossy.shape[1] / rate, 0, rate / 2000)
-    look = {"origin": "lower", "aspect": "auto", "cmap": "magma", "vmin": 0, "vmax": 1}
-    return ax.imshow(gate.mean(axis=0), extent=extent, **look)
-
-
-def with_scale(image, label: str) -> None:
-    bar = image.figure.colorbar(image, ax=image.axes, label=label, pad=0.02)
-    bar.outline.set_visible(False)
-
-
-levels = {
-    (0, 0): ("comes in", lossy),
-    (1, 1): ("what the fill adds", seen.enhanced - seen.corrected),
-    (2, 0): ("goes out", seen.enhanced),
-    (2, 1): ("lossless", lossless),
-}
-
-
-# %% [markdown]
-# Of six pictures, the first four are the parts. Light is loud, open, or louder than before.
-
-# %% tags=["hide-input"]
-figure, grid = el.plotting.subplots(3, 2, width=8.4, height=2.3)
-options = {"sample_rate": rate}
-for place, (title, wave) in levels.items():
-    image = el.plotting.spectrogram(wave, ax=grid[place], title=title, **options)
-    with_scale(image, "Level (dBFS)")
-with_scale(gate_map(seen.gate, grid[0, 1]), "Open (0 to 1)")
-grid[1, 1].set_ylabel("")
-grid[2, 1].set_ylabel("")
-options |= {"ax": grid[1, 0], "title": "what the mask changes", "range_db": 6}
-with_scale(el.plotting.spectrogram_difference(seen.corrected, lossy, **options), "Change (dB)")
-el.plotting.save_figure(figure, "02_parts.png", figures_dir=figures_dir)
-
-
-# %% [markdown]
-# How much is that, against the music itself, and what does it bring?
-
-
-# %%
-def decibels(wave: np.ndarray) -> float:
-    return 10 * np.log10(np.mean(np.square(wave, dtype=np.float64)) + 1e-20)
-
-
-music_db = decibels(lossy)
-mask_db = decibels(seen.corrected - lossy) - music_db
-fill_db = decibels(seen.enhanced - seen.corrected) - music_db
-stages = {
-    "as it comes in": lossy,
-    "after the mask": seen.corrected,
-    "as it goes out": seen.enhanced,
-}
-lsd = {
-    name: el.score(wave, lossless, sample_rate=rate, names=["lsd"])["lsd"]
-    for name, wave in stages.items()
-}
-
-# %%
-added = f"the fill adds noise {-fill_db:.0f} dB under it" if fill else "this network has no fill"
-distances = ", ".join(f"{value:.2f} bel {name}" for name, value in lsd.items())
-Markdown(
-    f"The gate is {seen.gate.mean():.0%} open over these seconds. What the mask changes lies "
-    f"{-mask_db:.0f} dB under the music, and {added}. The log-spectral distance to the lossless "
-    f"clip, 0 where all levels are right, is {distances}."
-)
-
-
-# %% [markdown]
-# ### One frame of it
-#
-# Now one frame, that in which the codec left the levels furthest below the original's. Levels of
-# eight neighbouring bins are taken together, the bands in which the fill thinks.
-
-
-# %%
-def band_levels(wave: np.ndarray) -> np.ndarray:
-    """In dB, of eight bins together: (bands, frames), as the network's own frames have them."""
-    bins = network.analyze(torch.from_numpy(wave)[:, None])[:, :, :-1] / network.core.scale
-    power = bins.square().sum(dim=1).mean(dim=0).unflatten(0, (-1, 8)).mean(dim=1)
-    return 10 * power.clamp(min=1e-11).log10().numpy()
-
-
-# %% [markdown]
-# Above the levels on the way through the network, below how far the gate was open:
-
-# %%
-named = {"untreated": lossy} | ({"corrected": seen.corrected} if fill else {})
-named["enhanced"] = seen.enhanced
-bands = {name: band_levels(wave) for name, wave in {"lossless": lossless, **named}.items()}
-missing = bands["lossless"] - bands["untreated"]
-frame = int(missing.clip(min=0).mean(axis=0).argmax())
-khz = (np.arange(len(missing)) + 0.5) * rate / 2000 / len(missing)
-figure, (top, below) = el.plotting.subplots(2, 1, height=2.4)
-lines = {name: (khz, each[:, frame]) for name, each in bands.items()}
-el.plotting.curves(lines, x_label="", y_label="Level (dBFS)", ax=top)
-shown_gate = seen.gate.mean(axis=0)[:, frame].repeat(len(khz) // seen.gate.shape[1])
-el.plotting.curves(
-    {"gate": (khz, shown_gate)}, x_label="Frequency (kHz)", y_label="Gate (0 to 1)", ax=below
-)
-below.set_ylim(-0.05, 1.05)
-el.plotting.save_figure(figure, "02_frame", figures_dir=figures_dir)
-
-# %%
-lost = missing[:, frame] > 10
-off = {name: np.abs(bands["lossless"] - bands[name])[lost, frame] for name in named}
-errors = ", ".join(f"{each.mean():.0f} dB {name}" for name, each in off.items() if len(each))
-Markdown(
-    f"Of the {len(lost)} bands of this frame, {frame * network.config.hop_length / rate:.2f} s into "
-    f"the clip, the codec left {lost.sum()} more than 10 dB too weak. Their levels are wrong by "
-    f"{errors or 'nothing'} on the mean."
-)
 
 # %% [markdown]
 # ## Two stages of training
 #
-# Mask and gate can be asked for the waveform itself, since most of it survived. The fill cannot: of
+# [Mask and gate](03_network) can be asked for the waveform itself, since most of it survived. The fill cannot: of
 # treble that is gone, no network can know the phase, and a network that is paid for waveforms
 # learns to leave it out, since silence is nearer to the truth than any wrong guess. What can be
 # known is how strong it was. Ever since spectral band replication {cite:p}`dietz2002`, codecs have
@@ -260,12 +105,24 @@ def pinball(short: torch.Tensor, quantile: float) -> torch.Tensor:
 
 
 # %% [markdown]
-# As an example, take the band of the clip that lost most, and let the guess be one number for all
+# As an example, take the band of eight bins that lost most, and let the guess be one number for all
 # frames. What does each guess cost?
 
 # %%
-band = int(missing.mean(axis=1).argmax())
-true_db = torch.from_numpy(bands["lossless"][band])
+levels = []
+for wave in (lossless, lossy):
+    bins = network.analyze(torch.from_numpy(wave)[:, None])[:, :, :-1] / network.core.scale
+    power = bins.square().sum(dim=1).mean(dim=0).unflatten(0, (-1, 8)).mean(dim=1)
+    levels.append(10 * power.clamp(min=1e-11).log10())
+missing = (levels[0] - levels[1]).mean(dim=1)
+band = int(missing.argmax())
+band_khz = (band + 0.5) * rate / 2000 / len(missing)
+true_db = levels[0][band]
+
+# %% [markdown]
+# Each guess has its mean cost over all frames:
+
+# %% tags=["hide-input"]
 guesses = torch.linspace(float(true_db.min()), float(true_db.max()), 200)
 costs = {
     name: np.array([pinball(true_db - guess, q) for guess in guesses])
@@ -274,16 +131,16 @@ costs = {
 lines = {f"{name}, q = {quantiles[name]}": (guesses, each) for name, each in costs.items()}
 labels = {"x_label": "Guess (dBFS)", "y_label": "Mean pinball loss (dB)"}
 axes = el.plotting.curves(lines, **labels)
-el.plotting.save_figure(axes.figure, "02_pinball", figures_dir=figures_dir)
+el.plotting.save_figure(axes.figure, "04_pinball", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 cheapest = {name: guesses[int(each.argmin())] for name, each in costs.items()}
 under = {name: float((true_db <= guess).float().mean()) for name, guess in cheapest.items()}
 said = [
     f"for {name} it is {guess:.0f} dBFS, and {under[name]:.0%} of the true levels lie under it"
     for name, guess in cheapest.items()
 ]
-Markdown(f"At {khz[band]:.1f} kHz the cheapest guess differs: {'; '.join(said)}.")
+Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}.")
 
 # %% [markdown]
 # A predictor's guess is another one in every frame, but the choice is the same. Two things are
@@ -344,7 +201,7 @@ table[(table > 0).any(axis=1)].style.format("{:g}")
 # order.
 
 # %%
-(drums,) = el.choose_pieces(el.list_pieces(input_dir), 1, like="drums_*")
+(drums,) = el.choose_pieces(pieces, 1, like="drums_*")
 music = el.load(drums.path, sample_rate=rate, duration_s=5)[0].mean(axis=0, keepdims=True)
 cut = el.degrade(music, "down-16000hz", sample_rate=rate)
 spectrum = librosa.stft(music)
@@ -372,7 +229,7 @@ heard = {name: loss.terms(wave, reference, given) for name, wave in waves.items(
 terms = pd.DataFrame(heard).map(float)
 terms.rename_axis("term").style.format("{:.2g}")
 
-# %%
+# %% tags=["hide-input"]
 better = terms.index[terms["new treble"] < 0.9 * terms["no treble"]]
 worst = terms.index[terms.idxmax(axis=1) == "late"]
 Markdown(
@@ -489,12 +346,17 @@ first = [energy_step(features, target, optimizer) for _ in range(steps_by_heart)
 student.core.fill.freeze()
 rest = [weight for weight in student.parameters() if weight.requires_grad]
 optimizer = torch.optim.AdamW(rest, lr=2e-3)
-second = [network_step(clip, original, optimizer) for _ in range(steps_by_heart)]
+second, learnt = [], {}
+for step in range(steps_by_heart + 1):
+    if step in (0, steps_by_heart // 8, steps_by_heart):
+        learnt[f"step {step}"] = student(clip).detach()[:, 0].numpy()
+    if step < steps_by_heart:
+        second.append(network_step(clip, original, optimizer))
 
 # %% [markdown]
 # Both losses, step by step:
 
-# %%
+# %% tags=["hide-input"]
 figure, (left, right) = el.plotting.subplots(columns=2, width=8.4, height=2.8)
 steps = np.arange(steps_by_heart)
 labels = {"x_label": "Step", "y_label": "Pinball loss (dB)"}
@@ -502,7 +364,7 @@ el.plotting.curves({"energies": (steps, first)}, **labels, ax=left, title="energ
 alone = float(of_waves(clip, original, clip))
 lines = {"untreated": (steps, np.full(len(steps), alone)), "student": (steps, second)}
 el.plotting.curves(lines, x_label="Step", y_label="Loss", ax=right, title="network")
-el.plotting.save_figure(figure, "02_by_heart", figures_dir=figures_dir)
+el.plotting.save_figure(figure, "04_by_heart", figures_dir=figures_dir)
 
 # %%
 beat = torch.from_numpy(el.degrade(music, listen_to, sample_rate=rate)[:, part])[:, None]
@@ -515,6 +377,14 @@ Markdown(
     f"understood: of the drums, which it has never met, the student makes "
     f"{float(foreign[1]):.2f}, where untreated they have {float(foreign[0]):.2f}."
 )
+
+# %% [markdown]
+# And what that sounds like. At step 0 the fill is there already, since its energies were learnt first; mask
+# and gate come with the steps.
+
+# %%
+by_heart = {"lossless": original[:, 0].numpy(), listen_to: clip[:, 0].numpy(), **learnt}
+el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by heart")
 
 # %% [markdown]
 # ## The run
@@ -548,7 +418,7 @@ result = el.train_model(
 # validation are not comparable in height: training meets other music, with noise added and levels
 # changed.
 
-# %%
+# %% tags=["hide-input"]
 log = pd.read_csv(result.log)
 validation = log[log["split"] == "validation"]
 by_epoch = validation.groupby("epoch")[["loss", "untreated"]].mean()
@@ -563,9 +433,9 @@ axes = el.plotting.curves(
     y_label="Loss",
 )
 axes.set_xticks(by_epoch.index[:: -(-len(by_epoch) // 10)])
-el.plotting.save_figure(axes.figure, "02_curves", figures_dir=figures_dir)
+el.plotting.save_figure(axes.figure, "04_curves", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 ends = by_epoch["loss"].iloc[[0, -1]].tolist()
 Markdown(
     f"Validation went from {ends[0]:.3f} after the first epoch to {ends[1]:.3f} after the last, with "
@@ -584,7 +454,7 @@ change = 100 * (held_out["loss"] / held_out["untreated"] - 1)
 held_out["change %"] = change.replace(np.inf, np.nan)  # nothing had been lost
 held_out.style.format(precision=2, na_rep="–")
 
-# %%
+# %% tags=["hide-input"]
 axes = el.plotting.bars(
     {
         name: {"untreated": row["untreated"], "enhanced": row["loss"]}
@@ -592,12 +462,12 @@ axes = el.plotting.bars(
     },
     x_label="Held-out loss (lower is better)",
 )
-el.plotting.save_figure(axes.figure, "02_held_out", figures_dir=figures_dir)
+el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
 
 # %% [markdown]
-# Over all conditions, and against what the run promised:
+# Over all conditions, and against what is asked of the run:
 
-# %%
+# %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
 worst = held_out["loss"].sub(held_out["untreated"]).idxmax()
 chosen_by = 100 * (1 - result.best_loss / result.untreated_loss)
@@ -623,7 +493,7 @@ if improvement < least_improvement_percent:
 # The weights that come with this package had far more music and far more time. How they came to be
 # is written into their file:
 
-# %%
+# %% tags=["hide-input"]
 logs = {"network": published.with_suffix(".csv")}
 logs["energies"] = published.with_name(f"{published.stem}-energies.csv")
 logs = {name: pd.read_csv(path) for name, path in logs.items() if path.exists()}
@@ -638,7 +508,7 @@ Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 # log of them: by how many decibels the prediction misses a band that was emptied. Where the curves
 # jump, training went on with another loss or other music. In a log of a network with a fill a share
 # over 100 % is not harm by itself, since a fill is an error to every loss of waveforms: whether it
-# is, [listeners and models of hearing](03_spectral_evaluation) have to say.
+# is, [models of hearing](06_spectral_evaluation) and listeners have to say.
 
 # %%
 share = history.assign(value=100 * history["loss"] / history["untreated"])
@@ -653,7 +523,7 @@ tables = {name: table[[each for each in chosen if each in table]] for name, tabl
 # %% [markdown]
 # Each condition has a curve of its own:
 
-# %%
+# %% tags=["hide-input"]
 names = {"network": ("Step", "Loss, % of untreated"), "energies": ("Hours heard", "Error (dB)")}
 columns = len(tables)
 figure, row = el.plotting.subplots(columns=columns, width=4.2 * max(columns, 2), height=3.0)
@@ -661,9 +531,9 @@ for ax, (name, table) in zip(np.atleast_1d(row), tables.items(), strict=True):
     x_label, y_label = names[name]
     lines = {each: (table.index, table[each]) for each in table}
     el.plotting.curves(lines, x_label=x_label, y_label=y_label, ax=ax, title=name)
-el.plotting.save_figure(figure, "02_published", figures_dir=figures_dir)
+el.plotting.save_figure(figure, "04_published", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 ends = {
     name: table.apply(lambda each: each.dropna().iloc[[0, -1]].tolist())
     for name, table in tables.items()
@@ -679,8 +549,8 @@ Markdown(f"From the first entry to the last, {'; '.join(said)}.")
 # %% [markdown]
 # The published weights on the test pairs of this run, beside the network trained above and by the
 # same loss. What is `lossless` is judged without mercy here: the loss counts the decades between an
-# error and a floor of -60 dB, three times over, so a change that nobody hears costs much. [The next
-# chapter](03_spectral_evaluation) says what it amounts to in ViSQOL and dB.
+# error and a floor of -60 dB, three times over, so a change that nobody hears costs much. [Chapter
+# 07](07_harm) says what it amounts to in ViSQOL and dB.
 
 # %% tags=["remove-stderr"]
 same_loss = Path(run_dir) / "published_by_this_loss.safetensors"
@@ -689,7 +559,7 @@ both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(same_loss, manifest).set_index("condition")["loss"]
 both.style.format(precision=2)
 
-# %%
+# %% tags=["hide-input"]
 ahead = both.index[both["published"] < both["this run"]]
 Markdown(
     f"On the mean of all conditions untreated audio has {both['untreated'].mean():.2f}, this run "
@@ -743,11 +613,11 @@ el.Player(clips, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}"
 # %% [markdown]
 # The same four clips as spectrograms:
 
-# %%
+# %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)
-el.plotting.save_figure(figure, "02_spectrograms.png", figures_dir=figures_dir)
+el.plotting.save_figure(figure, "04_spectrograms.png", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 options = {"sample_rate": rate, "names": ["lsd", "snr"]}
 scores = {name: el.score(wave, lossless, **options) for name, wave in clips.items()}
 said = [
@@ -761,26 +631,7 @@ Markdown(
 )
 
 # %% [markdown]
-# ## The gate at work
-#
-# How far the published network's gate opens over frequency, for the same piece through several
-# codecs. For lossless music, and for what sounds like it, it is to stay shut.
-
-# %%
-centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.config.bands
-opened = {}
-for name in ("lossless", "sbc-53", "aac-128", "mp3-64", "sbc-20"):
-    heard = el.degrade(lossless, name, sample_rate=rate)
-    opened[name] = (centres_khz, 100 * el.parts(network, heard).gate.mean(axis=(0, 2)))
-axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
-el.plotting.save_figure(axes.figure, "02_gate", figures_dir=figures_dir)
-
-# %%
-said = [f"{np.mean(gate):.0f} % for `{name}`" for name, (_, gate) in opened.items()]
-Markdown(f"On the mean over the bands it is open by {', '.join(said)}.")
-
-# %% [markdown]
-# ## The run's papers
+# ## Provenance
 #
 # What a reader needs to make the same run again is stored inside the checkpoint; the essentials:
 

@@ -1,0 +1,246 @@
+# %% [markdown]
+# # 05 · Measuring
+#
+# No number hears music. [The pages before](../theory/measures) say what each of them asks and is blind
+# to. This chapter computes two of them by hand, plays two sounds that one of them calls equal, measures a
+# few pieces, and asks when a difference counts.
+#
+# **You will hear** a piano, damaged twice, with equal scores and different sounds. **You will see** every
+# piece before and after enhancement, and how a verdict comes from a handful of pieces.
+
+# %% [markdown]
+# Every setting of the chapter stands in the next cell. It takes the published weights, or those that
+# chapter 04 trained, and pieces of `input_dir` that were not trained on. The two chapters after this one
+# read what is measured here if they are told `measured="run"`.
+
+# %% tags=["parameters"]
+input_dir: str = "data/excerpts"  # folder of lossless music
+run_dir: str = "data/runs/default"  # where this run keeps what it makes
+results_dir: str = "data/results"  # what `make results` measured
+figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
+preset: str = "fullband-44k"  # whose checkpoint is measured
+max_pieces: int = 6  # measure at most so many test pieces; 0 measures all
+excerpt_s: float = 3.0  # from the middle of each piece, in seconds
+transparent: str = "lossless,sbc-53,aac-256,mp3-320"  # conditions with nothing to repair
+damaged: str = "sbc-35,sbc-20,mp3-64,aac-64,aac-64+sbc-20,down-16000hz,noise-white-20db,old-recording"  # conditions with room
+metrics: str = "zimtohrli,lsd,si_sdr,in_band_si_sdr,snr,stereo_image_change,level_difference"  # what is measured; visqol is slow
+judged: str = "mp3-64"  # condition for which a verdict is worked out
+seed: int = 0  # of the noise and of the draws
+
+# %% tags=["hide-input"]
+import itertools
+import os
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from scipy.stats import rankdata
+
+import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
+
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
+sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
+conditions = [*transparent.split(","), *damaged.split(",")]
+
+# %% [markdown]
+# ## Two numbers by hand
+#
+# The *signal-to-noise ratio* (SNR) compares samples. With the original $x$ and what became of it, $y$, it is
+#
+# $$\mathrm{SNR} = 10 \log_{10} \frac{\sum_n x_n^2}{\sum_n (y_n - x_n)^2}\ \text{dB}.$$
+#
+# The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$ bins in
+# each of $T$ frames it is
+#
+# $$\mathrm{LSD} = \frac{1}{T} \sum_t \sqrt{\frac{1}{K} \sum_k
+# \big(\log_{10} |Y_{k,t}|^2 - \log_{10} |X_{k,t}|^2\big)^2}\ \text{bel},$$
+#
+# where powers under $10^{-8}$ count as $10^{-8}$.
+
+
+# %%
+def snr_by_hand(y: np.ndarray, x: np.ndarray) -> float:
+    return 10 * np.log10(np.sum(x**2) / np.sum((y - x) ** 2))
+
+
+def lsd_by_hand(y: np.ndarray, x: np.ndarray) -> float:
+    powers = (np.abs(librosa.stft(wave, n_fft=2048, hop_length=512)) ** 2 for wave in (y, x))
+    got, true = (np.log10(np.maximum(power, 1e-8)) for power in powers)
+    return np.sqrt(np.mean((got - true) ** 2, axis=-2)).mean()
+
+
+# %% [markdown]
+# ## One number hears little
+#
+# Take one piece, here a piano, and damage it twice: a weak Bluetooth link, and white noise that is
+# *exactly as strong* as the codec's error. The signal-to-noise ratio cannot tell the two apart.
+# Switch between them while they play.
+
+# %%
+pieces = el.list_pieces(input_dir)
+held_out = [piece for piece in pieces if piece.split != "train"] or pieces
+(piano,) = el.choose_pieces(held_out, 1, like="rendered_piano*")
+original, _ = el.load(piano.path, sample_rate=sample_rate, duration_s=excerpt_s)
+coded = el.degrade(original, "sbc-20", sample_rate=sample_rate)
+level = snr_by_hand(coded, original)
+noisy = el.degrade(original, f"noise-white-{level:.3f}db", sample_rate=sample_rate, seed=seed)
+versions = {"Bluetooth, SBC bitpool 20": coded, "white noise": noisy}
+title = f"{piano.path.stem}: equal SNR"
+el.Player({"original": original, **versions}, sample_rate=sample_rate, title=title)
+
+# %%
+names = ["snr", "lsd", "si_sdr", "mfcc_distance"]
+scores = {
+    name: el.score(wave, original, sample_rate=sample_rate, names=names)
+    for name, wave in versions.items()
+}
+for name, wave in versions.items():  # by hand and by the library: the same
+    np.testing.assert_allclose(scores[name]["snr"], snr_by_hand(wave, original), atol=1e-3)
+    np.testing.assert_allclose(scores[name]["lsd"], lsd_by_hand(wave, original), atol=1e-3)
+heads = {name: f"{el.METRICS[name].title} ({el.METRICS[name].unit})" for name in names}
+pd.DataFrame(scores).T.rename(columns=heads).round(2)
+
+# %% [markdown]
+# Noise of the same energy spreads over every band and moment, a codec hides its error where the
+# music is loud. So no number stands alone in this book: waveform ratios (SNR, SI-SDR), spectral
+# distances, and two models of hearing, ViSQOL and Zimtohrli, which predict the score a listener would give.
+
+# %% [markdown]
+# ## Every piece, every condition, every metric
+#
+# One call fills the matrix: each piece is degraded as a whole under every condition, enhanced by
+# the checkpoint, and compared with its original. Below it runs on a few pieces of `input_dir`, so
+# that you can put your own music in their place. They share no material with the training, nor with
+# each other: of each group one piece is taken, and the sources take turns.
+#
+# A third system beside the untreated and the enhanced audio is an *oracle*: it looks at the
+# original and turns every bin of the spectrogram up or down by the factor that suits it best. It is
+# one mask, in frames of 1,024 samples, and leaves the phase alone: a yardstick rather than a limit,
+# since other frames can gain a little more.
+
+# %% tags=["remove-stderr"]
+tests = [piece for piece in held_out if piece.split == "test"] or held_out
+chosen = el.choose_pieces(tests, max_pieces)
+live = el.evaluate(
+    {piece.path.stem: piece.path for piece in chosen},
+    conditions,
+    {preset: checkpoint, "oracle mask": el.oracle_mask},
+    metrics=metrics.split(","),
+    sample_rate=sample_rate,
+    excerpt_s=excerpt_s,
+    seed=seed,
+    cache_dir=Path(run_dir) / "evaluation",
+    command="notebooks/05_measuring.py",
+)
+live_file = el.write_results(live, Path(run_dir) / "results" / "05_measuring.csv")
+
+# %% [markdown]
+# One piece of them, untreated → enhanced. For metrics marked ↓ lower is better, for ↑ higher.
+
+# %% tags=["hide-input"]
+arrows = {"lower": "↓", "higher": "↑", "zero": "±"}
+shown = [
+    name for name in ("zimtohrli", "lsd", "si_sdr", "in_band_si_sdr") if name in set(live["metric"])
+]
+heads = {name: f"{arrows[el.METRICS[name].better]} {el.METRICS[name].title}" for name in shown}
+one = live[live["piece"] == chosen[0].path.stem]
+cells = one.pivot(index=["condition", "metric"], columns="system", values="value")
+texts = cells["untreated"].map("{:.2f}".format) + " → " + cells[preset].map("{:.2f}".format)
+table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=heads)
+table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")
+
+# %% tags=["hide-input"]
+lsd = live[live["metric"] == "lsd"].pivot(
+    index=["piece", "condition"], columns="system", values="value"
+)
+closer = (lsd[preset] < lsd["untreated"]).groupby("condition").sum().reindex(conditions)
+told = ", ".join(f"`{name}` {count}" for name, count in closer.items())
+Markdown(
+    f"{len(chosen)} pieces, {len(conditions)} conditions, {live['metric'].nunique()} metrics: "
+    f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. Pieces that "
+    f"come closer to the original in LSD, of {len(chosen)}: {told}."
+)
+
+# %% [markdown]
+# ## When does a difference count?
+#
+# Pieces differ more than systems do, so a piece is compared with itself: the *paired difference* of one
+# piece is enhanced minus untreated. What does a handful of differences prove? Here are those of the table
+# that `make results` measured once, at length, for one condition. Each line is a piece, each group a
+# kind: no mean is taken over two kinds, since a network that helps drums may harm a voice.
+
+# %% tags=["hide-input"]
+published = pd.read_csv(Path(results_dir) / f"{preset}.csv")
+of_visqol = published[(published["metric"] == "visqol") & (published["condition"] == judged)]
+pairs = {}
+for kind, part in el.by_kind(of_visqol):
+    pairs[kind] = part.pivot(index="piece", columns="system", values="value")[["untreated", preset]]
+lines = {kind: table.to_numpy() for kind, table in pairs.items()}
+axes = el.plotting.slopes(lines, y_label="ViSQOL (1 to 5)", title=f"{judged}: untreated → enhanced")
+el.plotting.save_figure(axes.figure, "05_pairs", figures_dir=figures_dir)
+
+# %% [markdown]
+# Take the kind with the most pieces. Its mean difference $\bar d$ over $n$ pieces is uncertain by
+# *Student's interval* $\bar d \pm t\, s / \sqrt n$, with the spread $s$ of the differences.
+# *Wilcoxon's test* asks how likely it would be to lean so far to one side if every difference could as
+# well have had the other sign. With few pieces that can be counted: all $2^n$ signs, one after the other.
+
+# %%
+kind = max(pairs, key=lambda name: len(pairs[name]))
+differences = (pairs[kind][preset] - pairs[kind]["untreated"]).to_numpy()[:15]
+moved = differences[differences != 0]
+ranks = rankdata(np.abs(moved))
+signs = np.array(list(itertools.product([-1, 1], repeat=len(moved))))
+as_far = np.abs(signs @ ranks) >= abs(np.sign(moved) @ ranks) - 1e-9
+draws = np.random.default_rng(seed).choice(differences, (4000, len(differences))).mean(axis=1)
+part = dict(el.by_kind(of_visqol))[kind]
+row = el.summarize(part[part["system"].isin(["untreated", preset])]).iloc[0]
+if len(differences) == row["pieces"]:  # the library counts the same
+    np.testing.assert_allclose(as_far.mean(), row["p"], atol=1e-6)
+
+# %% tags=["hide-input"]
+low, high = np.quantile(draws, [0.025, 0.975])
+Markdown(
+    f"Kind *{kind}*, {len(differences)} pieces: {np.sum(moved > 0)} rise and {np.sum(moved < 0)} fall. The "
+    f"mean difference is {differences.mean():+.2f}, Student's 95 % interval {row['low']:+.2f} to "
+    f"{row['high']:+.2f}. Of {len(signs):,} ways to give signs, {as_far.sum():,} lean as far: p = "
+    f"{as_far.mean():.4f}. Drawing the pieces again and again (*bootstrap*) gives {low:+.2f} to {high:+.2f}; "
+    f"of so few pieces it is too sure of itself, so the book uses Student's."
+)
+
+# %% [markdown]
+# Whoever asks often finds something by chance: of twenty comparisons without any difference, one has a
+# p under 0.05. So each p of a table is made larger by Holm's method, the more the table compares, and a
+# verdict stands only where that corrected p is at most 0.05. Where a verdict would be out of reach for so
+# few pieces, the tables say nothing.
+
+# %% [markdown]
+# ## Take-away
+#
+# - A number answers one question. Read at least two that ask different ones, and listen.
+# - A piece is compared with itself, kinds stay apart, and the worst piece is named.
+# - A difference without an interval and without the number of comparisons is an anecdote.
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears it?
+#
+# ```{dropdown} Solution
+# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec, since every
+# sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the delay.
+# ```
+#
+# **2. How many pieces?** With $n$ pieces that all gain, what is the least p of the test? How many pieces does
+# a table of 100 comparisons need before one of them can get a verdict?
+#
+# ```{dropdown} Solution
+# Only all signs alike lean as far, and all signs turned round: $p = 2^{1-n}$. Holm's method multiplies the
+# smallest p of 100 by 100, so $100 \cdot 2^{1-n} \le 0.05$, which takes 12 pieces.
+# ```

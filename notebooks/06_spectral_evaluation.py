@@ -1,0 +1,262 @@
+# %% [markdown]
+# # 06 · Does it help?
+#
+# Published systems report the metric they win. This chapter asks where there was room to help, by two models
+# of hearing and by measures of samples and levels, each beside the value of the lossy audio that was *not*
+# treated. [The next chapter](07_harm) asks for harm.
+#
+# **You will see** what songs, recorded and rendered instruments, singing and speech gain, each by itself, and
+# where in the spectrum. **You will hear** a song, a voice and a loop before and after.
+
+# %% [markdown]
+# Every setting of the chapter stands in the next cell. The numbers are those that `make results` measured on
+# a whole set of pieces; with `measured="run"` they are those that [chapter 05](05_measuring) measured on a few
+# pieces of your folder.
+
+# %% tags=["parameters"]
+input_dir: str = "data/excerpts"  # folder of lossless music
+run_dir: str = "data/runs/default"  # where this run keeps what it makes
+results_dir: str = "data/results"  # what `make results` measured
+figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
+measured: str = "published"  # or "run": what chapter 05 measured in run_dir
+preset: str = "fullband-44k"  # whose checkpoint is evaluated
+excerpt_s: float = 3.0  # of the pieces that are heard, in seconds
+damaged: str = "sbc-35,sbc-20,mp3-64,aac-64,aac-64+sbc-20,down-16000hz,noise-white-20db,old-recording"  # conditions with room
+seed: int = 0  # of the noise
+
+# %% tags=["hide-input"]
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+from scipy.signal import welch
+
+import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
+
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
+sample_rate = el.AudioUNet.load(checkpoint).config.sample_rate
+conditions = damaged.split(",")
+
+# %% [markdown]
+# The table of results, with a row for each piece, condition, system and metric:
+
+# %% tags=["hide-input"]
+file = Path(results_dir) / f"{preset}.csv"
+if measured == "run":
+    file = Path(run_dir) / "results" / "05_measuring.csv"
+if not file.exists():
+    raise el.EnhanceError(f"{file}: not there; run chapter 05_measuring with this run_dir first")
+results = pd.read_csv(file)
+ours = results[results["system"].isin(["untreated", preset])]
+parts = dict(el.by_kind(ours))
+counts = {kind: part["piece"].nunique() for kind, part in parts.items()}
+
+# %% tags=["hide-input"]
+measured_on = {
+    "test set": "On the test set, which no choice was made on (`data/testset.csv`):",
+    "development set": "On the development set (`data/devset.csv`), at which people looked while "
+    "they chose the network and its training, so that it flatters a little:",
+    "pieces of this run": "On pieces of this run:",
+}[el.piece_set(results)]
+Markdown(
+    f"{measured_on} {', '.join(f'{number} {kind}' for kind, number in counts.items())} pieces, "
+    f"{results['condition'].nunique()} conditions, "
+    f"{results['system'].nunique()} systems, {results['metric'].nunique()} metrics: "
+    f"{len(results):,} values in `{file}`, each with its commit, seed, device and load."
+)
+
+# %% [markdown]
+# ## By a model of hearing
+#
+# Where there is room, the difference to the untreated audio is taken piece by piece, since pieces
+# differ more than systems do. The table has the means of one measure over the pieces of each kind,
+# untreated → enhanced. ▲ is better and ▼ worse beyond chance, • is open, and no mark stands where the pieces
+# are too few for a verdict ([chapter 05](05_measuring) explains them).
+
+# %% tags=["hide-input"]
+good = {kind: el.does_good(part) for kind, part in parts.items()}
+good = pd.concat(good, names=["kind"]).reset_index("kind").reset_index(drop=True)
+asked = [name for name in ("visqol", "zimtohrli", "lsd", "si_sdr") if name in set(good["metric"])]
+Markdown(f"The measure is {el.METRICS[asked[0]].title} ({el.METRICS[asked[0]].unit}).")
+
+# %% tags=["hide-input"]
+marks = {"better": " ▲", "worse": " ▼", "open": " •", "few": ""}
+means = good["untreated"].map("{:.2f}".format) + " → " + good["value"].map("{:.2f}".format)
+shown = good.assign(shown=means + good["verdict"].map(marks)).query("metric == @asked[0]")
+table = shown.pivot(index="condition", columns="kind", values="shown")
+table = table.reindex(index=conditions, columns=list(parts))
+table.rename_axis(columns=None).astype(object).fillna("–")
+
+# %% [markdown]
+# Under all conditions and by every measure, with the number of pieces, interval, *p* and the worst piece by
+# name, as a file:
+
+# %%
+el.Download(good.drop(columns=["system"]), "06_gains.csv")
+
+# %% [markdown]
+# ## By levels and by samples
+#
+# The same as a picture, for the log-spectral distance (left of zero is better) and the SI-SDR
+# (right of zero is better). A system that invents missing treble improves the first and pays with
+# the second: an invented band has the right level and, at best, a random phase.
+
+# %%
+summary = good.assign(  # one piece alone has no interval
+    **{name: good[name].fillna(good["delta"]) for name in ("low", "high")}
+)
+
+# %% tags=["hide-input"]
+height = 0.9 + 0.17 * len(conditions) * (1 + len(parts))
+figure, axes = el.plotting.subplots(columns=2, width=9, height=height)
+for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
+    rows = summary[summary["metric"] == name].set_index(["condition", "kind"])
+    groups = {
+        condition: {row.Index: (row.delta, row.low, row.high) for row in part.itertuples()}
+        for condition in conditions
+        if condition in rows.index and len(part := rows.loc[condition])
+    }
+    metric = el.METRICS[name]
+    label = f"{metric.title}: difference ({metric.unit})"
+    el.plotting.intervals(groups, x_label=label, ax=ax)
+if legend := axes.flat[0].get_legend():  # the other panel has it
+    legend.remove()
+el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# ## See it
+#
+# A song under the condition with the largest gain in log-spectral distance, of the kind that is named
+# first above. Below: what the enhancement changed, and what still separates it from the original.
+
+# %%
+pieces = el.list_pieces(input_dir)
+held_out = [piece for piece in pieces if piece.split != "train"] or pieces
+(song,) = el.choose_pieces(held_out, 1, like="song_*")
+(voice,) = el.choose_pieces(held_out, 1, like="voice_*")
+(loop,) = el.choose_pieces(held_out, 1, like="*_loop_*")
+of_first = good[(good["metric"] == "lsd") & (good["kind"] == next(iter(parts)))]
+gains = of_first[of_first["condition"].isin(conditions)].set_index("condition")
+condition = gains["delta"].idxmin()
+
+
+# %%
+def three(piece) -> dict[str, np.ndarray]:
+    lossless, _ = el.load(piece.path, sample_rate=sample_rate, duration_s=excerpt_s)
+    lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
+    enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=sample_rate)
+    return {"lossless": lossless, "lossy": lossy, "enhanced": enhanced}
+
+
+waves = three(song)
+
+# %% [markdown]
+# The picture shows all three versions; what the network adds stands where the second one is empty.
+
+# %% tags=["hide-input"]
+figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
+el.plotting.save_figure(figure, "06_spectrograms.png", figures_dir=figures_dir)
+
+# %% tags=["hide-input"]
+figure, axes = el.plotting.subplots(columns=2, width=8.4, height=3)
+for ax, (title, pair) in zip(
+    axes.flat,
+    {
+        f"enhanced - {name}": (waves["enhanced"], waves[name]) for name in ("lossy", "lossless")
+    }.items(),
+    strict=True,
+):
+    image = el.plotting.spectrogram_difference(*pair, sample_rate=sample_rate, ax=ax, title=title)
+figure.colorbar(image, ax=list(axes.flat), label="Level difference (dB)")
+el.plotting.save_figure(figure, "06_differences.png", figures_dir=figures_dir)
+
+# %% [markdown]
+# Frequency by frequency, of the same song. On the left the error of the waveform
+# against the music itself: over 0 dB, it would be better to play nothing. On the right the error
+# of the level, which does not ask for the phase. Invented treble repairs the right side only.
+
+
+# %%
+def by_frequency(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    options = {"fs": sample_rate, "nperseg": 2048}
+    error, got, true = (
+        welch(wave, **options)[1].mean(axis=0) + 1e-12
+        for wave in (estimate - reference, estimate, reference)
+    )
+    return np.stack([10 * np.log10(error / true), np.abs(10 * np.log10(got / true))])
+
+
+errors = {
+    "untreated": by_frequency(waves["lossy"], waves["lossless"]),
+    "enhanced": by_frequency(waves["enhanced"], waves["lossless"]),
+}
+
+# %% tags=["hide-input"]
+frequency_khz = np.fft.rfftfreq(2048, 1000 / sample_rate)
+figure, axes = el.plotting.subplots(columns=2, width=9, height=3)
+labels = ("Error against the music (dB)", "Error of the level (dB)")
+for side, (ax, label) in enumerate(zip(axes.flat, labels, strict=True)):
+    curves = {name: (frequency_khz, each[side]) for name, each in errors.items()}
+    el.plotting.curves(curves, x_label="Frequency (kHz)", y_label=label, ax=ax, title=condition)
+axes.flat[0].axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
+el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# ## Hear it
+#
+# Loudness is matched, and one playhead runs through all three versions. The song, a voice and a loop are
+# under the same condition; [the listening test](09_listening_test) plays others blind.
+
+# %%
+heard = {"A song": waves, "A voice": three(voice), "A loop": three(loop)}
+names = {"A song": song, "A voice": voice, "A loop": loop}
+players = {
+    tab: el.Player(each, sample_rate=sample_rate, title=f"{condition}: {names[tab].path.stem}")
+    for tab, each in heard.items()
+}
+el.Gallery(players, title="Pieces before and after")
+
+# %% [markdown]
+# ## Take-away
+
+# %% tags=["hide-input"]
+lsd = gains.loc[condition]
+order = ["better", "worse", "open", "few"]
+count = good.groupby("kind")["verdict"].value_counts().unstack(fill_value=0)
+count = count.reindex(index=list(parts), columns=order, fill_value=0)
+verdicts = "; ".join(
+    f"{row.Index} {row.better} better, {row.worse} worse, {row.open + row.few} without a verdict"
+    for row in count.itertuples()
+)
+Markdown(
+    f"- The largest gain in log-spectral distance ({next(iter(parts))}) is under `{condition}`: "
+    f"{lsd['untreated']:.2f} → {lsd['value']:.2f}.\n"
+    f"- Comparisons where there is room, by kind: {verdicts}.\n"
+    f"- What is heard here went through `{checkpoint.name}` ({weights}); the figures are kept in `{file}`."
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of the
+# right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
+# {numref}`fig-06-deltas`, and explain with it what {numref}`fig-08-bit-rates` shows for Opus.
+#
+# ```{dropdown} Solution
+# The levels are nearly right already, so there is little left to gain in LSD, and whatever the network
+# changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly any bits.
+# ```
+#
+# **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then this one with
+# `measured="run"`. Which marks does the table show, and why so few?
+#
+# ```{dropdown} Solution
+# With fewer than a dozen pieces of a kind no comparison of so large a table can get a verdict, whatever it
+# gains. The means are there, the marks are not.
+# ```

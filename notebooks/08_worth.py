@@ -1,0 +1,259 @@
+# %% [markdown]
+# # 08 · What it is worth
+#
+# A gain in a score is hard to feel; bits are not. This chapter asks at which bit rate untreated audio sounds as
+# good as enhanced audio, and where between a stream and a headphone the network should stand.
+#
+# **You will hear** a guitar at every station on its way to a headphone, and enhanced at the end of it.
+# **You will see** how many bits enhancement is worth in each codec, and what survives a radio link.
+
+# %% [markdown]
+# Every setting of the chapter stands in the next cell. The tables are those that `make results` measured.
+
+# %% tags=["parameters"]
+input_dir: str = "data/excerpts"  # folder of lossless music
+run_dir: str = "data/runs/default"  # where this run keeps what it makes
+results_dir: str = "data/results"  # what `make results` measured
+figures_dir: str = "figures"  # where figures are saved
+weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
+preset: str = "fullband-44k"  # whose checkpoint is evaluated
+duration_s: float = 3.0  # of the piece that is heard, in seconds
+seed: int = 0  # of the packets that are lost
+
+# %% tags=["hide-input"]
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import Markdown
+
+import enhancelib as el
+
+if Path.cwd().name == "notebooks":  # opened in JupyterLab
+    os.chdir("..")
+
+# %% [markdown]
+# ## What it is worth in bits
+#
+# How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
+# curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces; bit
+# rates are those of the packets.
+
+# %% tags=["hide-input"]
+rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")
+by_visqol = rates[rates["metric"] == "visqol"]
+codecs, kinds = by_visqol["codec"].unique(), by_visqol["kind"].unique()
+figure, axes = el.plotting.subplots(len(codecs), len(kinds), width=3.4 * len(kinds), height=2.6)
+for ax, (codec, kind) in zip(np.ravel(axes), itertools.product(codecs, kinds), strict=True):
+    part = by_visqol[(by_visqol["codec"] == codec) & (by_visqol["kind"] == kind)]
+    curves = {
+        label: (part["kbps"], part[name], part[f"{name}_low"], part[f"{name}_high"])
+        for label, name in (("untreated", "untreated"), ("enhanced", "value"))
+    }
+    labels = {"x_label": "Bit rate (kbit/s)", "y_label": "ViSQOL"}
+    el.plotting.curves(curves, **labels, ax=ax, title=f"{codec}, {kind}")
+el.plotting.save_figure(figure, "08_bit_rates.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# The mean horizontal distance of the two curves (Bjøntegaard) is the share of bits that enhancement
+# saves at equal quality, in percent with its 95 % interval over pieces, by two models of hearing.
+
+
+# %%
+def span(value: float, low: float, high: float) -> str:
+    texts = (f"{np.round(end) + 0.0:.0f}" for end in (value, low, high))  # no negative zero
+    return "{} ({} to {})".format(*(text.replace("nan", "open") for text in texts))
+
+
+ends = ["saving_percent", "low", "high"]
+saved = rates.drop_duplicates(["kind", "codec", "metric"])
+saved = saved.assign(shown=[span(*row) for row in saved[ends].to_numpy()])
+titles = {name: el.METRICS[name].title for name in saved["metric"].unique()}
+wide = saved.replace({"metric": titles})
+wide = wide.pivot(index=["codec", "metric"], columns="kind", values="shown")
+wide.reindex(columns=kinds).rename_axis(index=[None, None], columns=None)
+
+# %% tags=["hide-input"]
+first = saved[saved["metric"] == "visqol"]
+sure, costs = first[first["low"] > 0], first[first["high"] < 0]
+told = [
+    "; ".join(f"{codec} ({', '.join(part['kind'])})" for codec, part in rows.groupby("codec"))
+    for rows in (sure, costs)
+]
+Markdown(
+    f"By ViSQOL the whole interval lies above zero, so that bits are saved, for {told[0] or 'none'}. It lies "
+    f"below zero, so that enhancement costs bits, for {told[1] or 'none'}."
+)
+
+# %% [markdown]
+# For Bluetooth, point by point: at which bit rate, in kbit/s, does untreated SBC sound like the enhanced
+# one? In brackets the 95 % interval; its end is open where some of the pieces drawn sound better than untreated
+# SBC at any rate measured.
+
+# %%
+points = by_visqol[by_visqol["codec"] == "SBC"]
+best = points.groupby("kind")["untreated"].max()
+cells = []
+for row in points.itertuples():
+    sound = span(row.equals_kbps, row.equals_kbps_low, row.equals_kbps_high)
+    if np.isnan(row.equals_kbps):
+        sound = "better than any" if row.value > best[row.kind] else "worse than any"
+    cells.append(sound)
+points = points.assign(shown=cells, rate=points["kbps"].round().astype(int))
+points = points.pivot(index="rate", columns="kind", values="shown").reindex(columns=kinds)
+points.rename_axis(index="SBC (kbit/s)", columns=None)
+
+# %% [markdown]
+# ## The way to a headphone
+#
+# Music that is streamed to a wireless headphone is coded twice, and then the radio may lose some of
+# it. A headset conceals a lost packet by repeating what came before.
+
+# %%
+checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
+pieces = el.list_pieces(input_dir)
+(guitar,) = el.choose_pieces(pieces, 1, like="rendered_guitar*")
+way = {
+    "studio": "lossless",
+    "after the stream": "aac-128",
+    "after Bluetooth": "aac-128+sbc-35",
+    "on a busy platform": "aac-128+sbc-35-loss-5pct",
+}
+played, _ = el.load(guitar.path, sample_rate=44100, duration_s=duration_s)
+stations = {
+    place: el.degrade(played, name, sample_rate=44100, seed=seed) for place, name in way.items()
+}
+
+# %% [markdown]
+# Each box is a place where you can listen; in it stands how far the sound has come from the studio.
+
+# %% tags=["hide-input"]
+figure, axes = el.plotting.subplots(width=9, height=1.7)
+box = {"boxstyle": "round,pad=0.6", "facecolor": "#eef3f8", "edgecolor": "#3a6ea5"}
+for at, (place, wave) in enumerate(stations.items()):
+    snr = el.score(wave, played, sample_rate=44100, names=["gain_matched_snr"])["gain_matched_snr"]
+    text = f"SNR {snr:.1f} dB" if at else "lossless"
+    axes.text(at, 0, f"{place}\n{text}", ha="center", va="center", bbox=box)
+for at, step in enumerate(["AAC, 128 kbit/s", "SBC, bitpool 35", "5 % of packets lost"]):
+    axes.annotate("", (at + 0.64, 0), (at + 0.36, 0), arrowprops={"arrowstyle": "-|>", "lw": 1.6})
+    axes.text(at + 0.5, 0.55, step, ha="center")
+axes.set(xlim=(-0.5, len(way) - 0.5), ylim=(-1, 1))
+axes.axis("off")
+el.plotting.save_figure(figure, "08_bluetooth_way.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# Listen at each of them, and to what the network in the headphones makes of the worst:
+
+# %%
+rate = el.AudioUNet.load(checkpoint).config.sample_rate
+arrived = el.resample(stations["on a busy platform"], from_rate=44100, to_rate=rate)
+repaired = el.enhance_wave(arrived, checkpoint, sample_rate=rate)
+repaired = el.resample(repaired, from_rate=rate, to_rate=44100)
+samples = min(repaired.shape[1], played.shape[1])
+heard = {**stations, "enhanced there": repaired}
+heard = {place: wave[:, :samples] for place, wave in heard.items()}
+title = f"{guitar.path.stem} at every station"
+el.Player(heard, sample_rate=44100, title=title, reference="studio")
+
+# %% [markdown]
+# ## Where in the chain?
+#
+# A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
+# before the second codec, in the headphones, behind it, or at both ends. `tools/measure/chain.py` measured
+# all four at the ear, over strong links, weak ones, and one that loses packets; `+lossless` is the
+# stream on the phone, before Bluetooth. ViSQOL, means over the pieces of each kind, with 128 kbit/s of AAC as the stream:
+
+# %%
+measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
+if measured_at_ear.exists():
+    chain = pd.read_csv(measured_at_ear)
+else:  # of this preset; the flagship's are there
+    chain = pd.read_csv(Path(results_dir) / "fullband-44k-chain.csv")
+of_chain = chain["preset"].dropna().iloc[0]
+flagship = el.checkpoint_sha256(el.find_weights("published", preset=of_chain))
+at_ear = dict(el.by_kind(chain[chain["metric"] == "visqol"]))
+keys = {"index": "condition", "columns": "system", "values": "value", "sort": False}
+tables = {kind: part.pivot_table(**keys) for kind, part in at_ear.items()}
+places = ["untreated", "phone", "headphones", "both"]
+stream = pd.concat(tables)[places].filter(like="aac-128+", axis="index")
+stream.round(2).rename_axis(columns=None)
+
+# %% tags=["hide-input"]
+measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ear.items())
+Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, flagship)}")
+
+# %% [markdown]
+# The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds
+# has to pass the Bluetooth codec; what the headphones add need not.
+
+# %% tags=["hide-input"]
+where = {kind: el.summarize(part) for kind, part in at_ear.items()}
+figure, axes = el.plotting.subplots(columns=len(where), width=4.6 * len(where), height=9)
+for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):
+    over_air = rows[~rows["condition"].str.endswith("+lossless")]
+    groups = {
+        condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}
+        for condition, part in over_air.groupby("condition", sort=False)
+    }
+    label = "ViSQOL: difference to no enhancement"
+    el.plotting.intervals(groups, x_label=label, ax=ax, title=kind)
+    ax.get_legend().remove()
+ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
+el.plotting.save_figure(figure, "08_chain.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# How much of what the phone gains survives the link? Its gain at the ear, as a share of its gain
+# before Bluetooth, for streams where there was one:
+
+
+# %%
+def surviving(rows: pd.DataFrame) -> pd.DataFrame:
+    gain = rows[rows["system"] == "phone"].set_index("condition")["delta"]
+    ends = pd.MultiIndex.from_tuples([tuple(name.split("+", 1)) for name in gain.index])
+    pairs = gain.set_axis(ends).unstack(sort=False)
+    before = pairs["lossless"] if "lossless" in pairs else pd.Series(np.nan, index=pairs.index)
+    share = pairs.drop(columns="lossless", errors="ignore").div(before, axis=0)
+    return share[before > 0.05].map("{:.0%}".format)
+
+
+survives = pd.concat({kind: surviving(rows) for kind, rows in where.items()})
+survives.rename_axis(index=[None, "stream"], columns=None).astype(object).fillna("–")
+
+# %% [markdown]
+# ## Take-away
+
+# %% tags=["hide-input"]
+most = first.loc[first["saving_percent"].idxmax()]
+over_air = pd.concat(where, names=["kind"]).reset_index("kind")
+over_air = over_air[~over_air["condition"].str.endswith("+lossless")]
+ahead = over_air.sort_values("delta").groupby(["kind", "condition"])["system"].last()
+wins = ahead.groupby("kind").value_counts()
+said = "; ".join(f"{kind}: {place} {number}" for (kind, place), number in wins.items())
+Markdown(
+    f"- By ViSQOL enhancement is worth most for {most['codec']} and {most['kind']} pieces: "
+    f"{most['saving_percent']:.0f} % of the bits.\n"
+    f"- Which place is best, in how many pairs of stream and link: {said}.\n"
+    f"- What the phone adds has to pass the codec of the link. Headphones repair both codecs at once."
+)
+
+# %% [markdown]
+# ## Exercises
+#
+# **1. From kbit/s to battery.** A radio needs about as much energy per bit, whatever the bits are. Take the
+# saving for SBC and the processor time of a stream from [chapter 11](11_mobile_benchmarking). What would you
+# have to know to say whether enhancement saves battery?
+#
+# ```{dropdown} Solution
+# The energy of one bit on the air and the energy of one second of the processor. The saving is a share of
+# the radio's energy, the cost a share of the processor's; neither is measured here, so no sum can be drawn.
+# ```
+#
+# **2. A second repair.** In the table of places, *both* enhances on the phone and once more in the
+# headphones. Where is it worse than the headphones alone, and why can that be?
+#
+# ```{dropdown} Solution
+# What the phone has filled in is music to the link: its codec spends bits on it. The second network then gets
+# a signal that looks intact and was damaged in a way it has not met in training.
+# ```
