@@ -184,7 +184,7 @@ levels = {
 
 # %% tags=["hide-input"]
 cells = {
-    tab: [f"{before:+.1f} → {after:+.1f}" for before, after in zip(*both, strict=True)]
+    tab: [f"{before:+.1f} → {after:+.1f}" for before, after in (np.round(both, 1) + 0.0).T]
     for tab, both in levels.items()
 }
 pd.DataFrame.from_dict(cells, orient="index", columns=ranges)
