@@ -73,7 +73,7 @@ sound: $(ENVIRONMENT)
 	@"$(BIN)/python" -m tools.dev.sound
 
 encoders: $(ENVIRONMENT)
-	@"$(BIN)/python" -m tools.dev.encoders
+	@"$(BIN)/python" -m tools.dev.debian
 
 notebooks: $(ENVIRONMENT)  ## Pair every notebooks/NN_name.py with its output-free .ipynb
 	"$(BIN)/python" -m tools.dev.pair

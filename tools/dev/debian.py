@@ -1,8 +1,14 @@
-"""Install Debian packages where that may be done without asking anybody."""
+"""Install Debian packages where that may be done without asking anybody.
+
+python -m tools.dev.debian    the encoders of others with which the tests compare ours
+"""
 
 import os
 import shutil
 import subprocess
+
+ENCODERS = {"sbcenc": "sbc-tools", "elc3": "liblc3-tools"}
+"""Command → package: BlueZ's encoder of SBC, Google's of LC3."""
 
 
 def install(*packages: str) -> None:
@@ -24,3 +30,15 @@ def install(*packages: str) -> None:
         )
         if done.returncode:
             return
+
+
+def missing_encoders() -> list[str]:
+    """The packages of :data:`ENCODERS` whose command this machine has not."""
+    return [package for command, package in ENCODERS.items() if not shutil.which(command)]
+
+
+if __name__ == "__main__":
+    install(*missing_encoders())
+    if lacking := missing_encoders():
+        print("tests that compare with encoders of others will be skipped")
+        print(f"  (Debian: apt install {' '.join(lacking)})")
