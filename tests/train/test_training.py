@@ -23,7 +23,6 @@ from enhancelib.data.pairs import PairDataset, prepare
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
-from enhancelib.model.weights import PRETRAINED
 from enhancelib.train.augmentation import (
     Augmentation,
     augment,
