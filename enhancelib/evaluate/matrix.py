@@ -32,13 +32,7 @@ from enhancelib.enhance.streaming import enhance_wave
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.evaluate.instruments import versions
 from enhancelib.evaluate.metrics import METRICS, score
-from enhancelib.provenance import (
-    RESULT_COLUMNS,
-    UNTREATED,
-    code_digest,
-    provenance,
-    result_row,
-)
+from enhancelib.provenance import RESULT_COLUMNS, UNTREATED, code_digest, provenance, result_row
 
 if TYPE_CHECKING:
     import pandas
