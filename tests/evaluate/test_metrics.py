@@ -273,6 +273,16 @@ def test_the_level_of_treble_has_a_sign_and_leaves_the_rest_out():
 # --- spectra -------------------------------------------------------------------------------------
 
 
+def test_two_noises_differ_by_as_much_as_chance_has_it():
+    """Powers of bins of white noise are exponential: the page on measures says what follows."""
+    noises = np.random.default_rng(0).normal(0, 0.1, (2, 1, 10 * RATE)).astype(np.float32)
+    wanted = np.pi / np.sqrt(3) / np.log(10)
+    assert value("lsd", *noises) == pytest.approx(wanted, rel=0.01)
+    assert np.std(np.log10(np.random.default_rng(1).exponential(size=100_000))) == pytest.approx(
+        wanted / np.sqrt(2), rel=0.01
+    )
+
+
 def lsd_by_loops(estimate, reference, *, floor=1e-8, bins=slice(None)):
     values = []
     for got, true in zip(torch_stft(estimate), torch_stft(reference), strict=True):
