@@ -129,16 +129,14 @@ class _Reader:
                 "decoded; fetch the file again"
             )
         elif self._gaps:
-            self._note(f"{self._name}: pages of it are damaged or missing; fetch the file again")
+            self._note(lost_pages(self._name))
         if stated - seconds > _TOLERANCE_S:
             self._note(
                 f"{self._name}: states {stated:.2f} s, but {seconds:.2f} s are in it; fetch the "
                 "file again if the rest is missing"
             )
         elif self._damage.cut or is_cut_off(path) or ends_early(path):
-            self._note(
-                f"{self._name}: its end is missing; {seconds:.2f} s are in it; fetch the file again"
-            )
+            self._note(missing_end(self._name, seconds))
 
     def _pieces(self, sources: Iterable) -> Iterator[tuple[int, Wave]]:
         """Yield (rate, wave) of every frame, in the first one's channels."""
@@ -174,6 +172,16 @@ class _Reader:
             wave = np.pad(wave, ((0, 0), (silent, 0)))
         self._samples += wave.shape[1] * first.sample_rate / frame.sample_rate
         yield frame.sample_rate, wave
+
+
+def lost_pages(name: str) -> str:
+    """What is said of an Ogg with damaged or missing pages."""
+    return f"{name}: pages of it are damaged or missing; fetch the file again"
+
+
+def missing_end(name: str, seconds: float) -> str:
+    """What is said of a file that is cut off."""
+    return f"{name}: its end is missing; {seconds:.2f} s are in it; fetch the file again"
 
 
 _TAGS = (b"ID3", b"TAG", b"APETAGEX", b"LYRICSBEGIN")

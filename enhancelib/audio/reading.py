@@ -21,8 +21,16 @@ from typing import Literal
 import numpy as np
 import soundfile
 
+from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off
 from enhancelib.audio.containers.parts import parts
-from enhancelib.audio.decoding import Note, can_open, decoded, probe
+from enhancelib.audio.decoding import (
+    Note,
+    can_open,
+    decoded,
+    lost_pages,
+    missing_end,
+    probe,
+)
 from enhancelib.audio.waves import Wave, check_rate, check_wave, resample, resample_blocks
 from enhancelib.checks import check_number
 from enhancelib.errors import AudioWarning, InputError, printable
@@ -287,8 +295,13 @@ def _read(
             for block in _plain_blocks(file, start=start, end=end, frames=frames):
                 position += block.shape[1]
                 yield block
-            # Ogg that only libsndfile reads ends where it ends.
-            if position >= end or start >= end or file.format == "OGG":
+            if file.format == "OGG":  # which only libsndfile reads: it ends where it ends
+                if stop is None and has_lost_pages(path):
+                    note(lost_pages(name))
+                if stop is None and is_cut_off(path):
+                    note(missing_end(name, position / file.samplerate))
+                return
+            if position >= end or start >= end:
                 if stop is None and stated > file.frames:
                     note(_short(name, stated / file.samplerate, file.frames / file.samplerate))
                 return

@@ -175,7 +175,7 @@ def test_a_damaged_page_at_the_end_of_an_ogg_is_named(tmp_path, codec, back):
 def test_vorbis_whose_first_samples_are_cut_is_read(tmp_path):
     """Its times begin under zero (Vorbis I, A.2); FFmpeg refuses the whole file."""
     path = tmp_path / "a.ogg"
-    pages = noisy_ogg(path, "vorbis", RATE, seconds=2)
+    pages = noisy_ogg(path, "vorbis", RATE)
     whole, _, _ = read(path)
     content = bytearray(path.read_bytes())
     times = {at: int.from_bytes(content[at + 6 : at + 14], "little") for at, _, _ in pages}
@@ -191,6 +191,13 @@ def test_vorbis_whose_first_samples_are_cut_is_read(tmp_path):
     assert (rate, notes) == (RATE, [])
     assert whole.shape[1] - cut_off <= wave.shape[1] <= whole.shape[1]
     np.testing.assert_allclose(wave[:, -RATE:], whole[:, -RATE:], atol=1e-4)
+    at = pages[len(pages) // 2][0] + 400
+    patched(path, at, bytes([content[at] ^ 4]))
+    assert "pages of it are damaged or missing" in read(path)[2][0]
+    path.write_bytes(content[: len(content) // 2])
+    half, _, notes = read(path)
+    assert 0 < half.shape[1] < 0.6 * wave.shape[1]
+    assert f"its end is missing; {half.shape[1] / RATE:.2f} s are in it" in "".join(notes)
 
 
 def test_a_recorded_stream_that_begins_late_has_no_silence_before_it(tmp_path):
