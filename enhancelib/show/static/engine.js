@@ -1,9 +1,10 @@
 // Sound: each source of a comparison is a node of its own. All start at the same sample of one clock,
 // so they cannot drift apart; only their gains differ. Gains move by exponential ramps, which stay
-// smooth when an order reaches the audio thread late.
+// smooth when an order reaches the audio thread late. Sources do not: see `start`.
 
 const LEAD_S = 0.03; // orders are given this long before their time
 const CALM_LEAD_S = 0.1; // and those that nobody waits for
+const LONGEST_LEAD_S = 0.5; // where they come too late, it is doubled up to here
 const FADE_TAU_S = 0.002; // start, stop and seek: two ramps that sum to one
 const SWITCH_TAU_S = 0.004; // so do those of a switch
 const SEAM_TAU_S = 0.0007; // dip around the seam of a loop
@@ -54,9 +55,9 @@ class Engine extends EventTarget {
   }
 
   // Seconds into the clip at a time of the audio clock.
-  positionAt(time) {
-    const at = this.voice.offset + Math.max(this.voice.before, time - this.voice.time);
-    const [start, end] = this.voice.range;
+  positionAt(time, voice = this.voice) {
+    const at = voice.offset + Math.max(voice.before, time - voice.time);
+    const [start, end] = voice.range;
     if (this.looping && at >= end) return start + ((at - start) % (end - start));
     return Math.min(at, this.seconds);
   }
@@ -209,9 +210,10 @@ class Engine extends EventTarget {
   }
 
   // Start every source at the same sample of the clock; what plays fades out from there. `before`
-  // is negative where the clip was at this place of it even before.
-  start(offset, time, before = 0) {
-    this.stop(time);
+  // is negative where the clip was at this place of it even before. On a busy machine the time may
+  // be over before all is ordered. Then sources begin late, each by itself, out of step with the
+  // others and with the dips at the seams: so nobody hears these, and others are given more time.
+  start(offset, time, before = 0, lead = LEAD_S) {
     const { context } = this;
     const range = this.loopRange.map((edge) => this.whole(edge));
     const [start, end] = range;
@@ -230,9 +232,16 @@ class Engine extends EventTarget {
       nodes.push(node);
     });
     seam.connect(fade).connect(context.destination);
-    fade.gain.setTargetAtTime(1, time, FADE_TAU_S);
     const nextSeam = time + end - offset;
     const voice = { nodes, time, offset, before, range, faders, seam, fade, nextSeam };
+    if (context.currentTime >= time && lead < LONGEST_LEAD_S) {
+      this.silence(voice);
+      const next = this.leadTime(2 * lead);
+      this.start(this.positionAt(next, voice), next, time + before - next, 2 * lead);
+      return;
+    }
+    this.stop(time);
+    fade.gain.setTargetAtTime(1, time, FADE_TAU_S);
     nodes[0].onended = () => this.voice === voice && this.ended();
     this.voice = voice;
     this.watch();
@@ -240,6 +249,11 @@ class Engine extends EventTarget {
       this.scheduleSeams(voice, end - start);
       voice.timer = setInterval(() => this.scheduleSeams(voice, end - start), 500);
     }
+  }
+
+  silence({ nodes, fade }) {
+    for (const node of nodes) node.stop();
+    fade.disconnect();
   }
 
   // Where the sound would run out before the rest of it has come, it waits.
@@ -274,8 +288,8 @@ class Engine extends EventTarget {
     clearInterval(voice.timer);
     clearTimeout(voice.end);
     voice.fade.gain.setTargetAtTime(0, time, FADE_TAU_S);
-    for (const node of voice.nodes) node.stop(time + 10 * FADE_TAU_S);
-    setTimeout(() => voice.fade.disconnect(), 500);
+    for (const node of voice.nodes) node.stop(time + LONGEST_LEAD_S); // the ramp may begin late
+    setTimeout(() => voice.fade.disconnect(), 1000);
   }
 
   ended() {

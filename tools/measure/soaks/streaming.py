@@ -183,6 +183,7 @@ def live(seconds: float | None) -> Iterator[dict]:
     values = {
         "latency_ms": 1e3 * delay / RATE,
         "difference_db": max(levels_db),
+        "median_difference_db": np.median(levels_db),
         "least_difference_db": min(levels_db),
         "resident_mb": resident_mb,
     }
