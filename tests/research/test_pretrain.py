@@ -4,33 +4,62 @@ import pytest
 import torch
 
 from enhancelib.data.envelopes import make_tables
-from enhancelib.model.checkpoints import read_checkpoint
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import AudioUNet, preset_config
+from enhancelib.model.weights import find_weights
 from enhancelib.train.energies import EnergyTrainer
 from tools.research import pretrain
 
+PREFIX = "core.fill.predictor."
+
 
 @pytest.mark.parametrize("preset", pretrain.RECIPES)
-def test_the_network_starts_as_published_with_the_fill_that_was_taught(
-    preset, few_items, tmp_path, monkeypatch
-):
+def test_what_both_stages_learnt_is_joined(preset, few_items, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "ROOT", tmp_path)
     config = pretrain.RECIPES[preset].energies
     quick = config.model_copy(update={"steps": 2, "batch_size": 2, "seconds": 0.5})
     tables = make_tables(few_items, tmp_path / "tables", config.model, progress=False)
     run = tmp_path / "energies"
-    EnergyTrainer(quick, tables, tables, run).run()
+    start = pretrain.published_fill(preset)
+    EnergyTrainer(quick, tables, tables, run, start_from=start).run()
+    energies = run / "energies.safetensors"
+    published = find_weights("published", preset=preset)
 
-    path = pretrain.start_of(preset, run)
+    path = pretrain.join(preset, published, energies)
     facts, weights = read_checkpoint(path)
-    assert len(facts["energies_sha256"]) == len(facts["weights_sha256"]) == 64
-    _, taught = read_checkpoint(run / "energies.safetensors")
-    published = AudioUNet.from_pretrained(preset).state_dict()
-    prefix = "core.fill.predictor."
+    assert facts["energies_sha256"] == checkpoint_sha256(energies)
+    assert facts["network_sha256"] == checkpoint_sha256(published)
+    (begun, before), (_, taught) = map(read_checkpoint, (published, energies))
+    assert facts["preset"] == begun["preset"]
     for name, value in weights.items():
-        source = taught[name.removeprefix(prefix)] if prefix in name else published[name]
+        source = taught[name.removeprefix(PREFIX)] if PREFIX in name else before[name]
         assert torch.equal(value, source), name
+    changed = [name for name, value in weights.items() if not torch.equal(value, before[name])]
+    assert changed
+    assert all(PREFIX in name for name in changed)
     assert AudioUNet.load(path).config.fill == config.model.fill
+
+
+@pytest.mark.parametrize("preset", pretrain.RECIPES)
+def test_the_energies_go_on_from_the_published_fill(preset, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrain, "ROOT", tmp_path)
+    _, fill = read_checkpoint(pretrain.published_fill(preset))
+    whole = AudioUNet.from_pretrained(preset).state_dict()
+    assert fill.keys() == {name.removeprefix(PREFIX) for name in whole if PREFIX in name}
+    for name, value in fill.items():
+        assert torch.equal(value, whole[PREFIX + name]), name
+
+
+def test_a_fill_of_another_shape_is_not_lent(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrain, "ROOT", tmp_path)
+    monkeypatch.setattr(pretrain, "make_items", lambda corpus: None)
+    other = pretrain.recipe("seed-22k", steps=1, epochs=1, octaves=1, width=48)
+    monkeypatch.setitem(pretrain.RECIPES, "seed-22k", other)
+    assert pretrain.published_fill("seed-22k") is None
+    monkeypatch.setattr("sys.argv", ["pretrain", "seed-22k", "--only", "network"])
+    with pytest.raises(SystemExit, match="seed-22k: is published with another fill"):
+        pretrain.main()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_recipe_is_of_the_geometry_of_its_preset():

@@ -2,7 +2,7 @@
 
     python -m tools.publish.weights fullband-44k
 
-The best weights of a run of :mod:`tools.research.pretrain` and its logs are copied into
+The weights that :mod:`tools.research.pretrain` made and its logs are copied into
 enhancelib/pretrained and exported to ONNX and TensorFlow Lite, in float and in 8 bits. The ranges
 of the 8-bit files come from the excerpts in this repository, so ``--quantized_only`` makes those
 anywhere.
@@ -28,13 +28,13 @@ from tools.measure.smaller import calibration_music
 from tools.research.pretrain import RECIPES, ROOT
 
 
-def publish(preset: str, run: Path) -> None:
-    """Copy the run's weights and both logs into the package, export for other runtimes."""
+def publish(preset: str) -> None:
+    """Copy the weights and both logs into the package, export for other runtimes."""
     PRETRAINED.mkdir(exist_ok=True)
     weights = PRETRAINED / f"{preset}.safetensors"
     with replacing(weights) as partial:
-        shutil.copyfile(run / weights.name, partial)
-    logs = {"": run, "-energies": ROOT / f"{preset}-energies"}
+        shutil.copyfile(ROOT / weights.name, partial)
+    logs = {"": ROOT / preset, "-energies": ROOT / f"{preset}-energies"}
     for name, folder in logs.items():
         log = pandas.read_csv(folder / "log.csv").round(6)
         with replacing(PRETRAINED / f"{preset}{name}.csv") as partial:
@@ -86,7 +86,6 @@ def main() -> None:
     """Parse the command line and publish."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=RECIPES)
-    parser.add_argument("--run", type=Path, help="folder of the run [data/pretraining/PRESET]")
     parser.add_argument(
         "--quantized_only",
         action="store_true",
@@ -97,7 +96,7 @@ def main() -> None:
         if arguments.quantized_only:
             publish_quantized(arguments.preset)
         else:
-            publish(arguments.preset, arguments.run or ROOT / arguments.preset)
+            publish(arguments.preset)
     except EnhanceError as error:
         sys.exit(f"error: {error}")
 

@@ -4,11 +4,14 @@
 
 1. *Items* are mixed from the corpus and degraded (:mod:`enhancelib.data.items`).
 2. The fill learns the *energies* of bands from tables of them (:mod:`enhancelib.train.energies`).
-3. The *network* around it goes on from the published weights and learns on waveforms, from items
-   that no codec had changed before (:mod:`enhancelib.train.run`).
+3. The *network* around it learns on waveforms, from items that no codec had changed before
+   (:mod:`enhancelib.train.run`).
 
-Items, runs and logs are kept in data/pretraining; :mod:`tools.publish.weights` makes a release of
-them.
+Both go on from the published weights. Those that have a fill of the recipe's shape lend it to the
+network, so that neither stage waits for the other: with ``--only energies`` in one terminal and
+``--only network`` in another, two cores share the work. The command without it ends what is left
+and joins the results in data/pretraining/<preset>.safetensors, of which
+:mod:`tools.publish.weights` makes a release.
 """
 
 import argparse
@@ -19,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from enhancelib.data.envelopes import make_tables
-from enhancelib.errors import EnhanceError
-from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
+from enhancelib.errors import ConfigError, EnhanceError
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.model.weights import find_weights
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
@@ -78,36 +81,71 @@ LOSS = {
 """What is lost is the fill's; the rest of the network is asked for what survived."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", steps=10_000, epochs=8),
+    "fullband-44k": recipe("fullband-44k", steps=5_000, epochs=8),
     "seed-22k": recipe("seed-22k", steps=5_000, epochs=8, octaves=2, width=144),
 }
 
 
-def teach_energies(preset: str) -> Path:
-    """Second stage; the folder of its run."""
+def published_fill(preset: str) -> Path | None:
+    """The published weights' predictor in a file of its own; ``None`` if its shape is another."""
+    model = AudioUNet.load(find_weights("published", preset=preset))
+    shape = RECIPES[preset].model.fill
+    if model.core.fill is None or shape is None or model.config.fill != shape:
+        return None
+    path = ROOT / f"{preset}-fill.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"fill": shape.model_dump_json()}
+    write_checkpoint(path, facts, model.core.fill.predictor.state_dict(), overwrite=True)
+    return path
+
+
+def teach_energies(preset: str, start: Path | None) -> Path:
+    """Second stage, from this predictor on; its weights."""
     config, run = RECIPES[preset].energies, ROOT / f"{preset}-energies"
     tables = [
         make_tables(ITEMS / split, ROOT / "tables" / f"{preset}-{split}", config.model)
         for split in COUNTS
     ]
-    EnergyTrainer(config, *tables, run).run()
-    return run
+    EnergyTrainer(config, *tables, run, start_from=start).run()
+    return run / "energies.safetensors"
 
 
-def start_of(preset: str, run: Path) -> Path:
-    """What the third stage goes on from: the published weights, with the fill of a run."""
+def teach_network(preset: str, fill: Path, corpus: Path) -> Path:
+    """Third stage, around this fill; its weights."""
     weights = find_weights("published", preset=preset)
+    facts = {"weights_sha256": checkpoint_sha256(weights), "corpus_editions": editions_of(weights)}
+    start = ROOT / f"{preset}-start.safetensors"
+    joined(preset, weights, fill).save(start, metadata=facts, overwrite=True)
+    train_model(
+        ITEMS,
+        ROOT / preset,
+        RECIPES[preset].network,
+        preset=preset,
+        start_from=start,
+        notes=corpus_notes(corpus, start),
+    )
+    return ROOT / preset / f"{preset}.safetensors"
+
+
+def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
+    """A network of the recipe's shape, with the predictor of another file in its fill."""
     model = AudioUNet(**RECIPES[preset].model.model_dump())
-    facts = {"energies_sha256": checkpoint_sha256(run / "energies.safetensors")}
-    start = model.state_dict()
-    for name, value in AudioUNet.load(weights).state_dict().items():
+    state = model.state_dict()
+    for name, value in AudioUNet.load(network).state_dict().items():
         if ".fill." not in name:
-            start[name] = value
-    model.load_state_dict(start)
-    facts["weights_sha256"] = checkpoint_sha256(weights)
-    facts["corpus_editions"] = editions_of(weights)
-    insert(run / "energies.safetensors", model)
-    return model.save(ROOT / f"{preset}-start.safetensors", metadata=facts, overwrite=True)
+            state[name] = value
+    model.load_state_dict(state)
+    return insert(fill, model)
+
+
+def join(preset: str, network: Path, energies: Path) -> Path:
+    """Put what the second stage learnt into what the third did."""
+    facts = read_checkpoint(network)[0] | {
+        "network_sha256": checkpoint_sha256(network),
+        "energies_sha256": checkpoint_sha256(energies),
+    }
+    path = ROOT / f"{preset}.safetensors"
+    return joined(preset, network, energies).save(path, metadata=facts, overwrite=True)
 
 
 def editions_of(weights: Path) -> str:
@@ -132,28 +170,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=RECIPES)
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
-    parser.add_argument(
-        "--start_from", type=Path, help="a network with a fill; skips the second stage"
-    )
-    parser.add_argument("--epochs", type=int, help="of the network, instead of the recipe's")
-    parser.add_argument("--run", type=Path, help="folder of the network's run")
+    parser.add_argument("--only", choices=("energies", "network"), help="this stage, no joining")
     arguments = parser.parse_args()
-    preset = arguments.preset
-    run = arguments.run or ROOT / preset
+    preset, only = arguments.preset, arguments.only
     try:
         make_items(arguments.corpus)
-        start = arguments.start_from
-        if start is None:
-            start = start_of(preset, teach_energies(preset))
-        settings = RECIPES[preset].network
-        train_model(
-            ITEMS,
-            run,
-            settings.model_copy(update={"epochs": arguments.epochs or settings.epochs}),
-            preset=preset,
-            start_from=start,
-            notes=corpus_notes(arguments.corpus, start),
-        )
+        fill = published_fill(preset)
+        if fill is None and only == "network":
+            raise ConfigError(f"{preset}: is published with another fill; teach energies first")
+        if only != "network":
+            energies = teach_energies(preset, fill)
+        if only != "energies":
+            network = teach_network(preset, fill or energies, arguments.corpus)
+        if only is None:
+            print(join(preset, network, energies))
     except EnhanceError as error:
         sys.exit(f"error: {error}")
 
