@@ -342,6 +342,63 @@ Markdown(
 )
 
 # %% [markdown]
+# ## Quiz
+#
+# Three questions on this part of the book. Open an answer to see what is right or wrong about it.
+#
+# **1. A song is coded as MP3 at 64 kbit/s, and nothing over 11 kHz is left of it. Where did the
+# treble go?**
+#
+# ```{dropdown} It is still in the file, but too quiet to be heard.
+# No. The encoder wrote zeros there, and zeros take no bits. A player can make them as loud as it
+# likes: they stay zeros.
+# ```
+#
+# ```{dropdown} The encoder left it out, to spend its few bits on what is heard more.
+# Yes. A coarser step everywhere would have been heard sooner than a missing top octave, so the
+# encoder gives the top up.
+# ```
+#
+# ```{dropdown} The decoder filters it away, to hide the noise of coding.
+# No. A decoder plays what the file holds. What is missing was left out before the file was
+# written.
+# ```
+#
+# **2. Why does a codec with long frames smear the sound before the stroke of a drum?**
+#
+# ```{dropdown} A long frame takes longer to compute, so the stroke comes late.
+# No. The delay is the same for the whole piece and moves nothing within it. What is heard is an
+# error where there was silence.
+# ```
+#
+# ```{dropdown} Long frames have too few bins for a stroke.
+# No. They have more bins than short ones. Their bins are narrow in frequency and therefore wide
+# in time.
+# ```
+#
+# ```{dropdown} A long frame reaches back before the stroke, and the rounding error of its bins spreads over all of it.
+# Yes. That is pre-echo: in the silence before the stroke nothing masks the error. Real codecs
+# change to short frames there.
+# ```
+#
+# **3. A stream of AAC at 256 kbit/s is coded again with SBC for the headphones. What is heard at
+# the end?**
+#
+# ```{dropdown} The errors of both: the second codec adds its own to what the first has left.
+# Yes. What the first codec removed stays removed, and the second adds its error. Here nearly all
+# of it is SBC's.
+# ```
+#
+# ```{dropdown} The better codec decides: AAC at 256 kbit/s.
+# No. The second codec cannot know how good the first one was. It rounds whatever it is given.
+# ```
+#
+# ```{dropdown} The second codec repairs what the first one lost.
+# No. A codec only writes down what it gets, with fewer bits. Nothing it does not get can come out
+# of it.
+# ```
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. No model of hearing.** Give every band the same step: replace the exponent `0.3` by `0`. What

@@ -658,6 +658,62 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 #   pairs are there, by `torchrun --nproc-per-node 2 -m enhancelib train …`, or `srun` in a SLURM job.
 
 # %% [markdown]
+# ## Quiz
+#
+# Three questions on this part of the book. Open an answer to see what is right or wrong about it.
+#
+# **1. A network is paid for waveforms alone. What does it do where the treble is gone?**
+#
+# ```{dropdown} It learns the missing phase from enough music.
+# No. The phase of what is gone is not written anywhere in the input, and two recordings with the
+# same bass can have any treble.
+# ```
+#
+# ```{dropdown} It fills in noise of the right level.
+# No. That would sound nearer, but to a loss of waveforms it is twice as far away as silence.
+# ```
+#
+# ```{dropdown} It leaves the treble out.
+# Yes. A guess of the right level and a wrong phase has twice the error of silence, so silence is
+# the cheaper answer. This is why the fill learns energies instead.
+# ```
+#
+# **2. The pinball loss is used with a quantile of 0.15 for voices. What does that make of the
+# predicted treble?**
+#
+# ```{dropdown} It is rather too weak than too strong.
+# Yes. Only 15 % of all true energies lie under such a prediction. In a voice, hiss between the
+# words is worse than dullness.
+# ```
+#
+# ```{dropdown} It has 15 % of the energy of the original.
+# No. A quantile speaks of how often the truth lies under the prediction, not of a share of its
+# energy.
+# ```
+#
+# ```{dropdown} It is wrong in 15 % of all frames.
+# No. Hardly any frame is met exactly. The quantile says on which side of the truth the prediction
+# lies.
+# ```
+#
+# **3. The loss on the training music falls, the loss on the validation music rises. What do you
+# do?**
+#
+# ```{dropdown} Train on: what counts is the training loss.
+# No. It says how well the network knows this music by heart. Nobody will play this music to it.
+# ```
+#
+# ```{dropdown} Keep the weights from before the rise, or bring more and other music.
+# Yes. The network has begun to learn its pieces by heart, and what it learns now is of no use to
+# others.
+# ```
+#
+# ```{dropdown} Choose the weights on the test set instead.
+# No. A set on which something was chosen is a validation set by that very act, and nothing is
+# left to test on.
+# ```
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. Another quantile.** Draw the pinball loss for $q = 0.9$ into the figure. Where is its least

@@ -239,6 +239,63 @@ Markdown(
 )
 
 # %% [markdown]
+# ## Quiz
+#
+# Three questions on this part of the book. Open an answer to see what is right or wrong about it.
+#
+# **1. Enhanced music has a better ViSQOL than untreated music, and a worse SI-SDR. Is one of them
+# wrong?**
+#
+# ```{dropdown} No: they ask different questions.
+# Yes. SI-SDR asks how near the samples are, ViSQOL how alike the two would sound. A fill helps
+# the ear and never the samples.
+# ```
+#
+# ```{dropdown} ViSQOL must be wrong: SI-SDR compares every sample.
+# No. That is just why SI-SDR falls: invented treble has other samples than the treble that was
+# lost, even where it sounds the same.
+# ```
+#
+# ```{dropdown} SI-SDR must be wrong: it was made for speech.
+# No. It compares any two signals. What it does not do is to ask whether anyone hears the
+# difference.
+# ```
+#
+# **2. A mean over ten pieces rises by 0.3. What else do you want to know before you call it
+# better?**
+#
+# ```{dropdown} Nothing: ten pieces are enough.
+# No. One piece that gains 3 and nine that gain nothing have this mean too.
+# ```
+#
+# ```{dropdown} How many pieces fell, how far the worst one fell, and how likely chance alone would do this.
+# Yes. The worst piece is somebody's favorite record, and an exact test says how often ten signs
+# fall like this by chance.
+# ```
+#
+# ```{dropdown} The mean over twenty other metrics.
+# No. With twenty metrics one of them rises by chance. Choose before you look, or correct for how
+# many you looked at.
+# ```
+#
+# **3. When can enhanced audio over Bluetooth match the lossless original?**
+#
+# ```{dropdown} Whenever the network is large enough.
+# No. What a codec removed is not in the signal any more. A larger network guesses better, but it
+# still guesses.
+# ```
+#
+# ```{dropdown} Never.
+# No. Equal samples are out of reach, but listeners compare sounds, not samples. Whether they hear
+# a difference is for a blind test to say.
+# ```
+#
+# ```{dropdown} Where what is left of the difference is no longer heard: with good codecs, and on many pieces.
+# Yes. A codec that is nearly transparent leaves little to repair. With a poor one, the result can
+# be pleasant and yet tell itself apart from the original.
+# ```
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. From kbit/s to battery.** A radio needs about as much energy per bit, whatever the bits are. Take the

@@ -516,6 +516,57 @@ Markdown(
 )
 
 # %% [markdown]
+# ## Quiz
+#
+# Three questions on this part of the book. Open an answer to see what is right or wrong about it.
+#
+# **1. What does a weight of 8 bits lose against one of 32?**
+#
+# ```{dropdown} The loud notes.
+# No. Weights do not hold notes. Each one is rounded to the nearest of 255 steps, so the output
+# has a little noise.
+# ```
+#
+# ```{dropdown} The distance to the nearest of 255 steps, at most half a step.
+# Yes. With one scale per channel the steps fit the weights, and the error stays far under what
+# the codec did.
+# ```
+#
+# ```{dropdown} Three quarters of the speed.
+# No. The file has a quarter of the size. Whether it is faster depends on the processor and the
+# runtime, which is why it is measured.
+# ```
+#
+# **2. A network has half of its weights set to zero. How much faster is it?**
+#
+# ```{dropdown} Not at all, unless whole channels go or the runtime knows how to skip zeros.
+# Yes. Removing channels makes the matrices smaller, and that is what every runtime can use.
+# ```
+#
+# ```{dropdown} Twice as fast.
+# No. An ordinary runtime multiplies by zero as slowly as by any other number.
+# ```
+#
+# ```{dropdown} Slower, since zeros have to be stored.
+# No. They are stored either way. A packed file can even be smaller.
+# ```
+#
+# **3. Why are the ranges of an 8-bit network measured on music and not on noise?**
+#
+# ```{dropdown} Noise would damage the network.
+# No. Nothing is changed while ranges are measured. They would only be the ranges of noise.
+# ```
+#
+# ```{dropdown} The licence asks for it.
+# No. The licence does not care. What cares is the rounding error on real music.
+# ```
+#
+# ```{dropdown} The steps are to fit the values that occur when the network is at work.
+# Yes. Too wide a range wastes steps, too narrow a one clips. Only music of the kind that will be
+# played tells how wide it is.
+# ```
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not know about

@@ -393,6 +393,57 @@ Markdown(
 )
 
 # %% [markdown]
+# ## Quiz
+#
+# Three questions on this part of the book. Open an answer to see what is right or wrong about it.
+#
+# **1. A network has a real-time factor of 0.3. What does that mean?**
+#
+# ```{dropdown} It computes a second of music in 0.3 seconds.
+# Yes. So 70 % of the time is left for the rest, if the processor keeps its clock and nobody else
+# wants it.
+# ```
+#
+# ```{dropdown} Its delay is 0.3 seconds.
+# No. The delay comes from the frames it has to wait for, and would be the same on a processor of
+# infinite speed.
+# ```
+#
+# ```{dropdown} It can run three tenths of all phones.
+# No. The factor belongs to one processor. A phone of half the speed has twice the factor.
+# ```
+#
+# **2. Which number decides whether the sound drops out?**
+#
+# ```{dropdown} The mean time per frame.
+# No. A mean hides the one frame in a hundred that comes too late, and that one is heard.
+# ```
+#
+# ```{dropdown} The number of parameters.
+# No. It tells the size of the file. Two networks of equal size can differ in speed by a factor of
+# ten.
+# ```
+#
+# ```{dropdown} The slowest frames, against the time that the buffers give them.
+# Yes. Sound drops out when a frame is later than the buffer can bridge. So look at the 99th
+# percentile and the longest frame.
+# ```
+#
+# **3. Why can a causal network run live where another one cannot?**
+#
+# ```{dropdown} It is smaller.
+# No. A causal network can be as large as one likes. It only may not look ahead.
+# ```
+#
+# ```{dropdown} It needs no later sound than the frame it is about to give out.
+# Yes. One that looks a second ahead has to wait for that second, however fast the processor is.
+# ```
+#
+# ```{dropdown} It keeps no state.
+# No. It keeps a state on purpose: what it heard before is all that it has to go by.
+# ```
+
+# %% [markdown]
 # ## Exercises
 #
 # **1. More threads.** Run the chapter with `threads="1,2,4"`. Which files get faster by the clock, and

@@ -85,6 +85,23 @@ def test_every_exercise_has_a_folded_solution(source):
     assert all(exercise.count("# ```{dropdown} Solution\n") == 1 for exercise in exercises)
 
 
+def test_every_part_has_a_quiz_whose_answers_explain_themselves():
+    toc = yaml.safe_load((ROOT / "jupyter_book" / "_toc.yml").read_text())
+    places = set()
+    for part in toc["parts"][:5]:
+        names = [each["file"].removeprefix("notebooks/") for each in part["chapters"]]
+        texts = [(ROOT / "notebooks" / f"{name}.py") for name in names if name in CHAPTERS]
+        (quiz,) = [text for path in texts for text in path.read_text().split("# ## Quiz")[1:]]
+        questions = re.split(r"(?m)^# \*\*\d\. ", quiz.split("# %%")[0])[1:]
+        assert len(questions) == 3, part["caption"]
+        for question in questions:
+            answers = re.findall(r"(?m)^# ```\{dropdown\} .+\n# (Yes|No)\. ", question)
+            assert len(answers) == question.count("{dropdown}") == 3, question
+            assert sorted(answers) == ["No", "No", "Yes"], question
+            places.add(answers.index("Yes"))
+    assert places == {0, 1, 2}
+
+
 def test_a_chapter_runs_after_those_whose_files_it_reads():
     """Where a chapter speaks of what another one made, make knows it, directly or by others."""
     rules = subprocess.run(
