@@ -18,7 +18,7 @@ import typer
 
 import enhancelib as el
 from enhancelib.checks import check_number
-from enhancelib.cli.console import OneLineErrors, say
+from enhancelib.cli.console import OneLineErrors, beside, say
 from enhancelib.errors import InputError, ModelError
 
 ModelType = StrEnum("ModelType", ["pytorch", "onnx", "tflite", "torchscript"])
@@ -217,9 +217,7 @@ def enhance(
     source = song or input_path
     if source is None or (song and input_path):
         raise InputError("enhance: name one audio file or folder: enhancelib enhance song.mp3")
-    if output_path is None:
-        suffix = "" if source.is_dir() else f".{(format or 'flac').lower().lstrip('.')}"
-        output_path = source.with_name(f"{source.stem}_enhanced{suffix}")
+    output_path = output_path or beside(source, format or "flac")
     options: dict[str, Any] = {"model": model_path, "model_type": model_type, "format": format}
     options |= {"limit": limit, "overwrite": overwrite}
     options |= {"sample_rate": sample_rate, "amount": amount}

@@ -2,12 +2,13 @@
 
 import errno
 import sys
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
-from enhancelib.errors import EnhanceError, StoppedError, installs, printable
+from enhancelib.errors import EnhanceError, InputError, StoppedError, installs, printable
 from enhancelib.signals import stopped_by_signals
 
 _EXTRA = {
@@ -20,6 +21,9 @@ _EXTRA = {
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A write fails so, and the error does not say which file's."""
+
+_NO_PLACE = (Path("/dev"), Path("/proc"))
+"""What lies here is no file of the user's, such as ``/dev/stdin``; nothing is put beside it."""
 
 
 class OneLineErrors(TyperGroup):
@@ -60,3 +64,15 @@ def say(text: object, *, err: bool = False) -> None:
     coding = getattr(stream, "encoding", None) or "utf-8"
     safe = printable(str(text)).encode(coding, "backslashreplace").decode(coding)
     typer.echo(safe, err=err)
+
+
+def beside(source: Path, format: str) -> Path:
+    """Where the result for a file or a folder goes if nobody says: ``song_enhanced.flac``.
+
+    Raises:
+        InputError: the source lies among the system's devices.
+    """
+    if any(place in source.absolute().parents for place in _NO_PLACE):
+        raise InputError(f"{source}: is not in a folder of yours; name the result: --output_path")
+    suffix = "" if source.is_dir() else f".{format.lower().lstrip('.')}"
+    return source.with_name(f"{source.stem}_enhanced{suffix}")

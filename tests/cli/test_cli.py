@@ -406,6 +406,20 @@ def test_standard_input_by_its_name(form, song, model, tmp_path):
     assert not out.exists()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="a name of Unix")
+def test_nothing_is_written_beside_standard_input(song, model):
+    with open(song, "rb") as file:
+        done = subprocess.run(
+            [sys.executable, "-m", "enhancelib", "enhance", "/dev/stdin", "--model_path", model],
+            stdin=file, capture_output=True, text=True, timeout=PATIENCE_S,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: /dev/stdin: is not in a folder of yours; name the result: --output_path"
+    ]
+    assert not Path("/dev/stdin_enhanced.flac").exists()
+
+
 def test_a_folder_with_nothing_usable_fails(model, tmp_path):
     empty, broken = tmp_path / "empty", tmp_path / "broken"
     empty.mkdir()
