@@ -227,17 +227,17 @@ el.Gallery(players, title="Pieces before and after")
 
 # %% tags=["hide-input"]
 lsd = gains.loc[condition]
-order = ["better", "worse", "open", "few"]
+words = {"better": "better", "worse": "worse", "open": "unsure", "few": "of too few pieces to tell"}
 count = good.groupby("kind")["verdict"].value_counts().unstack(fill_value=0)
-count = count.reindex(index=list(parts), columns=order, fill_value=0)
+count = count.reindex(index=list(parts), columns=list(words), fill_value=0)
 verdicts = "; ".join(
-    f"{row.Index} {row.better} better, {row.worse} worse, {row.open + row.few} without a verdict"
-    for row in count.itertuples()
+    f"{kind}: " + ", ".join(f"{row[name]} {word}" for name, word in words.items() if row[name])
+    for kind, row in count.iterrows()
 )
 Markdown(
     f"- The largest gain in log-spectral distance ({next(iter(parts))}) is under `{condition}`: "
     f"{lsd['untreated']:.2f} → {lsd['value']:.2f}.\n"
-    f"- Comparisons where there is room, by kind: {verdicts}.\n"
+    f"- Comparisons where there is something to repair, by kind: {verdicts}.\n"
     f"- What is heard here went through `{checkpoint.name}` ({weights}); the figures are kept in `{file}`."
 )
 
