@@ -186,7 +186,8 @@ def _step(text: str) -> Step | None:
         return Clipping(drive_db=float(match[1]))
     raise InputError(
         f"condition {text!r} is unknown; use lossless, down-16000hz, noise-white-20db, clip-6db, "
-        f"old-recording, or a codec ({', '.join(CODECS)}) with its setting, such as sbc-53"
+        f"old-recording, or a codec ({', '.join(CODECS)}) with the setting it may need, such "
+        "as sbc-53"
     )
 
 
@@ -229,8 +230,9 @@ def _check_setting(codec: Codec, setting: int | None, rate: int | None) -> None:
 
 
 def _check_link(text: str, step: Coding) -> None:
-    if step.loss and step.codec not in ("sbc", "msbc", "lc3"):
-        raise InputError(f"{text}: packets are lost only of sbc, msbc and lc3; use one of them")
+    if step.loss and not CODECS[step.codec].conceals:
+        able = ", ".join(name for name, codec in CODECS.items() if codec.conceals)
+        raise InputError(f"{text}: packets are lost only of {able}; use one of them")
     if step.congestion and step.codec != "sbc":
         raise InputError(
             f"{text}: only sbc adapts its bitpool; use for example sbc-53-adaptive-10pct"

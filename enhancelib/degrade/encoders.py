@@ -38,6 +38,7 @@ class Codec:
         delay: function rate -> samples by which encoder and decoder together delay the signal.
         coder: the real encoder and decoder.
         variants: other ways to run its encoder, by the word that names them in a condition.
+        conceals: whether packets of it can be lost, since its decoder bridges the gaps.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Codec:
     delay: Callable[[int], int]
     coder: FfmpegCoder | lc3.Lc3Coder | DualChannelCoder
     variants: Mapping[str, Codec] = field(default_factory=dict)
+    conceals: bool = False
 
     def variant(self, name: str | None) -> Codec:
         """Return the codec with its encoder run in another way; ``None``: as it is by default.
@@ -194,6 +196,7 @@ CODECS: dict[str, Codec] = {
                 frame=_always(128),
                 delay=_always(73),
                 coder=FfmpegCoder("sbc", "sbc", "s16", _bitpool),
+                conceals=True,
             ),
         ),
         Codec(
@@ -206,6 +209,7 @@ CODECS: dict[str, Codec] = {
             frame=_always(120),
             delay=_always(73),
             coder=FfmpegCoder("sbc", "sbc", "s16", _msbc),
+            conceals=True,
         ),
         *(
             Codec(
@@ -234,6 +238,7 @@ CODECS: dict[str, Codec] = {
             frame=lc3.frame_samples,
             delay=lambda rate: rate // 400,
             coder=lc3.Lc3Coder(),
+            conceals=True,
         ),
     )
 }

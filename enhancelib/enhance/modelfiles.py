@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from enhancelib.checks import check_threads
@@ -34,6 +35,14 @@ SUFFIXES = {
 """Suffixes of each model type; the first is the one that is written."""
 
 DEFAULT_ORDER = ("onnx", "tflite", "pytorch", "torchscript")
+"""Which type is taken where none is named: the first of these that is there."""
+
+_BACKENDS: dict[str, Callable[[Path, int | None], Backend]] = {
+    "pytorch": lambda path, threads: PyTorchBackend.open(path, threads=threads),
+    "onnx": lambda path, threads: OnnxBackend(path, threads=threads or 1),
+    "tflite": lambda path, threads: LiteRTBackend(path, threads=threads or 1),
+    "torchscript": lambda path, threads: TorchScriptBackend(path, threads=threads),
+}
 
 
 def as_backend(model: Backend | PathLike | None) -> Backend:
@@ -78,11 +87,7 @@ def open_model(
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; export one or name another")
     try:
-        if kind == "pytorch":
-            return PyTorchBackend.open(path, threads=threads)
-        if kind == "torchscript":
-            return TorchScriptBackend(path, threads=threads)
-        return {"onnx": OnnxBackend, "tflite": LiteRTBackend}[kind](path, threads=threads or 1)
+        return _BACKENDS[kind](path, threads)
     except ModuleNotFoundError as error:
         extra = "train" if error.name == "torch" else "optimize"
         raise ModelError(f"{path}: its runtime is not installed; {installs(extra)}") from None

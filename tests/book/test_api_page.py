@@ -5,6 +5,7 @@ import ast
 from conftest import ROOT
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
+from enhancelib.degrade.encoders import CODECS
 from tools.dev import api_page
 
 
@@ -12,6 +13,9 @@ def test_the_names_of_conditions_are_on_the_page():
     page = api_page.section("degrade.codecs", ["degrade"])
     for name in ("msbc", "sbc-53-adaptive-10pct", "mp3-24@22050hz", "clip-6db", "old-recording"):
         assert f"``{name}``" in page
+    for name in CODECS:
+        told = f"``{name}``" in page or f"``{name}-" in page
+        assert told, f"{name}: add a row to the table on top of enhancelib/degrade/codecs.py"
 
 
 def torn(path):

@@ -5,6 +5,7 @@ import pytest
 
 from enhancelib import audio
 from enhancelib.degrade import codecs, lc3
+from enhancelib.degrade.conditions import Coding
 from enhancelib.errors import InputError
 
 RATE = 44100
@@ -22,6 +23,7 @@ NAMES = [
     "clip-6db+aac-96+sbc-35",
     *(["lc3-192", "lc3-96-loss-5pct"] if lc3.available() else []),
 ]
+"""Conditions that are tried in all ways below; every codec is to be among them."""
 RANDOM = ("noise", "-loss-", "adaptive", "old")
 
 
@@ -44,6 +46,13 @@ def lag(estimate: np.ndarray, reference: np.ndarray) -> int:
 def snr_db(estimate: np.ndarray, reference: np.ndarray) -> float:
     error = np.sum((estimate - reference).astype(float) ** 2)
     return float(10 * np.log10(np.sum(reference.astype(float) ** 2) / max(error, 1e-30)))
+
+
+def test_every_codec_is_among_the_names_that_are_tried():
+    here = {name for name in codecs.CODECS if name != "lc3" or lc3.available()}
+    steps = [step for name in NAMES for step in codecs.parse_condition(name).steps]
+    coded = {step.codec for step in steps if isinstance(step, Coding)}
+    assert coded == here, "add a condition with it to NAMES"
 
 
 @pytest.mark.parametrize("name", NAMES)

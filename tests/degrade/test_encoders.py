@@ -316,6 +316,19 @@ def test_the_shortest_waves_keep_their_length(name, samples):
     assert np.isfinite(decoded).all()
 
 
+@pytest.mark.parametrize("name", CODECS_HERE)
+def test_a_packet_carries_as_many_samples_as_the_codec_says(name):
+    """The bit rate and what a lost packet takes away depend on it."""
+    codec = CODECS[name]
+    rate, channels = codec.rates[-1], max(codec.channels)
+    frame, delay = codec.frame(rate), codec.delay(rate)
+    setting = usual_setting(name, rate, channels)
+    for samples in (1, 10 * frame - delay, 10 * frame - delay + 1):
+        wave = np.full((channels, samples), 0.25, np.float32)
+        stream = encode_stream(codec, wave, sample_rate=rate, setting=setting)
+        assert len(stream.packets) == -(-(samples + delay) // frame)
+
+
 @pytest.mark.parametrize("name", [n for n in CODECS_HERE if max(CODECS[n].channels) == 2])
 def test_channels_stay_where_they_are(name):
     codec = CODECS[name]

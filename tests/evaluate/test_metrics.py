@@ -121,7 +121,8 @@ def test_identity_beats_damage_and_damage_beats_silence(name, estimate, referenc
 
 
 def test_every_metric_is_declared_symmetric_or_not():
-    assert set(METRICS) == SYMMETRIC | ASYMMETRIC | LOST | NO_PAIR
+    declared = SYMMETRIC | ASYMMETRIC | LOST | NO_PAIR
+    assert set(METRICS) == declared, "put it into one of the sets on top of this file"
     assert not SYMMETRIC & ASYMMETRIC
 
 
@@ -187,7 +188,8 @@ def test_two_equal_channels_score_as_one(name, estimate, reference):
 @pytest.mark.parametrize("name", sorted(set(CHEAP) - LEVELS_ONLY))
 def test_exchanged_channels_are_noticed(name, reference):
     wide = np.stack([reference[0], np.roll(reference[0], 7000) * 0.5])
-    assert value(name, wide[::-1], wide, untreated=wide) != best(name)
+    noticed = value(name, wide[::-1], wide, untreated=wide) != best(name)
+    assert noticed, "if left and right are the same to it, put it into LEVELS_ONLY"
 
 
 # --- waveform ------------------------------------------------------------------------------------

@@ -255,6 +255,13 @@ def test_combined_is_the_weighted_sum():
     }
 
 
+def test_every_weight_has_its_term():
+    """But those of the gate, which is no wave: a weight without a term would be ignored."""
+    weights = LossWeights(**dict.fromkeys(LossWeights.model_fields, 1.0))
+    terms = CombinedLoss(weights).terms(noise(13), noise(14), noise(15))
+    assert terms.keys() == LossWeights.model_fields.keys() - {"gate", "audible"}
+
+
 @pytest.mark.parametrize("left", [{}, {"gate": 0.2}, {"gate": 0.2, "audible": 0.5}])
 def test_weights_without_a_term_on_the_waves_are_refused(left):
     """Their sum is no tensor, and has no gradient."""

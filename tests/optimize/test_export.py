@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from conftest import full_disk
 
+from enhancelib.cli import commands
+from enhancelib.enhance import modelfiles
 from enhancelib.enhance.modelfiles import open_model
 from enhancelib.errors import ConfigError, ModelError
-from enhancelib.optimize import export
+from enhancelib.optimize import export, stamps
 from enhancelib.optimize.export import FORMATS, check_music, compare, export_model
 
 FILES = [
@@ -232,6 +234,17 @@ def test_a_full_disk_is_named_and_leaves_nothing(small_model, tmp_path, name):
     ):
         export._WRITERS[name](small_model, "stream", partial)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_format_has_all_its_parts():
+    """What writes it, converts to it, says what it is, opens it, and where the command lists it."""
+    assert set(FORMATS) == set(export._WRITERS) == set(export._CONVERTERS)
+    assert set(FORMATS) == {kind.value for kind in commands.ExportType}
+    types = set(FORMATS) | {"pytorch"}
+    assert set(modelfiles.SUFFIXES) == set(modelfiles._BACKENDS) == types
+    assert sorted(modelfiles.DEFAULT_ORDER) == sorted(types)
+    assert {kind.value for kind in commands.ModelType} == types
+    assert set(stamps.STAMPS) == {modelfiles.SUFFIXES[name][0] for name in FORMATS}
 
 
 def test_unknown_formats_are_refused(small_model, tmp_path):
