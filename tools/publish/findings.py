@@ -18,6 +18,8 @@ COLUMNS = {
 }
 """Metric → its heading, and the loss from which a mean is marked; gains need as much to be told."""
 LOST = " ▼"
+LEAST = 3
+"""Pieces of a kind without which no effect is sure, however large it is."""
 INAUDIBLE_DB = 60.0
 """Errors further under the music count as none in SI-SDR."""
 SHOWN = ("lossless", "sbc-53", "aac-256", "mp3-320", "sbc-35", "aac-128", "mp3-128", "sbc-20")
@@ -32,7 +34,7 @@ FEW += ("down-16000hz", "noise-white-20db")
 
 
 def glance(results: pandas.DataFrame, preset: str) -> list[str]:
-    """Three list items: which kinds the network helps, which it leaves alone, which it harms.
+    """Four list items: what the network helps, what it leaves, what it harms, and what was good.
 
     It helps under a condition if the intervals of the mean change in ViSQOL and in Zimtohrli both
     lie above 0 and both means rise by what :data:`HARM` counts; it harms if one of the two falls
@@ -44,20 +46,24 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
     """
     chosen = results[results["system"].isin([UNTREATED, preset])]
     helped, left, harmed, unasked = [], [], [], []
+    pieces = {kind: part["piece"].nunique() for kind, part in el.by_kind(chosen)}
     for kind, part in el.by_kind(chosen):
         good = el.does_good(part[part["metric"].isin(HEARING)])
         change = changes(good)
         visqol = good[good["metric"] == "visqol"].set_index("condition")
         helped.append(f"{kind} {np.sum(change > 0)}{_extreme(visqol[change > 0], 'idxmax')}")
-        left.append(f"{kind} {np.sum(change == 0)}")
+        few = f" (of {pieces[kind]} pieces nothing can be sure)" if pieces[kind] < LEAST else ""
+        left.append(f"{kind} {np.sum(change == 0)}{few}")
         harmed.append(f"{kind} {np.sum(change < 0)}{_extreme(visqol[change < 0], 'idxmin')}")
         unasked.append(f"{kind} {_no_room(el.does_no_harm(part))}")
-    conditions = f"of {len(change)} conditions that leave something to repair"
+    conditions = f"under so many of {len(change)} conditions (a codec at a bit rate, noise, …)"
     return [
-        f"- **It helps**, {conditions}: {', '.join(helped)}.",
-        f"- **It does nothing that is sure**: {', '.join(left)}.",
-        f"- **It harms**: {', '.join(harmed)}. Where nothing is to be repaired, checks of the "
-        f"worst piece that find harm: {', '.join(unasked)}.",
+        f"- **It helps** {conditions}: {', '.join(helped)}. ViSQOL predicts listeners' opinion, "
+        "from 1 to 4.73.",
+        f"- **No sure effect** under the rest: {', '.join(left)}.",
+        f"- **It harms**: {', '.join(harmed)}.",
+        "- **Where nothing was lost that one hears**, it should change nothing. So many checks of "
+        f"the piece that fares worst find a change for the worse: {', '.join(unasked)}.",
     ]
 
 
