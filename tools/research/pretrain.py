@@ -81,7 +81,7 @@ LOSS = {
 """What is lost is the fill's; the rest of the network is asked for what survived."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", steps=5_000, epochs=8),
+    "fullband-44k": recipe("fullband-44k", steps=3_500, epochs=8),
     "seed-22k": recipe("seed-22k", steps=5_000, epochs=8, octaves=2, width=144),
 }
 
