@@ -98,12 +98,16 @@ $(RUN)/notebooks/11_mobile_benchmarking.ipynb: $(RUN)/notebooks/10_edge_optimiza
 $(foreach number,04 05 06 07 08 10 11,$(filter $(RUN)/notebooks/$(number)_%,$(EXECUTED))): $(wildcard data/results/*.csv)
 
 # The full profile leaves nothing as it came: corpus, training and measurements precede its chapters.
-# Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped.
+# Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped; the
+# training has a mark of its own, since its weights, once published, are what a next one begins with.
 ifeq ($(PROFILE),full)
 $(EXECUTED) $(COMPUTED): | $(RUN)/.from-nothing
 endif
-data/runs/full/.from-nothing:
-	$(MAKE) pretrain results smaller tips
+data/runs/full/.pretrained-$(PRESET):
+	$(MAKE) pretrain
+	@mkdir -p $(@D) && touch $@
+data/runs/full/.from-nothing: | data/runs/full/.pretrained-$(PRESET)
+	$(MAKE) results smaller tips
 	@mkdir -p $(@D) && touch $@
 
 chapters: $(EXECUTED)

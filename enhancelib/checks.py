@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 MOST_THREADS = 256
-"""Of a model's runtime; more than any machine has use for."""
+"""The most threads of a model's runtime: more than any machine has use for."""
 
 
 @overload

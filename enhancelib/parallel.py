@@ -38,7 +38,7 @@ def map(
     progress bar (standard error) shows the count, the rate and the time that remains.
 
     Args:
-        function: A picklable function of one argument (module level, so that a Dask worker can
+        function: a picklable function of one argument (module level, so that a Dask worker can
             import it). An exception it raises stops the map and is raised here.
         items: what to map over.
         n_jobs: processes on this machine, each with one thread, at most 256; None means one per
@@ -51,7 +51,7 @@ def map(
 
     Raises:
         ConfigError: ``n_jobs`` is impossible, or no scheduler with a worker answers at the address.
-        EnhanceError: A local worker process was killed from outside (often: out of memory).
+        EnhanceError: a local worker process was killed from outside (often: out of memory).
     """
     if n_jobs == 0:
         raise ConfigError("n_jobs is 0: give the number of processes, or None for one per core")
@@ -96,7 +96,7 @@ def _local_pool(n_jobs: int | None) -> joblib.Parallel:
 
 
 def _begin(parent: int, folder: str) -> None:
-    """Of a worker process. It ends with its parent and sees relative paths as that does.
+    """Prepare a worker process. It ends with its parent and sees relative paths as that does.
 
     joblib keeps workers for the next map, but makes new ones where these arguments changed.
     """

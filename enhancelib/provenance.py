@@ -41,7 +41,7 @@ RESULT_COLUMNS = (
     "command",
     "utc",
 )
-"""Of every table in ``data/results`` and ``run_dir/results``, in this order."""
+"""The columns of every table in ``data/results`` and ``run_dir/results``, in this order."""
 
 UNTREATED = "untreated"
 """The system that does nothing: every table that compares systems holds it."""

@@ -1,5 +1,6 @@
 """Imports go down the layers only, and light modules stay light."""
 
+import inspect
 import json
 import os
 import shutil
@@ -58,12 +59,20 @@ def test_real_time_path_needs_no_training_stack(module):
     assert not loaded_by(f"import enhancelib.{module}") & (HEAVY - {"onnxruntime"})
 
 
-def test_every_public_name_can_be_loaded():
+def test_every_public_name_is_one_thing_with_words_of_its_own():
     import enhancelib as el
 
-    assert len(el.__all__) == len(set(el.__all__))
+    listed = [name for names in el.PUBLIC.values() for name in names]
+    assert len(listed) == len(set(listed)), "a name that two modules offer"
+    assert set(el.__all__) == {*listed, "provenance"}
     for name in el.__all__:
-        assert getattr(el, name).__doc__ or isinstance(getattr(el, name), dict), name
+        thing = getattr(el, name)
+        if inspect.isclass(thing):  # what it inherits says nothing of it
+            assert vars(thing).get("__doc__"), f"{name}: has no docstring"
+        elif callable(thing) or inspect.ismodule(thing):
+            assert thing.__doc__, f"{name}: has no docstring"
+        else:
+            assert thing == el.METRICS, f"{name}: tell the API page what it is"
 
 
 def test_the_house_has_ten_rows_and_no_crowded_room(root):

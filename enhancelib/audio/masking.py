@@ -122,7 +122,7 @@ class Ear:
         return (shape**_ADDITION_POWER / self._gain).T
 
     def _upper_slope_db(self, level_db: np.ndarray) -> np.ndarray:
-        """Of the spreading above sources of these levels, (…, bands), in dB per Bark."""
+        """The slope of the spreading above sources of these levels, (…, bands), in dB per Bark."""
         return np.minimum(-24 - 230 / self.centers_hz + 0.2 * level_db, -1.0)
 
     def _shape(self, upper_slope_db: np.ndarray) -> np.ndarray:

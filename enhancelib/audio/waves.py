@@ -16,7 +16,7 @@ from enhancelib.errors import InputError
 
 Wave = np.ndarray
 MAX_CHANNELS = 64
-"""Of a wave; what has more is taken for (samples, channels)."""
+"""The most channels of a wave; what has more is taken for (samples, channels)."""
 
 
 def check_wave(wave: np.ndarray, *, name: str = "wave") -> Wave:

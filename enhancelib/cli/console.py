@@ -24,6 +24,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _NO_PLACE = (Path("/dev"), Path("/proc"))
 """What lies here is no file of the user's, such as ``/dev/stdin``; nothing is put beside it."""
+_PLACE = Path("/dev/shm")
+"""But here is: a disk in memory."""
 
 
 class OneLineErrors(TyperGroup):
@@ -67,12 +69,16 @@ def say(text: object, *, err: bool = False) -> None:
 
 
 def beside(source: Path, format: str) -> Path:
-    """Where the result for a file or a folder goes if nobody says: ``song_enhanced.flac``.
+    """Where a result goes if nobody says: ``song_enhanced.flac``, for a folder ``album_enhanced``.
 
     Raises:
-        InputError: the source lies among the system's devices.
+        InputError: the source lies among the system's devices, or is the root of all folders.
     """
-    if any(place in source.absolute().parents for place in _NO_PLACE):
+    named = source.resolve() if source.name in ("", "..") else source  # "." has no name
+    place = named.parent.resolve()
+    within = {place, *place.parents}
+    if not named.name or (within & {*_NO_PLACE} and _PLACE not in within):
         raise InputError(f"{source}: is not in a folder of yours; name the result: --output_path")
-    suffix = "" if source.is_dir() else f".{format.lower().lstrip('.')}"
-    return source.with_name(f"{source.stem}_enhanced{suffix}")
+    if source.is_dir():  # "Vol. 1" and "Vol. 2" are two albums, not one with suffixes
+        return named.with_name(f"{named.name}_enhanced")
+    return named.with_name(f"{named.stem}_enhanced.{format.lower().lstrip('.')}")

@@ -72,8 +72,8 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
     """Every audio file of a folder (or the one file), with its group and split, sorted by name.
 
     Args:
-        input_path: A folder, searched with all its subfolders, or one file.
-        leave_out: A folder to ignore, such as one for results that lies inside the input.
+        input_path: a folder, searched with all its subfolders, or one file.
+        leave_out: a folder to ignore, such as one for results that lies inside the input.
 
     Raises:
         InputError: nothing there, or a catalogue with an unknown split.
@@ -215,7 +215,7 @@ def _digest(text: str) -> str:
 
 
 def _turn_of_take(piece: Piece) -> tuple[str, str]:
-    """In each split another source begins; the pieces of a source come in hash order."""
+    """What to sort by: another source begins in each split; its pieces come in hash order."""
     return _digest(piece.split + piece.source), _digest(piece.name)
 
 

@@ -87,7 +87,7 @@ OWN_CUT_HZ = {
 }
 
 WALL = 0.09
-"""Of the originals: both sides end at a wall; 5 to 10 % of all items."""
+"""The share of originals of which both sides end at a wall: 5 to 10 % of all items."""
 WALL_LOSSLESS = 0.4
 _WALL_HZ = 5000.0, 20000.0
 _OVER_THE_CUT_HZ = 1000.0

@@ -66,7 +66,7 @@ class ItemSettings(BaseModel):
 
     @property
     def samples(self) -> int:
-        """Of each side of an item."""
+        """How many samples each side of an item has."""
         return round(self.seconds * self.sample_rate)
 
     def rng(self, index: int) -> np.random.Generator:

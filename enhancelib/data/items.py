@@ -73,8 +73,8 @@ def prepare_items(
     under its peak.
 
     Args:
-        corpus_dir: A corpus with its ``manifest.csv``.
-        output_dir: A new or empty folder, or one with items of the same corpus and settings.
+        corpus_dir: a corpus with its ``manifest.csv``.
+        output_dir: a new or empty folder, or one with items of the same corpus and settings.
         settings: what to make.
         n_jobs: processes; None means one per core.
         scheduler: address of a Dask scheduler that does the work instead.
@@ -193,7 +193,7 @@ def make_item(
         float32 ``(2, samples)``, the lossy side and the lossless one, and its row without index.
 
     Raises:
-        InputError: A piece cannot be read.
+        InputError: a piece cannot be read.
     """
     around = round(_AROUND_S * settings.sample_rate)
     original = _mix(plan, corpus_dir, settings)

@@ -127,7 +127,7 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
 
     Args:
         wave: ``(channels, samples)`` in [-1, 1].
-        condition: A name, see the table of :mod:`enhancelib.degrade.codecs`.
+        condition: a name, see the table of :mod:`enhancelib.degrade.codecs`.
         sample_rate: rate in Hz.
         seed: for what is random; the same seed gives the same samples.
 
@@ -166,7 +166,7 @@ def encode(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> En
 
     Args:
         wave: ``(channels, samples)`` in [-1, 1].
-        condition: A codec, or a chain that ends in one.
+        condition: a codec, or a chain that ends in one.
         sample_rate: rate in Hz.
         seed: as in :func:`degrade`.
 

@@ -13,7 +13,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from enhancelib.audio.waves import check_rate
-from enhancelib.degrade.degradations import NOISE_COLOURS
+from enhancelib.degrade.degradations import NOISE_COLORS
 from enhancelib.degrade.encoders import CODECS, Codec, check_legal, coding_rate
 from enhancelib.errors import InputError
 
@@ -32,7 +32,7 @@ class Loss(_Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         burst = "" if self.burst == 2 else f"-burst-{self.burst:g}"
         return f"-loss-{self.percent:g}pct{burst}"
 
@@ -44,7 +44,7 @@ class Congestion(_Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         return f"-adaptive-{self.percent:g}pct"
 
 
@@ -68,7 +68,7 @@ class Coding(_Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         setting = "" if self.setting is None else f"-{self.setting}"
         setting += "" if self.variant is None else f"-{self.variant}"
         link = "".join(part.name for part in (self.congestion, self.loss) if part)
@@ -83,19 +83,19 @@ class Resampling(_Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         return f"{self.direction}-{self.rate_hz}hz"
 
 
 class Noise(_Frozen):
-    """Noise of a colour at ``snr_db``."""
+    """Noise of a color at ``snr_db``."""
 
     color: str
     snr_db: float
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         return f"noise-{self.color}-{self.snr_db:g}db"
 
 
@@ -106,7 +106,7 @@ class Clipping(_Frozen):
 
     @property
     def name(self) -> str:
-        """As it stands in a condition's name."""
+        """The step as it stands in a condition's name."""
         return f"clip-{self.drive_db:g}db"
 
 
@@ -192,8 +192,8 @@ def _step(text: str) -> Step | None:
 
 
 def _noise(text: str, match: re.Match[str]) -> Noise:
-    if match[1] not in NOISE_COLOURS:
-        raise InputError(f"{text}: unknown colour; use {', '.join(NOISE_COLOURS)}")
+    if match[1] not in NOISE_COLORS:
+        raise InputError(f"{text}: unknown color; use {', '.join(NOISE_COLORS)}")
     return Noise(color=match[1], snr_db=float(match[2]))
 
 

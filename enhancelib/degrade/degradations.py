@@ -1,4 +1,4 @@
-"""Degradations that are no codec: noise of several colours, clipping, an old recording."""
+"""Degradations that are no codec: noise of several colors, clipping, an old recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enhancelib.errors import InputError
 
 # Power spectral density ~ frequency ** exponent.
 NOISE_EXPONENTS = {"white": 0.0, "pink": -1.0, "brown": -2.0, "blue": 1.0, "violet": 2.0}
-NOISE_COLOURS: tuple[str, ...] = (*NOISE_EXPONENTS, "hum")
+NOISE_COLORS: tuple[str, ...] = (*NOISE_EXPONENTS, "hum")
 _NOISE_CORNER_HZ = 20.0  # below it the density stays as it is there
 _MAINS_HZ = 50.0
 
@@ -32,7 +32,7 @@ def add_noise(
 
     Args:
         wave: ``(channels, samples)``.
-        color: one of :data:`NOISE_COLOURS`; the noise differs between channels, the hum does not.
+        color: one of :data:`NOISE_COLORS`; the noise differs between channels, the hum does not.
         snr_db: 10 log10 of the wave's energy over the noise's. Silence stays silence.
         sample_rate: rate in Hz.
         rng: source of randomness.
@@ -41,15 +41,15 @@ def add_noise(
         float32 ``(channels, samples)``; not limited to full scale, so that the ratio holds.
 
     Raises:
-        InputError: an unknown colour.
+        InputError: an unknown color.
     """
-    if color not in NOISE_COLOURS:
-        raise InputError(f"noise: unknown colour {color}; use {', '.join(NOISE_COLOURS)}")
+    if color not in NOISE_COLORS:
+        raise InputError(f"noise: unknown color {color}; use {', '.join(NOISE_COLORS)}")
     if color == "hum":
         noise = np.broadcast_to(hum(wave.shape[1], sample_rate=sample_rate, rng=rng), wave.shape)
     else:
         exponent = NOISE_EXPONENTS[color]
-        noise = coloured_noise(wave.shape, exponent, sample_rate=sample_rate, rng=rng)
+        noise = colored_noise(wave.shape, exponent, sample_rate=sample_rate, rng=rng)
     return (wave + _at_snr(noise, wave, snr_db)).astype(np.float32)
 
 
@@ -59,7 +59,7 @@ def _at_snr(noise: np.ndarray, wave: np.ndarray, snr_db: float) -> np.ndarray:
     return noise * np.sqrt(energy / np.sum(np.square(noise)) / 10 ** (snr_db / 10))
 
 
-def coloured_noise(
+def colored_noise(
     shape: tuple[int, int], exponent: float, *, sample_rate: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return Gaussian noise whose power density goes as frequency to the ``exponent``.
@@ -121,7 +121,7 @@ def old_recording(wave: np.ndarray, *, sample_rate: int, rng: np.random.Generato
     played = band_limit(wow(wave, sample_rate=sample_rate, rng=rng), sample_rate=sample_rate)
     level = np.sqrt(np.mean(np.square(played)))
     clicks = level * crackle(wave.shape[1], sample_rate=sample_rate, rng=rng)
-    hiss = coloured_noise(wave.shape, 0.0, sample_rate=sample_rate, rng=rng)
+    hiss = colored_noise(wave.shape, 0.0, sample_rate=sample_rate, rng=rng)
     hiss = _at_snr(band_limit(hiss, sample_rate=sample_rate), played, OLD_HISS_SNR_DB)
     return (played + clicks + hiss).astype(np.float32)
 

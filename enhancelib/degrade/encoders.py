@@ -375,7 +375,7 @@ def decode_stream(stream: Stream, *, lost: np.ndarray | None = None) -> np.ndarr
     """Decode a stream to float32 ``(channels, samples)``, aligned with what was coded.
 
     Args:
-        stream: A stream.
+        stream: a stream.
         lost: for SBC, mSBC and LC3: bool ``(packets,)``, which of them never arrived; the decoder
             conceals them as a headset does.
     """

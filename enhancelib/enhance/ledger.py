@@ -24,7 +24,7 @@ from enhancelib.audio.writing import display_name, remove_left_overs
 from enhancelib.errors import ConfigError, InputError
 
 NAME = "enhanced.json"
-"""Of the ledger in an output folder."""
+"""The ledger's name in an output folder."""
 
 _LOCK = ".enhanced.lock"
 _WRITE_EVERY_S = 2.0

@@ -173,7 +173,7 @@ class RealTimeAudioEnhancer:
 
     @property
     def amount(self) -> float:
-        """Of the enhancement, 0 to 1; changes are faded."""
+        """How much is enhanced, 0 to 1; changes are faded."""
         return self._amount
 
     @amount.setter

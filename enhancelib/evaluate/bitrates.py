@@ -174,7 +174,7 @@ def _interval(resampled: np.ndarray, pieces: int) -> np.ndarray:
 
 
 def _saving(rates: np.ndarray, untreated: np.ndarray, enhanced: np.ndarray) -> float:
-    """In percent; infinite, with the sign of who is better, where nothing is in common."""
+    """The saving in percent; infinite, with the sign of who is better, if nothing is in common."""
     import warnings
 
     import bjontegaard

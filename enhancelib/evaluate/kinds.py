@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 KINDS = ("song", "recorded", "rendered", "singing", "speech")
 """Songs that people made and mixed, recorded instruments, MIDI music, singing, speech."""
 OTHER = "other"
-"""Of a piece whose name says nothing: a reader's own folder is taken for one kind."""
+"""The kind of a piece whose name says nothing: a reader's own folder is taken for one kind."""
 SETS = {"development set": "devset.csv", "test set": "testset.csv"}
 """What a table of pieces in ``data/`` is for: to choose by, or to be measured on once."""
 _WORDS = {

@@ -92,8 +92,8 @@ def evaluate(
     Raises:
         InputError: an unknown condition or metric, two pieces or systems of one name, a file that
             cannot be read, or a system that returns another shape.
-        ModelError: A model file that cannot be opened.
-        ConfigError: A model of another sample rate.
+        ModelError: a model file that cannot be opened.
+        ConfigError: a model of another sample rate.
     """
     import pandas
 

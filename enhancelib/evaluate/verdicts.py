@@ -79,7 +79,7 @@ def paired_deltas(results: pandas.DataFrame) -> pandas.DataFrame:
         untreated) and ``gain`` (how much better that is: positive where it is).
 
     Raises:
-        InputError: A value twice, or no untreated audio to compare with.
+        InputError: a value twice, or no untreated audio to compare with.
     """
     keys = ["piece", "condition", "metric"]
     if results.duplicated([*keys, "system"]).any():
@@ -155,7 +155,7 @@ def _comparisons(results: pandas.DataFrame) -> Iterator[tuple[dict, dict, pandas
 
 
 def _verdicts(table: pandas.DataFrame, sides: np.ndarray) -> np.ndarray:
-    """Of the rows of a summary; n pieces reach a p of 2^(1-n) at least."""
+    """The verdicts of a summary's rows; n pieces reach a p of 2^(1-n) at least."""
     least = 2.0 ** (1 - table["pieces"].to_numpy())
     reachable = np.array([value * np.sum(least >= value) for value in least])
     undecided = np.where(reachable > ALPHA, "few", "open")

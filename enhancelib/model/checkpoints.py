@@ -1,6 +1,7 @@
 """Checkpoints on disk: named tensors and facts about them, as ``.safetensors`` or ``.pth``."""
 
 import hashlib
+import json
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ def write_checkpoint(
     overwrite: bool = False,
 ) -> Path:
     """Write a checkpoint; the file appears when it is complete.
+
+    The same weights and facts make the same ``.safetensors`` file, byte for byte, so that its hash
+    names them: a run tells by it whether it goes on from the same start.
 
     Args:
         path: of the file, ``.safetensors`` or ``.pth``.
@@ -56,8 +60,22 @@ def _write(path: Path, facts: dict[str, str], weights: dict[str, Tensor]) -> Non
             from safetensors.torch import save_file
 
             save_file(weights, partial, metadata=facts)
+            if len(facts) > 1:
+                _sort_header(partial)
         else:
             torch.save({"metadata": facts, "state_dict": weights}, partial)
+
+
+def _sort_header(path: Path) -> None:
+    """Put the facts of a ``.safetensors`` file in order; its writer draws one anew every time."""
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # else the writer spells something in another way: leave it so
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, str], dict[str, Tensor]]:

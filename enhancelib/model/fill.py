@@ -297,7 +297,7 @@ class FillHead(nn.Module):
         return super().train(mode and not self.frozen)
 
     def state_shapes(self) -> list[tuple[int, ...]]:
-        """Of the running level, of the noise, of each block of the predictor."""
+        """Shapes of the states: running level, noise, each block of the predictor."""
         return [(2, LEVEL_FRAMES - 1), (1,), *self.predictor.state_shapes()]
 
     def forward(

@@ -388,10 +388,15 @@ class AudioUNet(nn.Module):
     ) -> Path:
         """Write weights and configuration to ``.safetensors`` or ``.pth``.
 
+        Args:
+            path: of the file.
+            overwrite: whether a file that is there may be replaced.
+            metadata: kept beside them; what it says of the configuration gives way to this one.
+
         Raises:
             ModelError: the file exists and ``overwrite`` is not set, or its suffix is another.
         """
-        facts = {"config": self.config.model_dump_json(), **(metadata or {})}
+        facts = {**(metadata or {}), "config": self.config.model_dump_json()}
         return write_checkpoint(path, facts, self.state_dict(), overwrite=overwrite)
 
     @classmethod

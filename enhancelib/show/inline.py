@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _NOT_HERE = re.compile(r"<metadata>.*?</metadata>|<style.*?</style>|font-family:[^;]*;", re.S)
-"""Of a figure's SVG: who made it, rules that would hold for the whole page, and its font."""
+"""Not taken from a figure's SVG: who made it, rules for the whole page, and its font."""
 _PNG = re.compile(r"data:image/png;base64,([^\"]+)")
 _OF_THE_PAGE = {
     INK: "currentColor",

@@ -1,6 +1,7 @@
 """The library reference: the names of conditions are on it, and no sentence is torn apart."""
 
 import ast
+import re
 
 from conftest import ROOT
 from sphinx.ext.napoleon import Config, GoogleDocstring
@@ -29,3 +30,21 @@ def torn(path):
 
 def test_what_a_function_returns_is_told_in_whole_sentences():
     assert [name for path in ROOT.glob("enhancelib/**/*.py") for name in torn(path)] == []
+
+
+FRAGMENT = re.compile(r"(Of|Whose|In|With|As (?!:))\b|As it stands")
+"""How a first line begins that says nothing without the name above it."""
+
+
+def documented(path):
+    """Name and docstring of every function and class of a module."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield f"{path.name}: {node.name}", ast.get_docstring(node) or ""
+
+
+def test_docstrings_begin_with_a_sentence_and_arguments_in_lower_case():
+    found = [entry for path in ROOT.glob("enhancelib/**/*.py") for entry in documented(path)]
+    assert len(found) > 500
+    assert [name for name, text in found if FRAGMENT.match(text)] == []
+    assert [name for name, text in found if re.search(r"^    \w+: An? ", text, re.M)] == []

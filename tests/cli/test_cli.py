@@ -22,7 +22,9 @@ from typer.testing import CliRunner
 
 import enhancelib as el
 from enhancelib.cli import commands as cli
+from enhancelib.cli.console import beside
 from enhancelib.enhance import modelfiles
+from enhancelib.errors import InputError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize import export
 from enhancelib.train import task as restoration
@@ -418,6 +420,37 @@ def test_nothing_is_written_beside_standard_input(song, model):
         "error: /dev/stdin: is not in a folder of yours; name the result: --output_path"
     ]
     assert not Path("/dev/stdin_enhanced.flac").exists()
+
+
+def test_a_result_without_a_name_lies_beside_what_it_is_of(tmp_path, monkeypatch):
+    for folder in ("album", "Vol. 1", "Vol. 2"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "song.mp3").touch()
+    (tmp_path / "album" / "linked.mp3").symlink_to(tmp_path / "song.mp3")
+    monkeypatch.chdir(tmp_path)
+    for source, wanted in {
+        "song.mp3": "song_enhanced.wav",
+        "album": "album_enhanced",
+        "Vol. 1": "Vol. 1_enhanced",
+        "Vol. 2": "Vol. 2_enhanced",
+        "album/linked.mp3": "album/linked_enhanced.wav",
+        "album/../song.mp3": "album/../song_enhanced.wav",
+        "/dev/shm/song.mp3": "/dev/shm/song_enhanced.wav",
+        "/dev/../tmp/song.mp3": "/dev/../tmp/song_enhanced.wav",
+    }.items():
+        assert beside(Path(source), ".WAV") == Path(wanted)
+    monkeypatch.chdir("album")
+    for source in (".", "./", "../album", "../album/.."):
+        wanted = tmp_path if source.endswith("..") else tmp_path / "album"
+        result = beside(Path(source), "wav")
+        assert result.absolute().resolve() == wanted.with_name(f"{wanted.name}_enhanced")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="names of Unix")
+@pytest.mark.parametrize("source", ["/dev/stdin", "/tmp/../dev/stdin", "/dev/fd/0", "/proc/x", "/"])
+def test_beside_a_device_is_no_place(source):
+    with pytest.raises(InputError, match=r"is not in a folder of yours; name the result"):
+        beside(Path(source), "flac")
 
 
 def test_a_folder_with_nothing_usable_fails(model, tmp_path):

@@ -22,7 +22,7 @@ from enhancelib.degrade.conditions import (
     OldRecording,
     Resampling,
 )
-from enhancelib.degrade.degradations import NOISE_COLOURS
+from enhancelib.degrade.degradations import NOISE_COLORS
 from enhancelib.errors import InputError
 
 tenths = st.integers(1, 500).map(lambda n: n / 10)
@@ -52,7 +52,7 @@ steps = st.one_of(
     st.builds(Resampling, direction=st.sampled_from(["down", "up"]), rate_hz=st.integers(1, 10**6)),
     st.builds(
         Noise,
-        color=st.sampled_from(NOISE_COLOURS),
+        color=st.sampled_from(NOISE_COLORS),
         snr_db=st.integers(-200, 400).map(lambda n: n / 10),
     ),
     st.builds(Clipping, drive_db=tenths),

@@ -19,7 +19,7 @@ def rng(seed: int = 1) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-@pytest.mark.parametrize("color", degradations.NOISE_COLOURS)
+@pytest.mark.parametrize("color", degradations.NOISE_COLORS)
 @pytest.mark.parametrize("snr_db", [-5, 0, 20, 40])
 def test_the_signal_to_noise_ratio_is_exact(color, snr_db):
     wave = noise()
@@ -34,10 +34,10 @@ def test_the_signal_to_noise_ratio_is_exact(color, snr_db):
     ("color", "db_per_octave"),
     [("white", 0), ("pink", -3.01), ("brown", -6.02), ("blue", 3.01), ("violet", 6.02)],
 )
-def test_colours_have_their_slopes(color, db_per_octave):
+def test_colors_have_their_slopes(color, db_per_octave):
     """The slope of scipy's Welch spectrum from 100 Hz to 10 kHz."""
     exponent = degradations.NOISE_EXPONENTS[color]
-    samples = degradations.coloured_noise((1, 20 * RATE), exponent, sample_rate=RATE, rng=rng())
+    samples = degradations.colored_noise((1, 20 * RATE), exponent, sample_rate=RATE, rng=rng())
     frequency, power = scipy.signal.welch(samples[0], RATE, nperseg=8192)
     band = (frequency > 100) & (frequency < 10_000)
     slope = np.polyfit(np.log2(frequency[band]), 10 * np.log10(power[band]), 1)[0]
@@ -63,7 +63,7 @@ def test_hum_sits_on_multiples_of_50_hz_each_6_db_lower():
     assert np.abs(np.fft.rfft(slow))[[50, 100, 150]].min() > 30
 
 
-def test_silence_stays_silence_and_an_unknown_colour_is_refused():
+def test_silence_stays_silence_and_an_unknown_color_is_refused():
     silence = np.zeros((2, 100), np.float32)
     assert not degradations.add_noise(silence, "pink", 20, sample_rate=RATE, rng=rng()).any()
     assert np.isfinite(degradations.old_recording(silence, sample_rate=RATE, rng=rng())).all()

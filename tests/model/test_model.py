@@ -125,6 +125,31 @@ def test_checkpoints_come_back_equal(model, tmp_path, suffix):
     assert len(checkpoint_sha256(path)) == 64
 
 
+def test_the_same_weights_and_facts_are_the_same_file(tmp_path):
+    """A run that goes on knows what it started from by this hash; facts in no order would lose it.
+
+    The library that writes the file draws an order of the facts anew every time.
+    """
+    model = AudioUNet(base_channels=4, depth=2)
+    facts = {f"fact {number}": f'"é\n\x7f {number}' for number in range(8)}
+    paths = [
+        model.save(tmp_path / f"{turn}.safetensors", metadata=dict(order))
+        for turn, order in enumerate([facts.items(), reversed(facts.items()), facts.items()])
+    ]
+    assert len(set(map(checkpoint_sha256, paths))) == 1
+    read, weights = read_checkpoint(paths[0])
+    assert read == facts | {"config": model.config.model_dump_json()}
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+
+
+def test_what_is_kept_beside_the_weights_does_not_change_their_configuration(tmp_path):
+    model = AudioUNet(base_channels=4, depth=2)
+    other = AudioUNet(base_channels=4, depth=3).config.model_dump_json()
+    path = model.save(tmp_path / "model.safetensors", metadata={"config": other, "note": "kept"})
+    assert AudioUNet.load(path).config == model.config
+    assert read_checkpoint(path)[0]["note"] == "kept"
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(model, tmp_path, suffix):
     """A limit on the size of files stands in for a full disk: writing fails half-way."""

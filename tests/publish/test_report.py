@@ -111,3 +111,32 @@ def test_no_word_and_no_number_of_one_kind_depends_on_another(results):
         findings.glance(results, PRESET), findings.glance(worse, PRESET), strict=True
     ):
         assert told.partition("speech")[0] == again.partition("speech")[0]
+
+
+def heard(values, count):
+    """Both models of hearing, of so many pieces that differ by next to nothing."""
+    pieces = {
+        (f"{kind}__{number}", condition): (before, after + 0.001 * number)
+        for (kind, condition), (before, after) in values.items()
+        for number in range(count)
+    }
+    return pandas.concat([rows(pieces), rows(pieces, "zimtohrli")])
+
+
+@pytest.mark.parametrize(("count", "sure"), [(2, 0), (3, 1)])
+def test_two_pieces_that_agree_are_not_sure(count, sure):
+    """Student's interval of two equal gains has no width, and would hold nothing but them."""
+    values = {("song", "mp3-64"): (2.0, 3.0), ("song", "mp3-32"): (3.0, 2.0)}
+    values |= {("song", "sbc-20"): (3.0, 3.0), ("song", "lossless"): (4.0, 4.0)}
+    helps, left, harms, _ = findings.glance(heard(values, count), "ours")
+    assert f": song {sure}" in helps
+    assert ("(of 2 pieces nothing can be sure)" in left) == (count == 2)
+    assert harms.startswith(f"- **It harms**: song {sure}")
+
+
+def test_kinds_that_met_other_conditions_are_counted_by_themselves():
+    values = {("song", "mp3-64"): (2.0, 3.0), ("song", "mp3-32"): (2.0, 3.0)}
+    values |= {("speech", "mp3-64"): (2.0, 3.0)}
+    values |= {("song", "lossless"): (4.0, 4.0), ("speech", "lossless"): (4.0, 4.0)}
+    helps, *_ = findings.glance(heard(values, 3), "ours")
+    assert "under so many of 1 to 2 conditions" in helps

@@ -14,7 +14,7 @@ from enhancelib import audio
 from enhancelib.audio.bandwidth import bandwidth_hz
 
 RATE = 44100
-"""Of every piece, in Hz."""
+"""The sample rate of every piece, in Hz."""
 
 NYQUIST = RATE / 2
 

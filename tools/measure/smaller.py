@@ -34,7 +34,7 @@ EXCERPTS = Path("data/excerpts")
 PAIRS = (Path("data/pretraining/items"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
 EPOCHS = 10
-"""Of the published recipe, for the network with half of the work: an hour and a half."""
+"""Epochs of the published recipe, for the network with half of the work: an hour and a half."""
 CALIBRATION_CONDITIONS = (
     *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
     *("down-16000hz", "noise-white-20db", "clip-6db"),
@@ -64,7 +64,7 @@ def calibration_music(sample_rate: int, *, every: int = 1) -> list[np.ndarray]:
 
 
 def makers_digest() -> str:
-    """Of the code that makes files: with it, what older code made is not taken for ours."""
+    """Digest of the code that makes files, so that what older code made is not taken for ours."""
     return code_digest("enhancelib.optimize.compression", "enhancelib.optimize.export")
 
 
@@ -86,12 +86,12 @@ class Maker:
 
     @cached_property
     def ranges(self) -> list:
-        """Of the activations, on :func:`calibration_music`."""
+        """Ranges of the activations, on :func:`calibration_music`."""
         return compression.calibrate(self.model, calibration_music(self.model.config.sample_rate))
 
     @cached_property
     def manifest(self) -> Path:
-        """Of pairs to tune on."""
+        """The manifest of the pairs to tune on."""
         found = next((path for path in PAIRS if path.exists()), None)
         if found is None:
             raise ConfigError(f"{PAIRS[-1]}: no pairs to tune on; run chapter 01 or make pretrain")

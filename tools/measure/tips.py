@@ -178,7 +178,7 @@ def batches(preset: str) -> Iterator[dict]:
 
 
 def memory(preset: str) -> Iterator[dict]:
-    """Of a training step over its batch; of a clip over how it is run."""
+    """Memory of a training step over its batch, and of a clip over how it is run."""
     weights = el.find_weights("published", preset=preset)
     for batch in STEPS:
         yield row(

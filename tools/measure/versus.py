@@ -198,7 +198,7 @@ def scores(wave: Wave, reference: Wave, rate: int) -> dict[str, float]:
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content."""
+    """The SHA-256 of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -46,21 +46,24 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
     """
     chosen = results[results["system"].isin([UNTREATED, preset])]
     helped, left, harmed, unasked = [], [], [], []
-    pieces = {kind: part["piece"].nunique() for kind, part in el.by_kind(chosen)}
+    asked: set[int] = set()
     for kind, part in el.by_kind(chosen):
         good = el.does_good(part[part["metric"].isin(HEARING)])
         change = changes(good)
+        asked.add(len(change))
         visqol = good[good["metric"] == "visqol"].set_index("condition")
         helped.append(f"{kind} {np.sum(change > 0)}{_extreme(visqol[change > 0], 'idxmax')}")
-        few = f" (of {pieces[kind]} pieces nothing can be sure)" if pieces[kind] < LEAST else ""
+        pieces = good["pieces"].max()
+        few = f" (of {pieces} pieces nothing can be sure)" if pieces < LEAST else ""
         left.append(f"{kind} {np.sum(change == 0)}{few}")
         harmed.append(f"{kind} {np.sum(change < 0)}{_extreme(visqol[change < 0], 'idxmin')}")
         unasked.append(f"{kind} {_no_room(el.does_no_harm(part))}")
-    conditions = f"under so many of {len(change)} conditions (a codec at a bit rate, noise, …)"
+    several = " to ".join(map(str, sorted({min(asked), max(asked)})))
+    conditions = f"under so many of {several} conditions (a codec at a bit rate, noise, …)"
     return [
         f"- **It helps** {conditions}: {', '.join(helped)}. ViSQOL predicts listeners' opinion, "
         "from 1 to 4.73.",
-        f"- **No sure effect** under the rest: {', '.join(left)}.",
+        f"- **No sure effect**: {', '.join(left)}.",
         f"- **It harms**: {', '.join(harmed)}.",
         "- **Where nothing was lost that one hears**, it should change nothing. So many checks of "
         f"the piece that fares worst find a change for the worse: {', '.join(unasked)}.",
@@ -70,16 +73,18 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
 def changes(good: pandas.DataFrame) -> pandas.Series:
     """1 where the network helps by both models of hearing, -1 where it harms by one, else 0.
 
+    Fewer than :data:`LEAST` pieces give 0: two that happen to agree have an interval of no width.
+
     Args:
         good: of :func:`enhancelib.evaluate.verdicts.does_good`, for those two.
 
     Returns:
         By condition.
     """
-    least = good["metric"].map(HARM)
+    least, enough = good["metric"].map(HARM), good["pieces"] >= LEAST
     good = good.assign(
-        rises=(good["low"] > 0) & (good["delta"] >= least),
-        falls=(good["high"] < 0) & (good["delta"] <= -least),
+        rises=enough & (good["low"] > 0) & (good["delta"] >= least),
+        falls=enough & (good["high"] < 0) & (good["delta"] <= -least),
     )
     seen = good.groupby("condition", sort=False)
     return seen["rises"].all().astype(int) - seen["falls"].any().astype(int)
@@ -95,7 +100,7 @@ def _extreme(visqol: pandas.DataFrame, which: str) -> str:
 
 
 def _no_room(harm: pandas.DataFrame) -> str:
-    """Of the transparent conditions: how many checks find harm, and the worst of them."""
+    """How many checks of transparent conditions find harm, and the worst of them."""
     found = harm[harm["harmed"]]
     said = f"{len(found)} of {len(harm)}"
     if found.empty:

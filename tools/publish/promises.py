@@ -85,7 +85,7 @@ def seed_claims(results: pandas.DataFrame, *, oracle: str = "oracle mask") -> pa
 
 
 def _why(claim: Claim, condition: str, base: float, figure: float, limit: float) -> str:
-    """In a few words: what a met claim is worth, and why another is not met."""
+    """Say in a few words what a met claim is worth, and why another is not met."""
     met, before = claim.is_met(figure), claim.is_met(base)
     if before:
         return "met before enhancement" if met else "met before enhancement, lost by it"

@@ -178,7 +178,7 @@ def cost_case(row: dict[str, str], costs: pandas.DataFrame, preset: str) -> dict
 
 
 def summed_up(row: dict[str, str], cases: list[dict]) -> dict:
-    """Of the cases of a row: how many hold, by kind, and the hardest of them."""
+    """Count the cases of a row: how many hold, by kind, and the hardest of them."""
     judged = pandas.DataFrame([case for case in cases if case["reachable"]])
     facts = {"cases": len(judged), "out_of_reach": len(cases) - len(judged)}
     if judged.empty:

@@ -87,7 +87,7 @@ def copy_chunks(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) 
 
     Args:
         source: any file.
-        target: A complete file.
+        target: a complete file.
         rate_ratio: sample rate of ``target`` over ``source``'s; chunks that name places in samples
             are not copied unless it is 1, and the time stamp of ``bext`` is converted.
 

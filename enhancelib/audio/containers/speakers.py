@@ -34,7 +34,7 @@ _SPEAKERS = (
 
 @dataclass(frozen=True)
 class Places:
-    """Of the channels of a stream: the mask, and which channel comes where in the order of WAV.
+    """A stream's channels: their mask, and which of them comes where in the order of WAV.
 
     ``order`` is ``None`` where the channels stand in that order already, or nobody knows theirs.
     """

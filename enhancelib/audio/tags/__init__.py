@@ -27,7 +27,7 @@ def copy_tags(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) ->
 
     Args:
         source: any file.
-        target: A file that :func:`enhancelib.audio.writing.writer` made.
+        target: a file that :func:`enhancelib.audio.writing.writer` made.
         rate_ratio: sample rate of ``target`` over ``source``'s.
 
     Returns:

@@ -30,7 +30,7 @@ SPLIT_HZ = 8000.0
 IMAGE_RANGE_DB = 60.0
 """Third octaves whose mid or side lies further under the loudest one have no image to change."""
 RESOLUTIONS = (Frames(1024, 120, 600), Frames(2048, 240, 1200), Frames(512, 50, 240))
-"""Of :func:`multi_resolution_stft_distance`."""
+"""The transforms of :func:`multi_resolution_stft_distance`."""
 BAND_FRAMES, BAND_BINS = Frames(1024, 512, 1024, exponent=0.5), 8
 """Frames, and bins of each band, of the measures of what was emptied."""
 EMPTIED_DB, BAND_RANGE_DB = 10.0, 80.0

@@ -38,7 +38,7 @@ class Frames:
 
 
 SHARED = Frames(2048, 512, 2048)
-"""Of all metrics that name no other."""
+"""The frames of all metrics that name no others."""
 
 
 @cache

@@ -164,7 +164,7 @@ class _SharingBuilder(flatbuffers.Builder):
         self._places: dict[tuple[str, bytes], int] = {}
 
     def CreateNumpyVector(self, values: np.ndarray) -> int:
-        """As in the base class; returns where the vector stands."""
+        """Do as the base class does, and return where the vector stands."""
         content = values.dtype.str, values.tobytes()
         if content not in self._places:
             self._places[content] = super().CreateNumpyVector(values)
