@@ -166,7 +166,8 @@ Markdown(
 #
 # How much of this could be undone? An *oracle* knows the original. It multiplies every bin of the
 # lossy spectrum by the best factor and keeps the lossy phase. What even the oracle cannot restore
-# is simply gone. (It is one mask, in frames of one length; other frames gain a little more or less.)
+# is simply gone. (It is one mask, in frames of one length; other frames gain a little more or
+# less.)
 
 
 # %%
@@ -229,9 +230,9 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. Your own chain.** Point `input_dir` at an album you know and set `conditions` to what your music
-# goes through: the codec of your stream, then that of your headphones, joined by `+`. Before you run
-# it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
+# **1. Your own chain.** Point `input_dir` at an album you know and set `conditions` to what your
+# music goes through: the codec of your stream, then that of your headphones, joined by `+`. Before
+# you run it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
 #
 # ```{dropdown} Solution
 # For a stream at 128 kbit/s and ordinary Bluetooth, `conditions="lossless,aac-128,aac-128+sbc-53"`.
@@ -239,12 +240,13 @@ Markdown(
 # every frequency that it codes, and the measure of bandwidth may count that noise.
 # ```
 #
-# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise ratio
-# stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look at
-# {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
+# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise
+# ratio stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look
+# at {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
 #
 # ```{dropdown} Solution
-# White noise leaves the oracle more room: most of it lies in the treble, where the music is weak, and
-# there the oracle turns the bins down. Pink noise lies where the music is, so less of it can be taken
-# away without taking music. For the same reason pink noise is masked better and is heard less.
+# White noise leaves the oracle more room: most of it lies in the treble, where the music is weak,
+# and there the oracle turns the bins down. Pink noise lies where the music is, so less of it can be
+# taken away without taking music. For the same reason pink noise is masked better and is heard
+# less.
 # ```

@@ -6,8 +6,8 @@
 # describes, and then turn the dial of real codecs.
 #
 # **You will hear** a song through a codec that you have read line by line, the noise before the
-# stroke of a drum, and every real codec at several bit rates. **You will see** how many numbers a low bit rate
-# leaves, and what a bit buys in each codec.
+# stroke of a drum, and every real codec at several bit rates. **You will see** how many numbers a
+# low bit rate leaves, and what a bit buys in each codec.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It needs nothing from other chapters; name a
@@ -50,8 +50,9 @@ rate = 44100  # of everything that is coded here, in Hz
 # $$X_k = \sqrt{\tfrac{2}{N}} \sum_{n=0}^{2N-1} \sin\tfrac{\pi (n + 1/2)}{2N}\; x_n
 # \cos\Big(\tfrac{\pi}{N} \big(n + \tfrac{1}{2} + \tfrac{N}{2}\big) \big(k + \tfrac{1}{2}\big)\Big).$$
 #
-# On the way back the overlapping frames are added up, and each corrects the errors of its neighbors.
-# So there are as many numbers as samples, and nothing is lost yet. MP3 and AAC begin in the same way.
+# On the way back the overlapping frames are added up, and each corrects the errors of its
+# neighbors. So there are as many numbers as samples, and nothing is lost yet. MP3 and AAC begin in
+# the same way.
 
 
 # %%
@@ -77,9 +78,9 @@ def to_samples(numbers: np.ndarray, samples: int) -> np.ndarray:
 
 
 # %% [markdown]
-# Now the loss. Neighboring numbers form bands. As in the ear, high bands are wider than low ones. The
-# level $L_b$ of each band is sent in steps of 3 dB. It sets the step size $\Delta_b$ to which the
-# numbers are rounded, with a coarseness $c$ for all bands:
+# Now the loss. Neighboring numbers form bands. As in the ear, high bands are wider than low ones.
+# The level $L_b$ of each band is sent in steps of 3 dB. It sets the step size $\Delta_b$ to which
+# the numbers are rounded, with a coarseness $c$ for all bands:
 #
 # $$\Delta_b = c\, L_b^{0.6}, \qquad \hat X_k = \Delta_b\, \mathrm{round}(X_k / \Delta_b).$$
 #
@@ -141,8 +142,8 @@ ours = {f"{kbps:g} kbit/s": our_codec(original, kbps) for kbps in asked}
 el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.path.stem}, our codec")
 
 # %% [markdown]
-# A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in one frame
-# and none in the next:
+# A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in
+# one frame and none in the next:
 
 # %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid({"original": original, **ours}, sample_rate=rate)
@@ -161,9 +162,9 @@ Markdown(f"Counted: {'; '.join(said)}.")
 # %% [markdown]
 # ### Heard before it is struck
 #
-# Rounding makes an error in the whole frame, also in the part before a drum stroke. That is *pre-echo*.
-# Shorter frames keep the error nearer to the stroke, but they need more bits for tones and for the
-# levels of their bands. Here are both, at the same bit rate.
+# Rounding makes an error in the whole frame, also in the part before a drum stroke. That is
+# *pre-echo*. Shorter frames keep the error nearer to the stroke, but they need more bits for tones
+# and for the levels of their bands. Here are both, at the same bit rate.
 
 # %%
 (drums,) = el.choose_pieces(pieces, 1, like="drums_*")
@@ -212,8 +213,9 @@ Markdown(
 # %% [markdown]
 # ### How far from a real one?
 #
-# The same seconds through our codec and through real ones at the same bit rate, without enhancement. The
-# signal-to-noise ratio compares samples, the log-spectral distance (LSD) compares levels.
+# The same seconds through our codec and through real ones at the same bit rate, without
+# enhancement. The signal-to-noise ratio compares samples, the log-spectral distance (LSD) compares
+# levels.
 
 # %%
 same = {"our codec": our_codec(original, 64)}
@@ -314,8 +316,8 @@ Markdown(
 # %% [markdown]
 # ## The dial
 #
-# The same song goes through each real codec at several bit rates. Choose a codec and let it play. Go
-# from the right button to the left until you hear a difference, and back until it is gone.
+# The same song goes through each real codec at several bit rates. Choose a codec and let it play.
+# Go from the right button to the left until you hear a difference, and back until it is gone.
 
 
 # %%
@@ -414,16 +416,16 @@ Markdown(
 #
 # ```{dropdown} Solution
 # The SNR rises, and the LSD gets worse. One step size for all numbers makes the energy of the error
-# as small as the bits allow, and the SNR asks for nothing else. It sounds worse: the same noise lies
-# under loud and quiet bands. The treble is quiet, so it is rounded to zero first, and the ceiling
-# comes down.
+# as small as the bits allow, and the SNR asks for nothing else. It sounds worse: the same noise
+# lies under loud and quiet bands. The treble is quiet, so it is rounded to zero first, and the
+# ceiling comes down.
 # ```
 #
-# **2. The best frame.** Run `our_codec` on the song and on the drums with `half` of 128, 512, 1024 and 4096
-# at 64 kbit/s. Which frame has the best SNR for each of them?
+# **2. The best frame.** Run `our_codec` on the song and on the drums with `half` of 128, 512, 1024
+# and 4096 at 64 kbit/s. Which frame has the best SNR for each of them?
 #
 # ```{dropdown} Solution
-# Frames of 512 or 1,024 are best for both: shorter ones need more bits for tones, longer ones for strokes, so
-# the longest frame costs the drums more than the song. But the SNR does not ask when an error is heard: it
-# counts noise before a stroke like noise after it, where the stroke hides it.
+# Frames of 512 or 1,024 are best for both: shorter ones need more bits for tones, longer ones for
+# strokes, so the longest frame costs the drums more than the song. But the SNR does not ask when an
+# error is heard: it counts noise before a stroke like noise after it, where the stroke hides it.
 # ```

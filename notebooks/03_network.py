@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 03 · The network
 #
-# What survived a codec can be corrected, and what the codec left out has to be replaced. The network
-# corrects with a *mask* and replaces with a *fill*, and a *gate* decides where it does anything at
-# all. [The page on the network](../theory/network) says why it is built this way. This chapter opens
-# the published network and looks at one clip and one frame inside it.
+# What survived a codec can be corrected, and what the codec left out has to be replaced. The
+# network corrects with a *mask* and replaces with a *fill*, and a *gate* decides where it does
+# anything at all. [The page on the network](../theory/network) says why it is built this way. This
+# chapter opens the published network and looks at one clip and one frame inside it.
 #
-# **You will see** mask, gate and fill at work, and how far the gate opens for several codecs. **You will
-# hear** the clip on its way: as it comes in, after the mask, and as it goes out.
+# **You will see** mask, gate and fill at work, and how far the gate opens for several codecs. **You
+# will hear** the clip on its way: as it comes in, after the mask, and as it goes out.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It opens the published weights. Name another
@@ -78,8 +78,8 @@ Markdown(
 # ## What it does to a clip
 #
 # Four seconds of a piece of the test split go through the codec and then through the network.
-# `el.parts` keeps what lies on the way: the wave after the mask, the wave after the fill, and how far
-# the gate was open.
+# `el.parts` keeps what lies on the way: the wave after the mask, the wave after the fill, and how
+# far the gate was open.
 
 # %%
 pieces = el.list_pieces(input_dir)
@@ -186,8 +186,8 @@ def band_levels(wave: np.ndarray) -> np.ndarray:
 
 
 # %% [markdown]
-# The upper panel shows the levels on the way through the network, the lower one how far the gate was
-# open:
+# The upper panel shows the levels on the way through the network, the lower one how far the gate
+# was open:
 
 # %% tags=["hide-input"]
 named = {"untreated": lossy} | ({"corrected": seen.corrected} if fill else {})
@@ -251,16 +251,16 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. The wrong kind of sound.** Set `listen_to="noise-white-20db"`. What do gate and fill do, and what
-# does the mask?
+# **1. The wrong kind of sound.** Set `listen_to="noise-white-20db"`. What do gate and fill do, and
+# what does the mask?
 #
 # ```{dropdown} Solution
 # Noise fills every bin, so there is nothing for the fill to do. The gate opens where the noise is
 # louder than what the music would have there, and the mask turns those bins down.
 # ```
 #
-# **2. A fixed gate.** The correction is $g\,(MX + R)$. Which value of $g$ leaves the music untouched, and
-# what would be lost if the gate were always open?
+# **2. A fixed gate.** The correction is $g\,(MX + R)$. Which value of $g$ leaves the music
+# untouched, and what would be lost if the gate were always open?
 #
 # ```{dropdown} Solution
 # With $g = 0$ the output is the input, since the fill is scaled by the gate too. With $g = 1$

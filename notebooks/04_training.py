@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 04 · Training, step by step
 #
-# The pairs of [chapter 01](01_data_synthesis) show, sample by sample, what a codec did. This chapter says
-# what the two stages of training ask for and writes one step of each out in full. Then it trains a
-# network and measures it on music that the network has never met.
+# The pairs of [chapter 01](01_data_synthesis) show, sample by sample, what a codec did. This
+# chapter says what the two stages of training ask for and writes one step of each out in full. Then
+# it trains a network and measures it on music that the network has never met.
 #
 # **You will see** the loss on one clip that is learnt by heart, in a short run, and in the long run
 # behind the published weights. **You will hear** drums with four kinds of damage, a clip that is
 # learnt by heart, and a piece of the test split before and after the network just trained.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The pairs come from chapter 01; where its run is
-# missing, they are made here from `input_dir`.
+# Every setting of the chapter stands in the next cell. The pairs come from chapter 01; where its
+# run is missing, they are made here from `input_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -71,8 +71,8 @@ lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 # waveforms learns to leave such treble out, because silence is nearer to the truth than a wrong
 # guess. What can be known is how strong the treble was. Codecs with spectral band replication
 # {cite:p}`dietz2002` send just that, the energy of each band, and let the decoder invent the rest.
-# Here nobody sends it, so it is predicted. That is why there are two stages: first the energies, then
-# the network around them.
+# Here nobody sends it, so it is predicted. That is why there are two stages: first the energies,
+# then the network around them.
 
 # %% [markdown]
 # ### First the energies
@@ -82,17 +82,17 @@ lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 #
 # $$e_{b,t} = \ln\Big(\frac{1}{8 L_t} \sum_{k \in b} |X_{k,t}|^2\Big).$$
 #
-# From all $e$ so far the *predictor* gives two numbers per band: a made-up energy $m$, and a doubt $a$
-# about the energy that it sees. The prediction $\hat{e} = e + \sigma(a)\,(m - e)$ lies between $e$
-# and $m$. The truth is $e^{*}$, the energy of the lossless signal. Many energies are possible, and
-# which of them to aim at is a matter of taste: too weak sounds dull, too strong hisses. The *pinball
-# loss* {cite:p}`koenker1978`
+# From all $e$ so far the *predictor* gives two numbers per band: a made-up energy $m$, and a doubt
+# $a$ about the energy that it sees. The prediction $\hat{e} = e + \sigma(a)\,(m - e)$ lies between
+# $e$ and $m$. The truth is $e^{*}$, the energy of the lossless signal. Many energies are possible,
+# and which of them to aim at is a matter of taste: too weak sounds dull, too strong hisses. The
+# *pinball loss* {cite:p}`koenker1978`
 #
 # $$\rho_q(e^{*} - \hat{e}) = \max\big(q\,(e^{*} - \hat{e}),\; (q - 1)\,(e^{*} - \hat{e})\big)$$
 #
-# turns that choice into a number $q$. The mean loss is least at the $q$-quantile: a share $q$ of all
-# true energies lies below it. With $q = 0.5$ that is the median. Music is trained with the larger and
-# voices with the smaller of these, since in a voice hiss is worse than dullness:
+# turns that choice into a number $q$. The mean loss is least at the $q$-quantile: a share $q$ of
+# all true energies lies below it. With $q = 0.5$ that is the median. Music is trained with the
+# larger and voices with the smaller of these, since in a voice hiss is worse than dullness:
 
 # %%
 quantiles = {"voices": 0.15, "music": 0.55}
@@ -142,11 +142,11 @@ Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}."
 
 # %% [markdown]
 # A predictor makes a new guess in every frame, but the choice is the same. Two things are added to
-# the loss. The differences $e_{b,t} - e_{b,t-1}$ are compared too, since the likeliest energy of each
-# frame alone is too smooth in time. And treble that is predicted for music that never had any costs
-# extra. Bands that the codec left alone count a tenth. None of this needs a waveform: the stage
-# learns from tables of energies, which makes a step far cheaper, so that hundreds of hours of music
-# fit into an evening.
+# the loss. The differences $e_{b,t} - e_{b,t-1}$ are compared too, since the likeliest energy of
+# each frame alone is too smooth in time. And treble that is predicted for music that never had any
+# costs extra. Bands that the codec left alone count a tenth. None of this needs a waveform: the
+# stage learns from tables of energies, which makes a step far cheaper, so that hundreds of hours of
+# music fit into an evening.
 
 # %% [markdown]
 # ### Then the network on waveforms
@@ -175,27 +175,27 @@ table[(table > 0).any(axis=1)].style.format("{:g}")
 # %% [markdown]
 # With the original $x$, the output $y$ and their spectra $X$ and $Y$, and a bar for the mean:
 #
-# - *MSE*, $\overline{(y - x)^2}$, and *L1*, $\overline{|y - x|}$, compare samples. They are small once
-#   the loud low notes are right.
-# - *Spectral*, $\overline{\big|\log_{10} |Y|^2 - \log_{10} |X|^2\big|}$ at two frame lengths, compares
-#   levels and so hears the quiet treble.
+# - *MSE*, $\overline{(y - x)^2}$, and *L1*, $\overline{|y - x|}$, compare samples. They are small
+#   once the loud low notes are right.
+# - *Spectral*, $\overline{\big|\log_{10} |Y|^2 - \log_{10} |X|^2\big|}$ at two frame lengths,
+#   compares levels and so hears the quiet treble.
 # - *Envelope* compares the energy in bands as wide as the ear's. *Dissimilarity* compares how that
 #   energy rises and falls.
-# - *Compressed complex*, $\overline{\big|\,Y |Y|^{-0.7} - X |X|^{-0.7}\,\big|^2}$, compares the bins
-#   themselves, with their phases. Every magnitude is raised to the power 0.3 {cite:p}`braun2020`, so
-#   that loud bins do not drown quiet ones.
+# - *Compressed complex*, $\overline{\big|\,Y |Y|^{-0.7} - X |X|^{-0.7}\,\big|^2}$, compares the
+#   bins themselves, with their phases. Every magnitude is raised to the power 0.3
+#   {cite:p}`braun2020`, so that loud bins do not drown quiet ones.
 #
 # None of these terms keeps the network from changing what was fine. Two more do:
 #
-# - *Relative* measures by what factor the error grew where the codec had left the music intact, on a
-#   logarithmic scale. It is zero for a network that changes nothing, and an error that grows costs
-#   more than an error that shrinks earns.
-# - *Gate* is the cross-entropy $-\overline{g^{*} \log g + (1 - g^{*}) \log (1 - g)}$ between the gate
-#   $g$ and what it should be. That is known in training: open ($g^{*} = 1$) where the input differs
-#   audibly from the original, shut elsewhere.
+# - *Relative* measures by what factor the error grew where the codec had left the music intact, on
+#   a logarithmic scale. It is zero for a network that changes nothing, and an error that grows
+#   costs more than an error that shrinks earns.
+# - *Gate* is the cross-entropy $-\overline{g^{*} \log g + (1 - g^{*}) \log (1 - g)}$ between the
+#   gate $g$ and what it should be. That is known in training: open ($g^{*} = 1$) where the input
+#   differs audibly from the original, shut elsewhere.
 #
-# *Audible* is no term. It says how far the gate also stays shut where the original's band is too weak
-# to be heard.
+# *Audible* is no term. It says how far the gate also stays shut where the original's band is too
+# weak to be heard.
 
 # %% [markdown]
 # ### What each term hears
@@ -228,8 +228,8 @@ harmed = {
 el.Player({"lossless": music, **harmed}, sample_rate=rate, title=drums.path.stem)
 
 # %% [markdown]
-# The table has the value of each term before weighting. Zero is perfect. *Relative* is positive where
-# music that had survived came out worse than *no treble* left it.
+# The table has the value of each term before weighting. Zero is perfect. *Relative* is positive
+# where music that had survived came out worse than *no treble* left it.
 
 # %%
 every_term = config.loss.model_copy(update={"compressed_complex": 1.0})
@@ -252,8 +252,8 @@ Markdown(
 # %% [markdown]
 # ## One step of each stage, written out
 #
-# `el.train_model`, used further down, draws pairs, varies them and writes a log. Its core is short. A
-# small *student* with a fill learns one clip by heart, a second and a bit of the piece above. It
+# `el.train_model`, used further down, draws pairs, varies them and writes a log. Its core is short.
+# A small *student* with a fill learns one clip by heart, a second and a bit of the piece above. It
 # knows nothing yet: an untrained network changes nothing and fills nothing.
 
 # %%
@@ -266,9 +266,9 @@ part = slice(rate, rate + int(1.3 * rate))  # under 1.5 s, over which the level 
 clip, original = (torch.from_numpy(wave[:1, part])[:, None] for wave in (lossy, lossless))
 
 # %% [markdown]
-# **First stage.** The input is the energies $e$ of the lossy clip and the means of its log powers in
-# each band, which tell noise from tones. The output should be the energies of the lossless clip. All
-# are in units of the level so far.
+# **First stage.** The input is the energies $e$ of the lossy clip and the means of its log powers
+# in each band, which tell noise from tones. The output should be the energies of the lossless clip.
+# All are in units of the level so far.
 
 
 # %%
@@ -324,8 +324,8 @@ def gate_error(logits, clip, original) -> torch.Tensor:
 
 
 # %% [markdown]
-# The step itself computes the output, the loss and its gradient, and moves every weight a little way
-# down the slope.
+# The step itself computes the output, the loss and its gradient, and moves every weight a little
+# way down the slope.
 
 
 # %%
@@ -348,9 +348,9 @@ def network_step(clip, original, optimizer) -> float:
 # %% [markdown]
 # ### By heart
 #
-# Both stages run one after the other, always on the same clip. Every network that works can learn one
-# clip. If the loss does not fall here, something is wrong in the code, and no hours of training will
-# mend it.
+# Both stages run one after the other, always on the same clip. Every network that works can learn
+# one clip. If the loss does not fall here, something is wrong in the code, and no hours of training
+# will mend it.
 
 # %%
 features, target = logs_of_bands(clip, original)
@@ -392,8 +392,8 @@ Markdown(
 )
 
 # %% [markdown]
-# Here is how that sounds. At step 0 the fill is there already, since its energies were learnt first.
-# Mask and gate come with the steps.
+# Here is how that sounds. At step 0 the fill is there already, since its energies were learnt
+# first. Mask and gate come with the steps.
 
 # %%
 by_heart = {"lossless": original[:, 0].numpy(), listen_to: clip[:, 0].numpy(), **learnt}
@@ -402,15 +402,16 @@ el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by
 # %% [markdown]
 # ## The run
 #
-# Now the second stage runs on all training pairs. *AdamW* takes the steps. Their size rises over the
-# first part of the run and then falls along half a cosine. Each segment is cut at random, made louder
-# or softer, inverted or not, played a little faster or slower, and made brighter or duller, always
-# both sides alike. Some inputs get noise on top. After every pass over the pairs, the validation
-# split is measured, and the best state is kept. A run that is interrupted goes on where it stopped.
+# Now the second stage runs on all training pairs. *AdamW* takes the steps. Their size rises over
+# the first part of the run and then falls along half a cosine. Each segment is cut at random, made
+# louder or softer, inverted or not, played a little faster or slower, and made brighter or duller,
+# always both sides alike. Some inputs get noise on top. After every pass over the pairs, the
+# validation split is measured, and the best state is kept. A run that is interrupted goes on where
+# it stopped.
 #
 # The run begins from the published weights, as you would to fit them to your own music. A run from
-# scratch (`start_from` empty) learns within minutes to fill an empty treble, but not what is best left
-# alone. The fill is not trained here.
+# scratch (`start_from` empty) learns within minutes to fill an empty treble, but not what is best
+# left alone. The fill is not trained here.
 
 # %% tags=["remove-stderr"]
 manifest = Path(run_dir) / "pairs" / "manifest.csv"
@@ -515,12 +516,12 @@ done = done or [f"{history['step'].max():,} steps of `tools/research/pretrain.py
 Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 
 # %% [markdown]
-# Two logs were written while they were trained, for a few conditions each. The log of the network has
-# its validation loss as a share of that of the untreated audio. The log of the energies, where there
-# is one, says by how many decibels the prediction misses a band that was emptied. The curves jump
-# where a new stage began with another loss or other music, so compare values within a stage only. A
-# share over 100 % is no harm by itself: every loss of waveforms takes the fill for an error.
-# [Models of hearing](06_spectral_evaluation) and listeners say whether it is one.
+# Two logs were written while they were trained, for a few conditions each. The log of the network
+# has its validation loss as a share of that of the untreated audio. The log of the energies, where
+# there is one, says by how many decibels the prediction misses a band that was emptied. The curves
+# jump where a new stage began with another loss or other music, so compare values within a stage
+# only. A share over 100 % is no harm by itself: every loss of waveforms takes the fill for an
+# error. [Models of hearing](06_spectral_evaluation) and listeners say whether it is one.
 
 # %%
 share = history.assign(value=100 * history["loss"] / history["untreated"])
@@ -560,9 +561,10 @@ Markdown(f"From the first entry of the log to the last, {'; '.join(said)}.")
 
 # %% [markdown]
 # The next table has the published weights on the test pairs of this run, beside the network trained
-# above and by the same loss. The loss is very strict on `lossless` input: *relative* compares an error
-# with a floor of -60 dB on a logarithmic scale, and growth counts three times, so even a change that
-# nobody hears costs much. [Chapter 07](07_harm) says what such a change is in ViSQOL and dB.
+# above and by the same loss. The loss is very strict on `lossless` input: *relative* compares an
+# error with a floor of -60 dB on a logarithmic scale, and growth counts three times, so even a
+# change that nobody hears costs much. [Chapter 07](07_harm) says what such a change is in ViSQOL
+# and dB.
 
 # %% tags=["remove-stderr"]
 same_loss = Path(run_dir) / "published_by_this_loss.safetensors"
@@ -582,13 +584,13 @@ Markdown(
 # %% [markdown]
 # ## What each choice is worth
 #
-# The baseline of this table is a short training from scratch, without a fill and on the first edition
-# of the corpus. Each other row changes one thing. Every row had the same processor time, so that a
-# costlier step means fewer steps, and one seed. Only the last two rows go on from the baseline for
-# half of that time. Everything was measured on the validation clips (`tools/research/ablate.py` makes
-# the table, `data/results/ablations.csv` holds more columns). Under the *weak* conditions a low LSD
-# and a high ViSQOL are good. The last column is the worst loss of in-band SI-SDR on a clip where
-# there was nothing to gain.
+# The baseline of this table is a short training from scratch, without a fill and on the first
+# edition of the corpus. Each other row changes one thing. Every row had the same processor time, so
+# that a costlier step means fewer steps, and one seed. Only the last two rows go on from the
+# baseline for half of that time. Everything was measured on the validation clips
+# (`tools/research/ablate.py` makes the table, `data/results/ablations.csv` holds more columns).
+# Under the *weak* conditions a low LSD and a high ViSQOL are good. The last column is the worst
+# loss of in-band SI-SDR on a clip where there was nothing to gain.
 
 # %%
 ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
@@ -605,10 +607,10 @@ table.set_index("question").style.format(precision=2, na_rep="–")
 
 # %% [markdown]
 # Repair and caution pull in opposite directions. Three variants repair more and harm more: without
-# the gate, without the relative term, and with MP3 and AAC alone. A learned transform in place of the
-# STFT restores levels best and does the most harm. A ConvNet over whole frames repairs less for as
-# many multiplications. A tenth of the music or half the frame is worse at both. The worst harm is
-# large in every row: it takes hours of training to learn what is best left alone.
+# the gate, without the relative term, and with MP3 and AAC alone. A learned transform in place of
+# the STFT restores levels best and does the most harm. A ConvNet over whole frames repairs less for
+# as many multiplications. A tenth of the music or half the frame is worse at both. The worst harm
+# is large in every row: it takes hours of training to learn what is best left alone.
 
 # %% [markdown]
 # ## Listen
@@ -659,16 +661,16 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # %% [markdown]
 # ## Take-away
 #
-# - What survived can be corrected, and that is learnt from waves. What is gone can only be replaced,
-#   and all that can be learnt of it is how strong it was.
-# - A network that starts by changing nothing, and is rewarded for change only where change helps, can
-#   learn several kinds of damage at once.
+# - What survived can be corrected, and that is learnt from waves. What is gone can only be
+#   replaced, and all that can be learnt of it is how strong it was.
+# - A network that starts by changing nothing, and is rewarded for change only where change helps,
+#   can learn several kinds of damage at once.
 # - It is harder to leave alone what is fine than to repair what is not. Compare the networks at
 #   `lossless` and `sbc-53` under *The long run*, where any change is harm.
-# - To train longer on your own music, run `enhancelib train --input_dir your/music --output_dir pairs
-#   --checkpoint_dir checkpoints --config config.json`. Once the pairs are there, several processes or
-#   machines share the work with `torchrun --nproc-per-node 2 -m enhancelib train …`, or with `srun` in
-#   a SLURM job.
+# - To train longer on your own music, run `enhancelib train --input_dir your/music --output_dir
+#   pairs --checkpoint_dir checkpoints --config config.json`. Once the pairs are there, several
+#   processes or machines share the work with `torchrun --nproc-per-node 2 -m enhancelib train …`,
+#   or with `srun` in a SLURM job.
 
 # %% [markdown]
 # ## Quiz
@@ -733,9 +735,9 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # value, and what would a network taught with it do to a quiet recording of a voice?
 #
 # ```{dropdown} Solution
-# Set `quantiles["bold"] = 0.9` before the figure. The least value moves to the right, to a level above
-# nine tenths of the true ones. A predictor that is trained with it would nearly always fill in too
-# much. Between the words of a voice, where the true treble is weak, one would hear hiss.
+# Set `quantiles["bold"] = 0.9` before the figure. The least value moves to the right, to a level
+# above nine tenths of the true ones. A predictor that is trained with it would nearly always fill
+# in too much. Between the words of a voice, where the true treble is weak, one would hear hiss.
 # ```
 #
 # **2. Why not one stage?** Leave out `student.core.fill.freeze()` and the first stage. What becomes
@@ -758,12 +760,12 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # ```
 #
 # **4. What a term is for.** Give the configuration `loss={"relative": 0.0}` and train again from
-# the published weights. Compare the last table under *The long run*: which conditions gain, and which
-# lose? Then do the same with `envelope`.
+# the published weights. Compare the last table under *The long run*: which conditions gain, and
+# which lose? Then do the same with `envelope`.
 #
 # ```{dropdown} Solution
-# Without *relative*, weak codecs gain a little and the best ones lose: no term protects any more what
-# had survived (compare the row *No relative error?* under *What each choice is worth*).
+# Without *relative*, weak codecs gain a little and the best ones lose: no term protects any more
+# what had survived (compare the row *No relative error?* under *What each choice is worth*).
 # Without *envelope*, treble comes out too weak, since the spectral term alone wants the median of
 # each bin.
 # ```

@@ -1,16 +1,17 @@
 # %% [markdown]
 # # 05 · Measuring
 #
-# Each number hears one thing and misses the rest. [The pages before](../theory/measures) say what each
-# measure asks. This chapter computes two measures by hand, plays two sounds that one of them calls
-# equal, measures a few pieces, and asks when a difference counts.
+# Each number hears one thing and misses the rest. [The pages before](../theory/measures) say what
+# each measure asks. This chapter computes two measures by hand, plays two sounds that one of them
+# calls equal, measures a few pieces, and asks when a difference counts.
 #
-# **You will hear** a piano that is damaged in two ways, with equal scores and different sounds. **You
-# will see** every piece before and after enhancement, and how a handful of pieces leads to a verdict.
+# **You will hear** a piano that is damaged in two ways, with equal scores and different sounds.
+# **You will see** every piece before and after enhancement, and how a handful of pieces leads to a
+# verdict.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It takes the published weights, or those that
-# chapter 04 trained, and pieces of `input_dir` that are not in the training split. With
+# Every setting of the chapter stands in the next cell. It takes the published weights, or those
+# that chapter 04 trained, and pieces of `input_dir` that are not in the training split. With
 # `measured="run"` the next two chapters read what is measured here.
 
 # %% tags=["parameters"]
@@ -51,12 +52,13 @@ conditions = [*transparent.split(","), *damaged.split(",")]
 # %% [markdown]
 # ## Two numbers by hand
 #
-# The *signal-to-noise ratio* (SNR) compares samples. With the original $x$ and what became of it, $y$, it is
+# The *signal-to-noise ratio* (SNR) compares samples. With the original $x$ and what became of it,
+# $y$, it is
 #
 # $$\mathrm{SNR} = 10 \log_{10} \frac{\sum_n x_n^2}{\sum_n (y_n - x_n)^2}\ \text{dB}.$$
 #
-# The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$ bins in
-# each of $T$ frames it is
+# The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$
+# bins in each of $T$ frames it is
 #
 # $$\mathrm{LSD} = \frac{1}{T} \sum_t \sqrt{\frac{1}{K} \sum_k
 # \big(\log_{10} |Y_{k,t}|^2 - \log_{10} |X_{k,t}|^2\big)^2}\ \text{bel},$$
@@ -109,21 +111,21 @@ pd.DataFrame(scores).T.rename(columns=heads).round(2)
 # %% [markdown]
 # White noise spreads over every band and moment, while a codec hides its error where the music is
 # loud. So no number stands alone in this book. It uses waveform ratios (SNR, SI-SDR), spectral
-# distances, and two models of hearing, ViSQOL and Zimtohrli, which predict the score that a listener
-# would give.
+# distances, and two models of hearing, ViSQOL and Zimtohrli, which predict the score that a
+# listener would give.
 
 # %% [markdown]
 # ## Every piece, every condition, every metric
 #
 # One call fills the matrix: each piece is degraded as a whole under every condition, enhanced by
-# the checkpoint, and compared with its original. It runs on a few pieces of `input_dir`, and you can
-# put your own music in their place. The pieces share no material with the training or with each
+# the checkpoint, and compared with its original. It runs on a few pieces of `input_dir`, and you
+# can put your own music in their place. The pieces share no material with the training or with each
 # other: one piece of each group is taken, and the sources take turns.
 #
 # The third system, beside the untreated and the enhanced audio, is an *oracle*. It looks at the
-# original, multiplies every bin of the spectrogram by the best factor, and keeps the phase. It is one
-# mask in frames of one length, so it is a yardstick and no limit: other frames can gain a little
-# more.
+# original, multiplies every bin of the spectrogram by the best factor, and keeps the phase. It is
+# one mask in frames of one length, so it is a yardstick and no limit: other frames can gain a
+# little more.
 
 # %% tags=["remove-stderr"]
 tests = [piece for piece in held_out if piece.split == "test"] or held_out
@@ -142,7 +144,8 @@ live = el.evaluate(
 live_file = el.write_results(live, Path(run_dir) / "results" / "05_measuring.csv")
 
 # %% [markdown]
-# Here is one of the pieces, untreated → enhanced. For metrics marked ↓ lower is better, for ↑ higher.
+# Here is one of the pieces, untreated → enhanced. For metrics marked ↓ lower is better, for ↑
+# higher.
 
 # %% tags=["hide-input"]
 arrows = {"lower": "↓", "higher": "↑", "zero": "±"}
@@ -171,10 +174,11 @@ Markdown(
 # %% [markdown]
 # ## When does a difference count?
 #
-# Pieces differ more than systems do, so a piece is compared with itself. The *paired difference* of one
-# piece is enhanced minus untreated. What does a handful of differences prove? The figure shows one
-# condition of the table that `make results` measured once, at length. Each line is a piece, and each
-# group is a kind. No mean is taken over two kinds, since a network that helps drums may harm a voice.
+# Pieces differ more than systems do, so a piece is compared with itself. The *paired difference* of
+# one piece is enhanced minus untreated. What does a handful of differences prove? The figure shows
+# one condition of the table that `make results` measured once, at length. Each line is a piece, and
+# each group is a kind. No mean is taken over two kinds, since a network that helps drums may harm a
+# voice.
 
 # %% tags=["hide-input"]
 published = pd.read_csv(Path(results_dir) / f"{preset}.csv")
@@ -194,14 +198,15 @@ rising = [
 Markdown(f"Pieces that rise under `{judged}`: {', '.join(rising)}.")
 
 # %% [markdown]
-# Take the kind with the most pieces. How far its mean difference $\bar d$ over $n$ pieces can be trusted
-# is said by *Student's interval*,
+# Take the kind with the most pieces. How far its mean difference $\bar d$ over $n$ pieces can be
+# trusted is said by *Student's interval*,
 #
 # $$\bar d \pm t\, s / \sqrt n,$$
 #
 # with the spread $s$ of the differences and a factor $t$ from Student's distribution. *Wilcoxon's
 # test* gives the differences ranks by size and asks how often they would lean so far to one side if
-# each had its sign by chance. With few pieces that can be counted over all $2^n$ ways to give signs.
+# each had its sign by chance. With few pieces that can be counted over all $2^n$ ways to give
+# signs.
 
 # %%
 kind = max(pairs, key=lambda name: len(pairs[name]))
@@ -228,10 +233,10 @@ Markdown(
 )
 
 # %% [markdown]
-# Many comparisons find something by chance: of twenty without any difference, one on average has a p
-# under 0.05. So Holm's method makes each p of a table larger, by more if the table compares more. A
-# verdict stands only where that corrected p is at most 0.05. Where so few pieces could not reach a
-# verdict at all, the tables say nothing.
+# Many comparisons find something by chance: of twenty without any difference, one on average has a
+# p under 0.05. So Holm's method makes each p of a table larger, by more if the table compares more.
+# A verdict stands only where that corrected p is at most 0.05. Where so few pieces could not reach
+# a verdict at all, the tables say nothing.
 
 # %% [markdown]
 # ## Take-away
@@ -243,17 +248,20 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears it?
+# **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears
+# it?
 #
 # ```{dropdown} Solution
-# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec, since every
-# sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the delay.
+# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec,
+# since every sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the
+# delay.
 # ```
 #
-# **2. How many pieces?** With $n$ pieces that all gain, what is the least p of the test? How many pieces does
-# a table of 100 comparisons need before one of them can get a verdict?
+# **2. How many pieces?** With $n$ pieces that all gain, what is the least p of the test? How many
+# pieces does a table of 100 comparisons need before one of them can get a verdict?
 #
 # ```{dropdown} Solution
 # Of all $2^n$ ways to give signs, two lean as far: all plus and all minus. So $p = 2^{1-n}$. Holm's
-# method multiplies the smallest p of 100 by 100, so $100 \cdot 2^{1-n} \le 0.05$, which takes 12 pieces.
+# method multiplies the smallest p of 100 by 100, so $100 \cdot 2^{1-n} \le 0.05$, which takes 12
+# pieces.
 # ```

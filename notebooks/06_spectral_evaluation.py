@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 06 · Does it help?
 #
-# Published systems report the metric that they win. This chapter asks what the network gains where there
-# was room to help. It uses two models of hearing and measures of samples and levels, each beside the
-# value of the *untreated* lossy audio. [The next chapter](07_harm) asks for harm.
+# Published systems report the metric that they win. This chapter asks what the network gains where
+# there was room to help. It uses two models of hearing and measures of samples and levels, each
+# beside the value of the *untreated* lossy audio. [The next chapter](07_harm) asks for harm.
 #
-# **You will see** what each kind of music, singing and speech gains, and where in the spectrum. **You
-# will hear** a song, a voice and a loop before and after.
+# **You will see** what each kind of music, singing and speech gains, and where in the spectrum.
+# **You will hear** a song, a voice and a loop before and after.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. `make results` measured the numbers on a whole
-# set of pieces. With `measured="run"` they are those that [chapter 05](05_measuring) measured on a
-# few pieces of your folder.
+# Every setting of the chapter stands in the next cell. `make results` measured the numbers on a
+# whole set of pieces. With `measured="run"` they are those that [chapter 05](05_measuring) measured
+# on a few pieces of your folder.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music
@@ -75,8 +75,8 @@ Markdown(
 # ## By a model of hearing
 #
 # Each piece is compared with itself. The table has the means of one measure over the pieces of each
-# kind, untreated → enhanced. ▲ is better and ▼ is worse beyond chance, • is undecided. No mark stands
-# where the pieces are too few for a verdict ([chapter 05](05_measuring) explains verdicts).
+# kind, untreated → enhanced. ▲ is better and ▼ is worse beyond chance, • is undecided. No mark
+# stands where the pieces are too few for a verdict ([chapter 05](05_measuring) explains verdicts).
 
 # %% tags=["hide-input"]
 good = {kind: el.does_good(part) for kind, part in parts.items()}
@@ -93,8 +93,8 @@ table = table.reindex(index=conditions, columns=list(parts))
 table.rename_axis(columns=None).astype(object).fillna("–")
 
 # %% [markdown]
-# This file has every condition and measure, with the number of pieces, the interval, *p*, and the worst
-# piece by name:
+# This file has every condition and measure, with the number of pieces, the interval, *p*, and the
+# worst piece by name:
 
 # %%
 el.Download(good.drop(columns=["system"]), "06_gains.csv")
@@ -127,6 +127,9 @@ for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
 if legend := axes.flat[0].get_legend():  # the other panel has it
     legend.remove()
 el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# Counted over the rows of the figure:
 
 # %% tags=["hide-input"]
 drawn = summary[summary["condition"].isin(conditions)]
@@ -166,9 +169,9 @@ def three(piece) -> dict[str, np.ndarray]:
 waves = three(song)
 
 # %% [markdown]
-# The first figure shows all three versions. The network adds something where the second one is empty.
-# The second figure shows what the enhancement changed (left), and what still separates it from the
-# original (right):
+# The first figure shows all three versions. The network adds something where the second one is
+# empty. The second figure shows what the enhancement changed (left), and what still separates it
+# from the original (right):
 
 # %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
@@ -188,10 +191,10 @@ figure.colorbar(image, ax=list(axes.flat), label="Level difference (dB)")
 el.plotting.save_figure(figure, "06_differences.png", figures_dir=figures_dir)
 
 # %% [markdown]
-# The last figure looks at the same song by frequency, a third of an octave at a time. The left panel
-# has the power of the error, compared with that of the music: over 0 dB, it would be better to play
-# nothing. The right panel has the level, compared with that of the music: under 0 dB it is too weak.
-# Invented treble repairs the right side only, since the level does not ask for the phase.
+# The last figure looks at the same song by frequency, a third of an octave at a time. The left
+# panel has the power of the error, compared with that of the music: over 0 dB, it would be better
+# to play nothing. The right panel has the level, compared with that of the music: under 0 dB it is
+# too weak. Invented treble repairs the right side only, since the level does not ask for the phase.
 
 
 # %%
@@ -224,6 +227,9 @@ for side, (ax, label) in enumerate(zip(axes.flat, labels, strict=True)):
     ax.axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
 el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures_dir)
 
+# %% [markdown]
+# The treble alone:
+
 # %% tags=["hide-input"]
 treble = middles_khz > 8
 told = ", ".join(f"{each[1][treble].mean():+.1f} dB {name}" for name, each in errors.items())
@@ -232,8 +238,8 @@ Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} 
 # %% [markdown]
 # ## Hear it
 #
-# Loudness is matched, and one playhead runs through all three versions. The song, a voice and a loop
-# went through the same condition. [The listening test](09_listening_test) plays others blind.
+# Loudness is matched, and one playhead runs through all three versions. The song, a voice and a
+# loop went through the same condition. [The listening test](09_listening_test) plays others blind.
 
 # %%
 heard = {"A song": waves, "A voice": three(voice), "A loop": three(loop)}
@@ -267,19 +273,20 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of the
-# right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
+# **1. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of
+# the right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
 # {numref}`fig-06-deltas`, and explain with it what {numref}`fig-08-bit-rates` shows for Opus.
 #
 # ```{dropdown} Solution
-# The levels are nearly right already, so there is little left to gain in LSD, and whatever the network
-# changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly any bits.
+# The levels are nearly right already, so there is little left to gain in LSD, and whatever the
+# network changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly
+# any bits.
 # ```
 #
-# **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then this one with
-# `measured="run"`. Which marks does the table show, and why so few?
+# **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then
+# this one with `measured="run"`. Which marks does the table show, and why so few?
 #
 # ```{dropdown} Solution
-# With fewer than a dozen pieces of a kind, no comparison of so large a table can get a verdict, however
-# much the pieces gain. So the table has means but no marks.
+# With fewer than a dozen pieces of a kind, no comparison of so large a table can get a verdict,
+# however much the pieces gain. So the table has means but no marks.
 # ```

@@ -1,11 +1,12 @@
 # %% [markdown]
 # # 07 · Does it harm?
 #
-# It is harder to leave alone what is fine than to repair what is not. This chapter looks where nothing
-# was to be repaired, and judges by the worst piece instead of the mean. Then it plays failures.
+# It is harder to leave alone what is fine than to repair what is not. This chapter looks where
+# nothing was to be repaired, and judges by the worst piece instead of the mean. Then it plays
+# failures.
 #
-# **You will see** under which codecs the worst piece of each kind is harmed. **You will hear** lossless
-# music that went through the network, and a gallery of pieces that came out worse.
+# **You will see** under which codecs the worst piece of each kind is harmed. **You will hear**
+# lossless music that went through the network, and a gallery of pieces that came out worse.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. `make results` measured the tables. With
@@ -57,10 +58,11 @@ parts = dict(el.by_kind(results))
 # %% [markdown]
 # ## Where nothing is to be repaired
 #
-# Lossless music and the best codecs leave nothing to repair. There the worst piece counts and not the
-# mean: if it loses more than a tolerance, the system is harmful under that condition (✗). The *in-band
-# SI-SDR* looks only at the set $S$ of those bins that came through the codec. With the spectrum $X$ of
-# the original, $Y$ of the output, and the gain $\alpha$ that fits $X$ best to $Y$, it is
+# Lossless music and the best codecs leave nothing to repair. There the worst piece counts and not
+# the mean: if it loses more than a tolerance, the system is harmful under that condition (✗). The
+# *in-band SI-SDR* looks only at the set $S$ of those bins that came through the codec. With the
+# spectrum $X$ of the original, $Y$ of the output, and the gain $\alpha$ that fits $X$ best to $Y$,
+# it is
 #
 # $$10 \log_{10} \frac{\sum_S |\alpha X|^2}{\sum_S |Y - \alpha X|^2}\ \text{dB}.$$
 #
@@ -117,8 +119,8 @@ el.Download(harm, "07_checks.csv")
 # %% [markdown]
 # ## Hear nothing happen
 #
-# A voice that lost nothing goes through the network. The output should be the input. The *error* button
-# plays what was taken away or added.
+# A voice that lost nothing goes through the network. The output should be the input. The *error*
+# button plays what was taken away or added.
 
 # %%
 pieces = el.list_pieces(input_dir)
@@ -139,9 +141,9 @@ Markdown(
 # %% [markdown]
 # ## A gallery of failures
 #
-# The gallery has pieces that [chapter 05](05_measuring) measured, each under the condition in which it
-# loses most by a model of hearing (or by levels, where no such model was used). They are not typical.
-# They show what can go wrong.
+# The gallery has pieces that [chapter 05](05_measuring) measured, each under the condition in which
+# it loses most by a model of hearing (or by levels, where no such model was used). They are not
+# typical. They show what can go wrong.
 
 # %%
 deltas = el.paired_deltas(pd.read_csv(of_run).query("system in ['untreated', @preset]"))
@@ -165,8 +167,8 @@ for row in lost.itertuples():
     cases[row.Index] = {"lossless": lossless, "lossy": lossy, "enhanced": enhanced}
 
 # %% [markdown]
-# The level of each range of frequencies, against the original, often shows what went wrong. It is given
-# in dB, lossy → enhanced: over zero is too loud, under zero too weak.
+# The level of each range of frequencies, against the original, often shows what went wrong. It is
+# given in dB, lossy → enhanced: over zero is too loud, under zero too weak.
 
 
 # %%
@@ -215,10 +217,10 @@ players = {
 el.Gallery(players, notes={tab: reason(tab) for tab in cases}, title="Failures")
 
 # %% [markdown]
-# The network has to guess what is codec and what is music. To it, hiss, a bell or a fading room can look
-# like damage, and then it takes away what belongs there. The fill has the right level only as far as
-# the level can be predicted. Where it is too strong one hears noise, and where it is too weak the sound
-# stays dull.
+# The network has to guess what is codec and what is music. To it, hiss, a bell or a fading room can
+# look like damage, and then it takes away what belongs there. The fill has the right level only as
+# far as the level can be predicted. Where it is too strong one hears noise, and where it is too
+# weak the sound stays dull.
 
 # %% [markdown]
 # ## Take-away
@@ -239,19 +241,20 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. Less of it.** `el.enhance_wave` has an `amount`. Take the first piece of the gallery with amounts of 0.25,
-# 0.5 and 1 and score each by LSD and SI-SDR. Is half the enhancement half the harm?
+# **1. Less of it.** `el.enhance_wave` has an `amount`. Take the first piece of the gallery with
+# amounts of 0.25, 0.5 and 1 and score each by LSD and SI-SDR. Is half the enhancement half the
+# harm?
 #
 # ```{dropdown} Solution
-# The output is input + amount × change. So half the amount makes half the error, 6 dB less, where the
-# music was fine. The gain is not proportional: a treble that is filled at half the strength is 6 dB
-# too weak.
+# The output is input + amount × change. So half the amount makes half the error, 6 dB less, where
+# the music was fine. The gain is not proportional: a treble that is filled at half the strength is
+# 6 dB too weak.
 # ```
 #
-# **2. By the mean.** Make the first table of means instead of worst pieces (`harm` has a column `delta`).
-# Which ✗ would you no longer see?
+# **2. By the mean.** Make the first table of means instead of worst pieces (`harm` has a column
+# `delta`). Which ✗ would you no longer see?
 #
 # ```{dropdown} Solution
-# You would miss those where a single piece loses a little. A piece that loses much pulls the mean over
-# the tolerance too, but the mean does not say which piece it was.
+# You would miss those where a single piece loses a little. A piece that loses much pulls the mean
+# over the tolerance too, but the mean does not say which piece it was.
 # ```

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 08 · What it is worth
 #
-# What a gain in a score means is hard to say, so this chapter counts it in bits: at which bit rate does
-# untreated audio score as high as enhanced audio? It also asks where the network should stand between a
-# stream and a headphone.
+# What a gain in a score means is hard to say, so this chapter counts it in bits: at which bit rate
+# does untreated audio score as high as enhanced audio? It also asks where the network should stand
+# between a stream and a headphone.
 #
 # **You will hear** a guitar at every station on its way to a headphone, and enhanced at the end.
 # **You will see** how many bits enhancement is worth in each codec, and what survives a radio link.
@@ -39,8 +39,8 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 # ## What it is worth in bits
 #
 # How high does enhanced audio score, and at which bit rate does untreated audio score as high? The
-# curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces. Bit
-# rates are counted from the packets.
+# curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces.
+# Bit rates are counted from the packets.
 
 # %% tags=["hide-input"]
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")
@@ -59,8 +59,8 @@ el.plotting.save_figure(figure, "08_bit_rates.svg", figures_dir=figures_dir)
 
 # %% [markdown]
 # The saving is a mean horizontal distance of the two curves, after Bjøntegaard. With the bit rates
-# $R_u(q)$ and $R_e(q)$ at which untreated and enhanced audio have the score $q$, and the mean over all
-# $q$ that both curves reach, it is
+# $R_u(q)$ and $R_e(q)$ at which untreated and enhanced audio have the score $q$, and the mean over
+# all $q$ that both curves reach, it is
 #
 # $$1 - 10^{\,\overline{\log_{10} R_e(q) - \log_{10} R_u(q)}}.$$
 #
@@ -94,9 +94,9 @@ Markdown(
 )
 
 # %% [markdown]
-# For Bluetooth the table goes point by point: at which bit rate, in kbit/s, does untreated SBC score
-# like the enhanced one? The 95 % interval is in brackets. Its end is *open* where some draws of the
-# pieces score higher than untreated SBC at any measured rate.
+# For Bluetooth the table goes point by point: at which bit rate, in kbit/s, does untreated SBC
+# score like the enhanced one? The 95 % interval is in brackets. Its end is *open* where some draws
+# of the pieces score higher than untreated SBC at any measured rate.
 
 # %%
 points = by_visqol[by_visqol["codec"] == "SBC"]
@@ -166,11 +166,11 @@ el.Player(heard, sample_rate=44100, title=title, reference="studio")
 # %% [markdown]
 # ## Where in the chain?
 #
-# A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone, before
-# the second codec, or in the headphones, behind it, or at both ends. `tools/measure/chain.py` measured
-# these at the ear, over strong links, weak ones, and one that loses packets. The condition `+lossless`
-# is the stream on the phone, before Bluetooth. The table has the means of ViSQOL over the pieces of each
-# kind, with AAC at 128 kbit/s as the stream:
+# A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
+# before the second codec, or in the headphones, behind it, or at both ends.
+# `tools/measure/chain.py` measured these at the ear, over strong links, weak ones, and one that
+# loses packets. The condition `+lossless` is the stream on the phone, before Bluetooth. The table
+# has the means of ViSQOL over the pieces of each kind, with AAC at 128 kbit/s as the stream:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -192,8 +192,8 @@ measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ea
 Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, flagship)}")
 
 # %% [markdown]
-# The figure shows the difference from no enhancement, with 95 % intervals over pieces. What the phone
-# adds has to pass the Bluetooth codec. What the headphones add need not.
+# The figure shows the difference from no enhancement, with 95 % intervals over pieces. What the
+# phone adds has to pass the Bluetooth codec. What the headphones add need not.
 
 # %% tags=["hide-input"]
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
@@ -211,8 +211,8 @@ ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
 el.plotting.save_figure(figure, "08_chain.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# How much of what the phone gains survives the link? The table has the gain at the ear, as a share of
-# the gain before Bluetooth, for streams where there was one:
+# How much of what the phone gains survives the link? The table has the gain at the ear, as a share
+# of the gain before Bluetooth, for streams where there was one:
 
 
 # %%
@@ -297,27 +297,27 @@ Markdown(
 # ```
 #
 # ```{dropdown} Where what is left of the difference is no longer heard: with good codecs, and on many pieces.
-# Yes. A codec that is nearly transparent leaves little to repair. With a poor one, the result can be
-# pleasant and yet easy to tell from the original.
+# Yes. A codec that is nearly transparent leaves little to repair. With a poor one, the result can
+# be pleasant and yet easy to tell from the original.
 # ```
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. From kbit/s to battery.** A radio needs about the same energy for each bit. Take the saving for SBC,
-# and the processor time of a stream from [chapter 11](11_mobile_benchmarking). What else would you have
-# to know to say whether enhancement saves battery?
+# **1. From kbit/s to battery.** A radio needs about the same energy for each bit. Take the saving
+# for SBC, and the processor time of a stream from [chapter 11](11_mobile_benchmarking). What else
+# would you have to know to say whether enhancement saves battery?
 #
 # ```{dropdown} Solution
-# You need the energy of one bit on the air and that of one second of the processor. The saving is a share
-# of the radio's energy, and the cost is a share of the processor's. Neither energy was measured here, so
-# the question stays open.
+# You need the energy of one bit on the air and that of one second of the processor. The saving is a
+# share of the radio's energy, and the cost is a share of the processor's. Neither energy was
+# measured here, so the question stays open.
 # ```
 #
 # **2. A second repair.** In the table of places, *both* enhances on the phone and once more in the
 # headphones. Where is it worse than the headphones alone, and why can that be?
 #
 # ```{dropdown} Solution
-# The codec of the link takes what the phone filled in for music and spends bits on it. The second network
-# then gets a signal that looks intact, with damage that it has not met in training.
+# The codec of the link takes what the phone filled in for music and spends bits on it. The second
+# network then gets a signal that looks intact, with damage that it has not met in training.
 # ```

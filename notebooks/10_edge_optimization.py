@@ -1,12 +1,12 @@
 # %% [markdown]
 # # 10 · Smaller and faster, at what price?
 #
-# This chapter takes a trained network and writes it in the formats that phones run. Then it takes things
-# away: bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured
-# on music that the network has never met.
+# This chapter takes a trained network and writes it in the formats that phones run. Then it takes
+# things away: bits from its numbers, numbers from its layers, channels from its levels. Each cut is
+# measured on music that the network has never met.
 #
-# **You will hear** a piece through the full network and through its 8-bit version. **You will see** the
-# size of every variant, how far its output strays, and which one to carry.
+# **You will hear** a piece through the full network and through its 8-bit version. **You will see**
+# the size of every variant, how far its output strays, and which one to carry.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It makes the published weights smaller, or
@@ -59,11 +59,11 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## Three formats
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
-# stays in PyTorch's world. Each comes as a *clip* file for a whole waveform, and as a *stream* file that
-# takes the next frame (with ONNX and TorchScript also several) and hands its memory back. Every file
-# runs real music in its own runtime and is compared with PyTorch. The error is in dB relative to the
-# signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly other errors further
-# down.)
+# stays in PyTorch's world. Each comes as a *clip* file for a whole waveform, and as a *stream* file
+# that takes the next frame (with ONNX and TorchScript also several) and hands its memory back.
+# Every file runs real music in its own runtime and is compared with PyTorch. The error is in dB
+# relative to the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly
+# other errors further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -92,8 +92,9 @@ def show(results: list) -> pd.DataFrame:
 show(written)
 
 # %% [markdown]
-# *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make executorch`
-# writes its stream files apart, in float and in 8 bits, and measures them against PyTorch:
+# *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make
+# executorch` writes its stream files apart, in float and in 8 bits, and measures them against
+# PyTorch:
 
 # %%
 apart = Path("data/results") / f"{preset}-executorch.csv"
@@ -120,7 +121,8 @@ else:
 # - **float16**: every weight has 16 bits (TensorFlow Lite only).
 # - **weights only**: weights have 8 bits in the file, and the arithmetic stays float. The file is
 #   smaller and hardly faster.
-# - **dynamic**: dense layers compute in 8 bits too, and the range of their input is measured each time.
+# - **dynamic**: dense layers compute in 8 bits too, and the range of their input is measured each
+#   time.
 # - **static**: the whole U-Net computes in 8 bits, and every range is fixed beforehand.
 #
 # A number $x$ in the range from $-m$ to $m$ becomes a whole number of steps,
@@ -131,9 +133,10 @@ else:
 # convolutions, so it would change nothing here.
 
 # %% [markdown]
-# The fixed ranges are measured on music. If a range is too narrow, loud passages are clipped. If it is
-# too wide, quiet ones fall between two steps. The music comes from the *training* split under all
-# conditions, a third of it once more at full scale. The errors are measured on the *test* split.
+# The fixed ranges are measured on music. If a range is too narrow, loud passages are clipped. If it
+# is too wide, quiet ones fall between two steps. The music comes from the *training* split under
+# all conditions, a third of it once more at full scale. The errors are measured on the *test*
+# split.
 
 # %%
 pairs = el.read_manifest(manifest)
@@ -155,11 +158,11 @@ held_out = clips("test", 6)
 
 # %% [markdown]
 # Which music does it take, and how much? The network computes as if in 8 bits, with ranges from
-# different sets of clips. The error is taken over all held-out clips, and over the same clips at full
-# scale, which a set that is too quiet would clip. A range need not hold everything: the largest values
-# are rare and lie far from all others. By default one value in 5,000 may lie above the range and one
-# below. The last row makes room for them all. Its wider steps make most clips worse. Only the loudest
-# may gain, because nothing is clipped.
+# different sets of clips. The error is taken over all held-out clips, and over the same clips at
+# full scale, which a set that is too quiet would clip. A range need not hold everything: the
+# largest values are rare and lie far from all others. By default one value in 5,000 may lie above
+# the range and one below. The last row makes room for them all. Its wider steps make most clips
+# worse. Only the loudest may gain, because nothing is clipped.
 
 # %%
 silent_rooms = np.random.default_rng(seed).standard_normal((calibration_clips, 1, 3 * sample_rate))
@@ -184,6 +187,9 @@ for name, layers in measured.items():
         errors[name] = dict(zip(("error (dB)", "error at full scale (dB)"), heard, strict=True))
 pd.DataFrame(errors).T.round(1)
 
+# %% [markdown]
+# Over the held-out clips as they are:
+
 # %% tags=["hide-input"]
 by_set = pd.DataFrame(errors).T["error (dB)"]
 Markdown(
@@ -192,10 +198,10 @@ Markdown(
 )
 
 # %% [markdown]
-# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. In all of them the
-# Fourier transforms, the arithmetic around the U-Net, its input and its output stay float: music spans
-# 100 dB there, and 8 bits span 48. The static files join the exports, and the others go to a folder for
-# comparison.
+# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. In all of them
+# the Fourier transforms, the arithmetic around the U-Net, its input and its output stay float:
+# music spans 100 dB there, and 8 bits span 48. The static files join the exports, and the others go
+# to a folder for comparison.
 
 # %% tags=["remove-stderr"]
 made = run / "compressed"
@@ -232,9 +238,9 @@ show(trained)
 # %% [markdown]
 # ## Fewer weights
 #
-# *Unstructured* pruning sets single weights to zero: the smallest of each layer or, as a control, random
-# ones. *Structured* pruning removes whole channels, level by level. After a short fine-tuning the rest
-# of the network takes over. Again the full network is the teacher.
+# *Unstructured* pruning sets single weights to zero: the smallest of each layer or, as a control,
+# random ones. *Structured* pruning removes whole channels, level by level. After a short
+# fine-tuning the rest of the network takes over. Again the full network is the teacher.
 
 # %%
 pruned = {}
@@ -262,9 +268,10 @@ for (kind, method, sparsity), network in pruned.items():
         )
 
 # %% [markdown]
-# Single weights that became zero are still there. Their file is as large as before, and a dense runtime
-# multiplies by them as before, since it has no way to skip a single weight. Only a compressed download
-# gets smaller. Removed channels are gone: from the file, from the memory and from the work.
+# Single weights that became zero are still there. Their file is as large as before, and a dense
+# runtime multiplies by them as before, since it has no way to skip a single weight. Only a
+# compressed download gets smaller. Removed channels are gone: from the file, from the memory and
+# from the work.
 
 # %% tags=["remove-stderr"]
 kept = {}
@@ -286,9 +293,9 @@ networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format
 )
 
 # %% [markdown]
-# The figure shows how far the output strays from that of the full network, by how much was removed. The
-# dashed line is an untrained network, which changes nothing. A variant on that line has forgotten
-# everything.
+# The figure shows how far the output strays from that of the full network, by how much was removed.
+# The dashed line is an untrained network, which changes nothing. A variant on that line has
+# forgotten everything.
 
 # %%
 strayed = {}
@@ -311,10 +318,13 @@ axes.axhline(nothing, color="#b3261e", linestyle="--")
 axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 el.plotting.save_figure(axes.figure, "10_sparsity.svg", figures_dir=figures_dir)
 
+# %% [markdown]
+# How near each way comes at its best:
+
 # %% tags=["hide-input"]
 least = {name: min(zip(error, share, strict=True)) for name, (share, error) in strayed.items()}
 told = "; ".join(f"{name} {error:.0f} dB at {share:.0%}" for name, (error, share) in least.items())
-Markdown(f"The least error of each way is: {told}. The dashed line lies at {nothing:.0f} dB.")
+Markdown(f"The least error is: {told}. The dashed line lies at {nothing:.0f} dB.")
 
 # %% [markdown]
 # ## What it does to the music
@@ -345,9 +355,9 @@ quality = el.evaluate(
 )
 
 # %% [markdown]
-# Then they are timed on three seconds of audio, on one thread, each file in a process of its own. The
-# CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking) says
-# more.
+# Then they are timed on three seconds of audio, on one thread, each file in a process of its own.
+# The CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking)
+# says more.
 
 # %% tags=["remove-stderr"]
 times = pd.DataFrame(
@@ -357,10 +367,11 @@ measured = pd.concat([sizes, el.benchmark_results(times), quality])
 file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 
 # %% [markdown]
-# The table has one row per variant. A loss is the difference from the full network, as the mean over the
-# pieces of a kind, for the kind and the condition where it is largest; positive is worse. *In-band*
-# SI-SDR looks only at what the codec left intact. *Kept* is the smallest share of the full network's gain
-# that is left, in ViSQOL or in log-spectral distance (LSD), under a condition with room to enhance.
+# The table has one row per variant. A loss is the difference from the full network, as the mean
+# over the pieces of a kind, for the kind and the condition where it is largest; positive is worse.
+# *In-band* SI-SDR looks only at what the codec left intact. *Kept* is the smallest share of the
+# full network's gain that is left, in ViSQOL or in log-spectral distance (LSD), under a condition
+# with room to enhance.
 
 # %%
 summary = smaller.losses(quality, reference=checkpoint.name)
@@ -398,8 +409,8 @@ shown = shown.rename(index=lambda name: name.removeprefix(f"{preset}.")).rename_
 display(shown.style.format(digits, na_rep="–"), el.Download(table.reset_index(), "10_variants.csv"))
 
 # %% [markdown]
-# The figure shows size against error for the files that differ in bits alone. Files on the dotted line
-# are optimal: no other is both smaller and more accurate.
+# The figure shows size against error for the files that differ in bits alone. Files on the dotted
+# line are optimal: no other is both smaller and more accurate.
 
 # %% tags=["hide-input"]
 bits = summary.loc[[path.name for path in files if path.suffix != ".pt"]]
@@ -421,11 +432,11 @@ el.plotting.save_figure(figure, "10_pareto.svg", figures_dir=figures_dir)
 # %% [markdown]
 # ## The one to carry
 #
-# Which clip file should a phone carry? The choice follows a rule. The file must be *careful*: under every
-# condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it keeps at
-# least 95 % of the gain. Of the careful files it is the one with the smallest product of size and CPU
-# time. Products within a tenth of each other count as equal, and then the file that was made first is
-# chosen. If no file is careful, it is the one that keeps most of the gain.
+# Which clip file should a phone carry? The choice follows a rule. The file must be *careful*: under
+# every condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it
+# keeps at least 95 % of the gain. Of the careful files it is the one with the smallest product of
+# size and CPU time. Products within a tenth of each other count as equal, and then the file that
+# was made first is chosen. If no file is careful, it is the one that keeps most of the gain.
 
 # %%
 losing = [name for name in ("in_band_si_sdr_loss", "visqol_loss") if name in summary]
@@ -450,19 +461,19 @@ axes.scatter(*spot, s=180, facecolors="none", edgecolors="#b3261e")
 el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# The figure names the files that no other beats in size, time and losses together. The one to carry has
-# a red ring, and the rest is gray.
+# The figure names the files that no other beats in size, time and losses together. The one to carry
+# has a red ring, and the rest is gray.
 
 # %% tags=["hide-input"]
 Markdown(
     f"The one to carry is **`{best}`**; {summary['careful'].sum()} of {len(summary)} files are careful. "
-    f"That is for clips: [](../guide/phone) says which file to take for a stream."
+    f"That is for clips. For streams, see [the guide to phones](../guide/phone)."
 )
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, with more pieces and more
-# conditions, is measured apart (`make smaller`) and kept in `data/results`. Here are the 15 files of it
-# that keep most. The names mean:
+# conditions, is measured apart (`make smaller`) and kept in `data/results`. Here are the 15 files
+# of it that keep most. The names mean:
 #
 # - `half`: so many channels were removed that half of the *multiplications* is left;
 # - `0.5`: half of the *channels* was removed;
@@ -584,28 +595,29 @@ Markdown(
 # ```
 #
 # ```{dropdown} The steps are to fit the values that occur when the network is at work.
-# Yes. Too wide a range wastes steps, and too narrow a range clips. Only music of the kind that will be
-# played tells how wide it should be.
+# Yes. Too wide a range wastes steps, and too narrow a range clips. Only music of the kind that will
+# be played tells how wide it should be.
 # ```
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not use calibration
-# at all? Find the piece on which the error grows most and listen to it.
+# **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not use
+# calibration at all? Find the piece on which the error grows most and listen to it.
 #
 # ```{dropdown} Solution
-# Only the static files change (`int8` and `int8-qat`): their ranges come from the clips. Files with 8 bits for
-# the weights only, dynamic ones and those in 16 bits have no fixed ranges. The error grows most on a piece
-# that is much louder, or has much more treble, than the one clip: its largest values are cut.
+# Only the static files change (`int8` and `int8-qat`): their ranges come from the clips. Files with
+# 8 bits for the weights only, dynamic ones and those in 16 bits have no fixed ranges. The error
+# grows most on a piece that is much louder, or has much more treble, than the one clip: its largest
+# values are cut.
 # ```
 #
-# **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the error
-# the sum of both errors, less, or more? Is the file the product of both savings? Place it in
+# **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the
+# error the sum of both errors, less, or more? Is the file the product of both savings? Place it in
 # {numref}`fig-10-pareto`.
 #
 # ```{dropdown} Solution
 # Two independent errors add as powers, and in dB the larger one decides: here that of the missing
-# channels. The size is nearly the product of both savings, and a little more, since tables and names in
-# the file are not quantised.
+# channels. The size is nearly the product of both savings, and a little more, since tables and
+# names in the file are not quantised.
 # ```

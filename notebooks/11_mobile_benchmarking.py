@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 11 · Fast enough for a phone?
 #
-# To enhance music live, a phone must process each hop of sound in less time than the hop lasts. It does so
-# on a battery and beside other apps. This chapter measures what the exported models need for that: time,
-# memory, start-up and delay.
+# To enhance music live, a phone must process each hop of sound in less time than the hop lasts. It
+# does so on a battery and beside other apps. This chapter measures what the exported models need
+# for that: time, memory, start-up and delay.
 #
-# **You will hear** a piece that went through the model in random chunks, as from a stream. **You will
-# see** the time and memory of every file in its own runtime, and how many chunks come late on this
-# machine.
+# **You will hear** a piece that went through the model in random chunks, as from a stream. **You
+# will see** the time and memory of every file in its own runtime, and how many chunks come late on
+# this machine.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It reads the files that the chapter before left in
-# `run_dir/exports`, and exports those that are missing, so it also runs alone.
+# Every setting of the chapter stands in the next cell. It reads the files that the chapter before
+# left in `run_dir/exports`, and exports those that are missing, so it also runs alone.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of music for the listening example
@@ -50,8 +50,8 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## The files
 #
 # Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes the next
-# spectral frame (with ONNX and TorchScript also several) and hands its memory back as tensors, so that no
-# state hides inside a runtime. Beside the preset stands the lighter network for 22.05 kHz.
+# spectral frame (with ONNX and TorchScript also several) and hands its memory back as tensors, so
+# that no state hides inside a runtime. Beside the preset stands the lighter network for 22.05 kHz.
 
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
@@ -70,14 +70,14 @@ pd.DataFrame({"MB": [round(p.stat().st_size / 1e6, 2) for p in files]}, [p.name 
 # %% [markdown]
 # ## Time and memory
 #
-# Each file is opened by its own runtime in a process of its own, so the memory is its own too. The clip
-# files get one call with the whole clip, and the stream files one call per hop, with windowing and
-# Fourier transforms. The *real-time factor* is the time of computing per time of audio,
+# Each file is opened by its own runtime in a process of its own, so the memory is its own too. The
+# clip files get one call with the whole clip, and the stream files one call per hop, with windowing
+# and Fourier transforms. The *real-time factor* is the time of computing per time of audio,
 #
 # $$\mathrm{RTF} = \frac{T_\text{computing}}{T_\text{audio}}.$$
 #
-# *CPU* is the same with processor time, added over all threads. On a busy machine it is the figure to
-# trust.
+# *CPU* is the same with processor time, added over all threads. On a busy machine it is the figure
+# to trust.
 
 # %% tags=["remove-stderr"]
 paths = [*files, checkpoint]
@@ -91,8 +91,9 @@ table = el.benchmark_files(
 
 # %% [markdown]
 # The table has one row per file and thread count: the median time of one call, and what the process
-# needed. *CPU ratio* compares the CPU time with that of the reference file. The file under the table also
-# has percentiles, memory at rest, and energy where the processor's own counters (RAPL) can be read.
+# needed. *CPU ratio* compares the CPU time with that of the reference file. The file under the
+# table also has percentiles, memory at rest, and energy where the processor's own counters (RAPL)
+# can be read.
 
 # %%
 measured = table[table["status"] == ""].reset_index(drop=True)
@@ -136,12 +137,14 @@ Markdown(
 )
 
 # %% [markdown]
-# A measurement depends on how busy the machine was. The published figures were measured apart and are
-# kept with the results:
+# A measurement depends on how busy the machine was. The published figures were measured apart and
+# are kept with the results:
 
 # %% tags=["hide-input"]
 kept = pd.read_csv(Path(results_dir) / f"{preset}-cost.csv")
-of_stream = kept[(kept["metric"] == "cpu_rtf") & kept["system"].str.contains(".stream.", regex=False)]
+of_stream = kept[
+    (kept["metric"] == "cpu_rtf") & kept["system"].str.contains(".stream.", regex=False)
+]
 told = "; ".join(f"`{row.system}` {row.value:.3f}" for row in of_stream.itertuples())
 Markdown(
     f"The CPU time of the published streams, in seconds per second of audio and channel, is: {told} "
@@ -149,8 +152,8 @@ Markdown(
 )
 
 # %% [markdown]
-# Each call must finish within one hop. The bar is the median, and the whisker reaches to the slowest of a
-# hundred calls.
+# Each call must finish within one hop. The bar is the median, and the whisker reaches to the
+# slowest of a hundred calls.
 
 # %% tags=["hide-input"]
 streams = measured[(measured["kind"] == "stream") & measured["file"].str.startswith(preset)]
@@ -196,10 +199,11 @@ Markdown(f"The mean peak depends most on the runtime: {told}.")
 # %% [markdown]
 # ## Beside others
 #
-# Two packaged real-time enhancers are denoisers of speech. They do another task, but they too have to keep
-# up with sound. `make peers` runs them and the published files in turn on one thread. A wider band is
-# more work, so the cost is also given per kHz of bandwidth. *Times cheaper* compares with the cheapest of
-# the others. The *spectral core* is the network alone, without Fourier transforms.
+# Two packaged real-time enhancers are denoisers of speech. They do another task, but they too have
+# to keep up with sound. `make peers` runs them and the published files in turn on one thread. A
+# wider band is more work, so the cost is also given per kHz of bandwidth. *Times cheaper* compares
+# with the cheapest of the others. The *spectral core* is the network alone, without Fourier
+# transforms.
 
 
 # %%
@@ -219,11 +223,11 @@ display(others.rename(columns=heads) if isinstance(others, pd.DataFrame) else ot
 # %% [markdown]
 # ## On a phone's processor
 #
-# No phone was at hand, but an emulator was. `make arm` runs the published files with ONNX Runtime and LiteRT
-# for ARM, instruction by instruction. *Difference* compares the output with this machine's, and *error*
-# with PyTorch's, both in dB relative to the signal. *Instructions* are in millions per second of audio and
-# channel, for streams with one frame per call. The real-time factor is an **estimate**: it assumes how
-# many instructions a core finishes per cycle.
+# No phone was at hand, but an emulator was. `make arm` runs the published files with ONNX Runtime
+# and LiteRT for ARM, instruction by instruction. *Difference* compares the output with this
+# machine's, and *error* with PyTorch's, both in dB relative to the signal. *Instructions* are in
+# millions per second of audio and channel, for streams with one frame per call. The real-time
+# factor is an **estimate**: it assumes how many instructions a core finishes per cycle.
 
 # %%
 on_arm = measured_apart("arm", "make arm")
@@ -240,8 +244,8 @@ else:
 # %% [markdown]
 # ## Music as it arrives
 #
-# `RealTimeAudioEnhancer` takes chunks of any size and returns as many samples as it got, with a fixed
-# delay. Here it gets a piece over a poor Bluetooth link, cut at random.
+# `RealTimeAudioEnhancer` takes chunks of any size and returns as many samples as it got, with a
+# fixed delay. Here it gets a piece over a poor Bluetooth link, cut at random.
 
 # %%
 backend_file = next(p for p in files if p.name.startswith(f"{preset}.stream"))
@@ -256,8 +260,8 @@ load = enhancer.counters.load
 streamed = np.concatenate([*parts, enhancer.flush()], axis=1)[:, enhancer.latency_samples :]
 
 # %% [markdown]
-# Whatever the chunks, the stream must give the samples of the clip. The delay can be checked with an
-# impulse: send one sample of full scale, and see where it comes out.
+# Whatever the chunks, the stream must give the samples of the clip. The delay can be checked with
+# an impulse: send one sample of full scale, and see where it comes out.
 
 # %%
 whole = el.enhance_wave(lossy, checkpoint, sample_rate=rate)
@@ -296,9 +300,10 @@ el.Player(
 # %% [markdown]
 # ## Behind a worker thread
 #
-# An audio callback must never wait. `start_processing()` puts the model behind a thread and two queues. A
-# chunk that is not ready in time passes through untreated, with a cross-fade, and is counted. The next
-# cell plays the same piece at the pace of the clock, in chunks of one hop, and turns a bypass on and off.
+# An audio callback must never wait. `start_processing()` puts the model behind a thread and two
+# queues. A chunk that is not ready in time passes through untreated, with a cross-fade, and is
+# counted. The next cell plays the same piece at the pace of the clock, in chunks of one hop, and
+# turns a bypass on and off.
 
 # %%
 pace = enhancer.latency_samples // 2 + 1
@@ -319,11 +324,11 @@ Markdown(
 # %% [markdown]
 # ## Other devices
 #
-# The page [](../device/index) times the stream files in the browser of whatever device opens it. What
-# readers send is shown here. A *stand-in* is a computer whose browser gets only part of a core; a fixed
-# computation confirms how much slower it is. A browser is slower than the runtimes above, since it has one
-# thread and no wide vectors. *Working ahead* is the real-time factor with eight hops in one call, as the
-# page plays a file. The table is for two channels.
+# The page [](../device/index) times the stream files in the browser of whatever device opens it.
+# What readers send is shown here. A *stand-in* is a computer whose browser gets only part of a
+# core; a fixed computation confirms how much slower it is. A browser is slower than the runtimes
+# above, since it has one thread and no wide vectors. *Working ahead* is the real-time factor with
+# eight hops in one call, as the page plays a file. The table is for two channels.
 
 # %%
 devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
@@ -345,9 +350,9 @@ shown.style.format(precision=2).format_index(escape="html")
 el.Download(devices, "11_devices.csv")
 
 # %% [markdown]
-# On our own machine, at full speed and slowed down, a clip was also played to its end. *Late* blocks passed
-# the lossy signal through. A clock under 1 would mean that the sound itself dragged. A browser that is too
-# slow for both channels enhances the middle of the stereo image only.
+# On our own machine, at full speed and slowed down, a clip was also played to its end. *Late*
+# blocks passed the lossy signal through. A clock under 1 would mean that the sound itself dragged.
+# A browser that is too slow for both channels enhances the middle of the stereo image only.
 
 # %%
 played = devices[devices["condition"].str.startswith("browser, played")]
@@ -365,9 +370,9 @@ shown.style.format("{:.4g}", na_rep="none").format_index(escape="html")
 # %% [markdown]
 # ## For hours
 #
-# What holds for seconds need not hold for an evening. `make soak` streams an hour of music through the
-# published files, and plays five minutes of it into a real sound server, where `enhancelib live` listens.
-# Its rows are in `data/results/streaming.csv`.
+# What holds for seconds need not hold for an evening. `make soak` streams an hour of music through
+# the published files, and plays five minutes of it into a real sound server, where `enhancelib
+# live` listens. Its rows are in `data/results/streaming.csv`.
 
 # %%
 soak = pd.read_csv(Path(results_dir) / "streaming.csv")
@@ -378,9 +383,9 @@ heads = ["median (ms)", "slowest of 100 (ms)", "share", "start-up (s)", "growth 
 hours[measures].set_axis(heads, axis="columns").style.format(precision=3)
 
 # %% [markdown]
-# *Share* is the time of the slowest in a hundred chunks, as a share of how long a chunk lasts. The limit
-# that was set is 0.2, on one thread of an idle machine. *Growth* is the memory that the process gained from
-# the first minute to the last.
+# *Share* is the time of the slowest in a hundred chunks, as a share of how long a chunk lasts. The
+# limit that was set is 0.2, on one thread of an idle machine. *Growth* is the memory that the
+# process gained from the first minute to the last.
 
 # %% tags=["hide-input"]
 over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")
@@ -426,8 +431,8 @@ Markdown(
 # **1. A network has a real-time factor of 0.3. What does that mean?**
 #
 # ```{dropdown} It computes a second of music in 0.3 seconds.
-# Yes. So 70 % of the time is left for other work, as long as the processor keeps its clock and nothing
-# else needs it.
+# Yes. So 70 % of the time is left for other work, as long as the processor keeps its clock and
+# nothing else needs it.
 # ```
 #
 # ```{dropdown} Its delay is 0.3 seconds.
@@ -472,21 +477,21 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. More threads.** Run the chapter with `threads="1,2,4"`. Which files get faster by the clock, and
-# which by the CPU column? What does the difference cost on a battery?
+# **1. More threads.** Run the chapter with `threads="1,2,4"`. Which files get faster by the clock,
+# and which by the CPU column? What does the difference cost on a battery?
 #
 # ```{dropdown} Solution
-# By the clock the clip files get faster, as long as there are idle cores. A stream with one frame per call
-# has too little work to divide. The CPU column gets better for none: threads that wait for each other cost
-# time, and a battery pays for all of them.
+# By the clock the clip files get faster, as long as there are idle cores. A stream with one frame
+# per call has too little work to divide. The CPU column gets better for none: threads that wait for
+# each other cost time, and a battery pays for all of them.
 # ```
 #
-# **2. A bad day.** In the cell with the worker thread, send chunks of 64 samples and keep the machine
-# busy (compile something). How many chunks are late? Raise `queue_delay_samples` until none is late. What
-# is the price?
+# **2. A bad day.** In the cell with the worker thread, send chunks of 64 samples and keep the
+# machine busy (compile something). How many chunks are late? Raise `queue_delay_samples` until none
+# is late. What is the price?
 #
 # ```{dropdown} Solution
-# The busier the machine, the longer the worker waits for its turn. Each wait that is longer than the queue
-# is a late chunk. A queue as long as the longest wait has none. The price is delay, one millisecond for
-# every 44 samples.
+# The busier the machine, the longer the worker waits for its turn. Each wait that is longer than
+# the queue is a late chunk. A queue as long as the longest wait has none. The price is delay, one
+# millisecond for every 44 samples.
 # ```
