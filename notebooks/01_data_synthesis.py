@@ -28,6 +28,7 @@ seed: int = 0  # of the noise
 import os
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
@@ -60,9 +61,9 @@ pairs = el.read_manifest(manifest)
 
 # %% [markdown]
 # The manifest has one row per pair. Pieces that share material (takes of one instrument, tracks of
-# one album) form a group, and a group lies in one split as a whole: nothing that is heard in
-# training comes back in the test. (One exception: the eight strums are of one guitar, split by
-# chord.)
+# one album) form a *group*. A group is never divided between training and test, so nothing that is
+# heard in training comes back in the test. (One exception: the eight strums are of one guitar and
+# divided by chord.)
 
 # %%
 segments = pairs.drop_duplicates("lossless")
@@ -90,7 +91,7 @@ for row in segment[segment["condition"] != "lossless"].itertuples():
 # %% [markdown]
 # A spectrogram shows level over time (left to right) and frequency (bottom to top). Look for a
 # ceiling above which everything is gone, for holes that open and close, and for noise that fills
-# the gaps.
+# the gaps:
 
 # %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
@@ -105,9 +106,9 @@ el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)}
 
 # %% [markdown]
 # The ceiling can be measured: the *bandwidth* is the highest frequency at which the long-term
-# spectrum is within 70 dB of its maximum. Streaming codecs draw it lower with every bit they save;
-# Bluetooth's SBC has no fixed ceiling, but lets the top bands starve when bits are short; its noise
-# up there counts as well, so that what went through it can seem to reach higher than the original.
+# spectrum is within 70 dB of its maximum. Streaming codecs lower the ceiling as the bit rate falls.
+# Bluetooth's SBC has no fixed ceiling: it starves the top bands instead, and its noise there counts
+# as bandwidth. So SBC can seem to reach higher than the original.
 
 # %% tags=["hide-input"]
 ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) / 1000}
@@ -115,13 +116,26 @@ ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) /
 axes = el.plotting.bars(ceilings, x_label="Bandwidth (kHz)")
 el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir)
 
+# %% tags=["hide-input"]
+heights = {name: each["bandwidth"] for name, each in ceilings.items()}
+lowest = min(heights, key=heights.get)
+Markdown(
+    f"The original reaches {heights['original']:.1f} kHz. The lowest ceiling is that of `{lowest}`, "
+    f"{heights[lowest]:.1f} kHz."
+)
+
 # %% [markdown]
 # ## What of it can be heard
 #
 # A codec does not avoid errors, it hides them: under loud sounds the ear does not notice quiet ones
-# of neighbouring pitch. The *noise-to-mask ratio* compares the error, in every critical band, with
-# what the music hides there. Under 0 dB the error is hidden; above, a trained ear may hear it. It
-# shows where a restoration has work to do.
+# of neighbouring pitch. The *noise-to-mask ratio* compares the error in every critical band with
+# what the music hides there. With the energy $E_b$ of the error in band $b$ and the energy $M_b$
+# that the music hides, it is
+#
+# $$\mathrm{NMR}_b = 10 \log_{10} \frac{E_b}{M_b}\ \text{dB}.$$
+#
+# Under 0 dB the error is hidden. Above, a trained ear may hear it: there a restoration has work to
+# do.
 
 # %% tags=["hide-input"]
 ratios = {
@@ -139,13 +153,21 @@ axes.grid(visible=False)
 figure.colorbar(image, label="Noise to mask (dB)")
 el.plotting.save_figure(figure, "01_noise_to_mask.svg", figures_dir=figures_dir)
 
+# %% tags=["hide-input"]
+heard = {name: np.mean(ratio > 0) for name, (_, ratio) in ratios.items()}
+loudest, quietest = max(heard, key=heard.get), min(heard, key=heard.get)
+Markdown(
+    f"Under `{loudest}` the error stands out in {heard[loudest]:.0%} of the bands, under "
+    f"`{quietest}` in {heard[quietest]:.0%}."
+)
+
 # %% [markdown]
 # ## Where there is room
 #
-# How much of this could be undone? An *oracle* knows the original and turns every bin of the lossy
-# spectrum up or down as well as can be, and leaves the phase alone. It is one mask, of one
-# short-time Fourier transform with one window; other frames gain a little more or less. What it cannot
-# bring back is not there to be turned up.
+# How much of this could be undone? An *oracle* knows the original. It multiplies every bin of the
+# lossy spectrum by the best factor and keeps the lossy phase. What even the oracle cannot restore
+# is simply gone. (It is one mask, in frames of one length; other frames gain a little more or
+# less.)
 
 
 # %%
@@ -168,9 +190,9 @@ spans = loss.groupby("condition", sort=False)
 spans.agg(["mean", "min", "max"]).round(2)
 
 # %% [markdown]
-# Pieces differ widely, so the mean says little; the gain of the oracle, piece by piece, says more.
+# Pieces differ widely, so the mean says little. The gain of the oracle, piece by piece, says more.
 # Noise leaves most room, because it only adds. A missing treble leaves none for a mask: it must be
-# invented. Between them lie the codecs.
+# invented. The codecs lie between them.
 
 # %% tags=["hide-input"]
 room = (loss["oracle"] - loss["SNR"]).groupby(loss["condition"], sort=False)
@@ -198,8 +220,9 @@ Markdown(
     f"trains on them.\n"
     f"- `{easiest}` is the closest to transparent (LSD {mean['LSD'][easiest]:.2f}): here a network "
     f"can mostly do harm. `{hardest}` loses most (LSD {mean['LSD'][hardest]:.2f}).\n"
-    f"- An oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
-    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`). A claim of much more needs an explanation.\n"
+    f"- The oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
+    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`). A "
+    f"system that gains much more must do something other than change levels.\n"
     f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."
 )
@@ -207,9 +230,9 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. Your own chain.** Point `input_dir` at an album you know and set `conditions` to what your music
-# goes through: the codec of your stream, then that of your headphones, joined by `+`. Before you run
-# it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
+# **1. Your own chain.** Point `input_dir` at an album you know and set `conditions` to what your
+# music goes through: the codec of your stream, then that of your headphones, joined by `+`. Before
+# you run it, write down where you expect the ceiling; then look at {numref}`fig-01-bandwidth`.
 #
 # ```{dropdown} Solution
 # For a stream at 128 kbit/s and ordinary Bluetooth, `conditions="lossless,aac-128,aac-128+sbc-53"`.
@@ -217,12 +240,13 @@ Markdown(
 # every frequency that it codes, and the measure of bandwidth may count that noise.
 # ```
 #
-# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise ratio
-# stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look at
-# {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
+# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise
+# ratio stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look
+# at {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
 #
 # ```{dropdown} Solution
-# White noise leaves the oracle more room: most of it lies in the treble, where the music is weak, and
-# there the oracle turns the bins down. Pink noise lies where the music is, so less of it can be taken
-# away without taking music. For the same reason pink noise is masked better and is heard less.
+# White noise leaves the oracle more room: most of it lies in the treble, where the music is weak,
+# and there the oracle turns the bins down. Pink noise lies where the music is, so less of it can be
+# taken away without taking music. For the same reason pink noise is masked better and is heard
+# less.
 # ```

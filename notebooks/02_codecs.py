@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 02 · A codec in 40 lines, and real ones
 #
-# A codec spends its bits where an error would be heard. [The page before](../theory/codecs) says so;
-# this chapter builds one in about 40 lines, hears it fail in the ways it described, and then turns the
-# dial of real codecs.
+# A codec spends its bits where an error would be heard, as [the page on codecs](../theory/codecs)
+# says. This chapter builds a codec in about 40 lines. You hear it fail in the ways that the page
+# describes, and then turn the dial of real codecs.
 #
-# **You will hear** a song through a codec that you have read line by line, drums before they are
-# struck, and every real codec at several bit rates. **You will see** how many numbers a low bit rate
-# leaves, and what a bit buys in each codec.
+# **You will hear** a song through a codec that you have read line by line, the noise before the
+# stroke of a drum, and every real codec at several bit rates. **You will see** how many numbers a
+# low bit rate leaves, and what a bit buys in each codec.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It needs nothing from other chapters; name a
@@ -50,8 +50,9 @@ rate = 44100  # of everything that is coded here, in Hz
 # $$X_k = \sqrt{\tfrac{2}{N}} \sum_{n=0}^{2N-1} \sin\tfrac{\pi (n + 1/2)}{2N}\; x_n
 # \cos\Big(\tfrac{\pi}{N} \big(n + \tfrac{1}{2} + \tfrac{N}{2}\big) \big(k + \tfrac{1}{2}\big)\Big).$$
 #
-# What one frame gets wrong its neighbour corrects when they are added up. So there are as many numbers
-# as samples, and nothing is lost yet. MP3 and AAC begin in the same way.
+# On the way back the overlapping frames are added up, and each corrects the errors of its
+# neighbors. So there are as many numbers as samples, and nothing is lost yet. MP3 and AAC begin in
+# the same way.
 
 
 # %%
@@ -77,11 +78,14 @@ def to_samples(numbers: np.ndarray, samples: int) -> np.ndarray:
 
 
 # %% [markdown]
-# Now the loss. Neighbouring numbers form bands, which grow wider upwards as those of the ear do. The
-# level of each band is sent in steps of 3 dB. From it follows a step size, and the numbers are rounded to
-# whole steps. Where the music is louder the step is larger, but not in proportion: with the power 0.6 the
-# noise follows the music at a growing distance, which is a crude model of masking. What is rounded to zero
-# is gone.
+# Now the loss. Neighboring numbers form bands. As in the ear, high bands are wider than low ones.
+# The level $L_b$ of each band is sent in steps of 3 dB. It sets the step size $\Delta_b$ to which
+# the numbers are rounded, with a coarseness $c$ for all bands:
+#
+# $$\Delta_b = c\, L_b^{0.6}, \qquad \hat X_k = \Delta_b\, \mathrm{round}(X_k / \Delta_b).$$
+#
+# Where the music is louder the step is larger, but not in proportion: the noise stays further and
+# further below the music, which is a crude model of masking. What is rounded to zero is gone.
 #
 # How many bits does that take? Frequent values can have short codes. An ideal code spends
 # $-\log_2 p$ bits on a value that occurs with frequency $p$, and that is counted here.
@@ -109,8 +113,8 @@ def rounded(numbers: np.ndarray, coarseness: float) -> tuple[np.ndarray, float]:
 
 
 # %% [markdown]
-# One dial is left, the coarseness of all steps. It is turned until the bit rate is the one that was asked
-# for.
+# One dial is left, the coarseness of all steps. The next cell turns it until the bit rate is as
+# wanted.
 
 
 # %%
@@ -138,8 +142,8 @@ ours = {f"{kbps:g} kbit/s": our_codec(original, kbps) for kbps in asked}
 el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.path.stem}, our codec")
 
 # %% [markdown]
-# A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in one frame
-# and none in the next:
+# A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in
+# one frame and none in the next:
 
 # %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid({"original": original, **ours}, sample_rate=rate)
@@ -158,10 +162,9 @@ Markdown(f"Counted: {'; '.join(said)}.")
 # %% [markdown]
 # ### Heard before it is struck
 #
-# Rounding makes an error in the whole frame, also in the part before a drum stroke. That is *pre-echo*.
-# Shorter frames keep the error nearer to the stroke, but they need more bits for tones, and send the levels of
-# fewer bands more often. Here are both, at the
-# same bit rate.
+# Rounding makes an error in the whole frame, also in the part before a drum stroke. That is
+# *pre-echo*. Shorter frames keep the error nearer to the stroke, but they need more bits for tones
+# and for the levels of their bands. Here are both, at the same bit rate.
 
 # %%
 (drums,) = el.choose_pieces(pieces, 1, like="drums_*")
@@ -210,8 +213,9 @@ Markdown(
 # %% [markdown]
 # ### How far from a real one?
 #
-# The same seconds through our codec and through real ones at the same bit rate, without enhancement. The
-# signal-to-noise ratio compares samples, the log-spectral distance (LSD) compares levels.
+# The same seconds through our codec and through real ones at the same bit rate, without
+# enhancement. The signal-to-noise ratio compares samples, the log-spectral distance (LSD) compares
+# levels.
 
 # %%
 same = {"our codec": our_codec(original, 64)}
@@ -252,8 +256,8 @@ if shutil.which("elc3") and shutil.which("dlc3"):  # Debian's liblc3-tools
     codecs["LC3"] = [f"lc3-{kbps}" for kbps in (64, 96, 128, 192, 256)]
 
 # %% [markdown]
-# Everything is coded at 44.1 kHz. For the network of 22.05 kHz both sides are then brought to that
-# rate, as it would receive them.
+# Everything is coded at 44.1 kHz. For the network of 22.05 kHz, original and coded version are then
+# resampled to that rate.
 
 
 # %%
@@ -284,8 +288,8 @@ tables.mkdir(parents=True, exist_ok=True)
 bits.to_csv(tables / "02_bit_rates.csv")
 
 # %% [markdown]
-# Left: full band. Right: what is left of the loss at half the rate, where the treble that the
-# codecs gave up is not asked for.
+# On the left is the full band. On the right is the same at half the sample rate, where the treble
+# that the codecs gave up does not count.
 
 # %% tags=["hide-input"]
 axes_names = {"gain_matched_snr": "SNR (dB), higher is better", "lsd": "LSD, lower is better"}
@@ -302,11 +306,18 @@ for column, brought_to in enumerate((44100, 22050)):
         )  # fmt: skip
 el.plotting.save_figure(figure, "02_rate_distortion.svg", figures_dir=figures_dir)
 
+# %% tags=["hide-input"]
+best = bits.groupby("rate")["lsd"].mean()
+Markdown(
+    f"On the mean over all settings the LSD is {best[44100]:.1f} at the full rate and "
+    f"{best[22050]:.1f} at half of it: the lost treble is most of the loss."
+)
+
 # %% [markdown]
 # ## The dial
 #
-# The same song through each real codec, at several of its bit rates. Choose a codec, let it play, and turn
-# the dial down from right to left until you hear a difference; then turn it up again until it is gone.
+# The same song goes through each real codec at several bit rates. Choose a codec and let it play.
+# Go from the right button to the left until you hear a difference, and back until it is gone.
 
 
 # %%
@@ -335,7 +346,7 @@ said = "; ".join(f"{codec} {row['max']:.1f} to {row['min']:.1f}" for codec, row 
 Markdown(
     f"- A codec is a transform, a rule for step sizes and a count of bits. Its damage follows from what "
     f"is rounded to zero and from frames that are longer than an attack.\n"
-    f"- From its lowest bit rate to its highest, LSD at 44.1 kHz: {said}.\n"
+    f"- The LSD at 44.1 kHz, from the lowest bit rate to the highest, is: {said}.\n"
     f"- At 22.05 kHz, {done} of {len(at_half)} settings are within 0.4 LSD of the original: most of what "
     f"codecs give up lies above.\n"
     f"- The measured rates are kept in `{tables / '02_bit_rates.csv'}`."
@@ -394,8 +405,7 @@ Markdown(
 # ```
 #
 # ```{dropdown} The second codec repairs what the first one lost.
-# No. A codec only writes down what it gets, with fewer bits. Nothing it does not get can come out
-# of it.
+# No. A codec only writes down what it gets, with fewer bits. It cannot give back what it never got.
 # ```
 
 # %% [markdown]
@@ -405,16 +415,17 @@ Markdown(
 # becomes of the SNR at 64 kbit/s, and what of the sound?
 #
 # ```{dropdown} Solution
-# The SNR rises, and the LSD gets worse. With one step size for all numbers the energy of the error is least for the bits
-# spent, and the SNR asks for nothing else. It sounds worse: the same noise lies under loud and quiet
-# bands alike, so the treble, which is quiet, is rounded to zero first and the ceiling comes down.
+# The SNR rises, and the LSD gets worse. One step size for all numbers makes the energy of the error
+# as small as the bits allow, and the SNR asks for nothing else. It sounds worse: the same noise
+# lies under loud and quiet bands. The treble is quiet, so it is rounded to zero first, and the
+# ceiling comes down.
 # ```
 #
-# **2. The best frame.** Run `our_codec` on the song and on the drums with `half` of 128, 512, 1024 and 4096
-# at 64 kbit/s. Which frame has the best SNR for each of them?
+# **2. The best frame.** Run `our_codec` on the song and on the drums with `half` of 128, 512, 1024
+# and 4096 at 64 kbit/s. Which frame has the best SNR for each of them?
 #
 # ```{dropdown} Solution
-# Frames of 512 or 1,024 are best for both: shorter ones need more bits for tones, longer ones for strokes, so
-# the longest frame costs the drums more than the song. But the SNR does not ask when an error is heard: it
-# counts noise before a stroke like noise after it, where the stroke hides it.
+# Frames of 512 or 1,024 are best for both: shorter ones need more bits for tones, longer ones for
+# strokes, so the longest frame costs the drums more than the song. But the SNR does not ask when an
+# error is heard: it counts noise before a stroke like noise after it, where the stroke hides it.
 # ```

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # 03 · The network
 #
-# What survived a codec can be corrected; what it left out has to be replaced. The network does the one by
-# a mask and the other by a fill, and a gate decides where it does anything at all. [The page
-# before](../theory/network) says why it is built so. This chapter opens the published network and looks at one
-# clip and one frame inside it.
+# What survived a codec can be corrected, and what the codec left out has to be replaced. The
+# network corrects with a *mask* and replaces with a *fill*, and a *gate* decides where it does
+# anything at all. [The page on the network](../theory/network) says why it is built this way. This
+# chapter opens the published network and looks at one clip and one frame inside it.
 #
-# **You will see** mask, gate and fill at work, and how far the gate opens for several codecs. **You will
-# hear** the clip on its way: as it comes in, after the mask, and as it goes out.
+# **You will see** mask, gate and fill at work, and how far the gate opens for several codecs. **You
+# will hear** the clip on its way: as it comes in, after the mask, and as it goes out.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It looks into the published weights; name another
+# Every setting of the chapter stands in the next cell. It opens the published weights. Name another
 # checkpoint or a folder of your own to look at those.
 
 # %% tags=["parameters"]
@@ -40,8 +40,8 @@ el.plotting.use_style()
 # %% [markdown]
 # ## The network
 #
-# A waveform is cut into frames of 23 milliseconds and transformed to a spectrum. Neighbouring
-# frequencies form bands; a U-Net halves the number of bands level by level and doubles it again,
+# A waveform is cut into short frames, and each is transformed to a spectrum. Neighboring
+# frequencies form bands. A U-Net halves the number of bands level by level and doubles it again,
 # with a direct path across at every level. All of its layers look back in time, never ahead, so
 # the same layers can run live.
 
@@ -53,15 +53,15 @@ axes = el.diagrams.u_net(network.config)
 el.plotting.save_figure(axes.figure, "03_network", figures_dir=figures_dir)
 
 # %% [markdown]
-# A bin $X_{k,t}$, frequency $k$ of frame $t$, is multiplied by a complex number (the *mask*: what
-# survived is corrected). A *gate* $g$ between 0 and 1, one for each of $X$'s bands and frames,
-# scales the correction. Where a codec emptied a bin, there is nothing to multiply. There the *fill*
-# $F$ writes noise, as strong as the network believes the music to have been:
+# The bin $X_{k,t}$ is frequency $k$ of frame $t$. The *mask* $M$, a complex number, corrects what
+# survived in it. A *gate* $g$ between 0 and 1, one for each band and frame, scales the correction.
+# Where a codec emptied a bin, there is nothing to multiply. There the *fill* $F$ writes noise, as
+# strong as the network believes the music to have been:
 #
 # $$Y_{k,t} = X_{k,t} + g\,(M_{k,t} X_{k,t} + R_{k,t}) + F_{k,t}.$$
 #
-# The small rest $R$, the *residual*, was the only filler in earlier networks. In a network with a
-# fill, mask and residual together may raise no bin by more than 6 dB.
+# The *residual* $R$ is a small number that is added to the bin. In a network with a fill, mask and
+# residual together raise no bin by more than 6 dB.
 
 # %% tags=["hide-input"]
 fill = network.core.fill  # None in a network without
@@ -78,8 +78,8 @@ Markdown(
 # ## What it does to a clip
 #
 # Four seconds of a piece of the test split go through the codec and then through the network.
-# `el.parts` keeps what lies on the way: the wave as the mask leaves it, before anything is filled
-# in, the outcome, and how far the gate was open.
+# `el.parts` keeps what lies on the way: the wave after the mask, the wave after the fill, and how
+# far the gate was open.
 
 # %%
 pieces = el.list_pieces(input_dir)
@@ -113,7 +113,8 @@ levels = {
 
 
 # %% [markdown]
-# Of six pictures, the first four are the parts. Light is loud, open, or louder than before.
+# The first four of the six pictures show the parts. A light color means loud, open, or louder than
+# before.
 
 # %% tags=["hide-input"]
 figure, grid = el.plotting.subplots(3, 2, width=8.4, height=2.3)
@@ -130,7 +131,7 @@ el.plotting.save_figure(figure, "03_parts.png", figures_dir=figures_dir)
 
 
 # %% [markdown]
-# The same on the ear. Between the mask and the outcome lies what was filled in.
+# Here are the same parts to hear. *After the mask* and *enhanced* differ by what the fill wrote.
 
 # %%
 way = {"lossless": lossless, listen_to: lossy, "after the mask": seen.corrected}
@@ -138,7 +139,7 @@ way["enhanced"] = seen.enhanced
 el.Player(way, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}")
 
 # %% [markdown]
-# How much is that, against the music itself, and what does it bring?
+# How strong is each change, compared with the music, and how much nearer does it bring the clip?
 
 
 # %%
@@ -172,8 +173,8 @@ Markdown(
 # %% [markdown]
 # ### One frame of it
 #
-# Now one frame, that in which the codec left the levels furthest below the original's. Levels of
-# eight neighbouring bins are taken together, the bands in which the fill thinks.
+# Now look at one frame, the one in which the codec left the levels furthest below the original's.
+# Eight neighboring bins are taken together, since the fill works in bands of eight.
 
 
 # %%
@@ -185,7 +186,8 @@ def band_levels(wave: np.ndarray) -> np.ndarray:
 
 
 # %% [markdown]
-# Above the levels on the way through the network, below how far the gate was open:
+# The upper panel shows the levels on the way through the network, the lower one how far the gate
+# was open:
 
 # %% tags=["hide-input"]
 named = {"untreated": lossy} | ({"corrected": seen.corrected} if fill else {})
@@ -209,16 +211,16 @@ lost = missing[:, frame] > 10
 off = {name: np.abs(bands["lossless"] - bands[name])[lost, frame] for name in named}
 errors = ", ".join(f"{each.mean():.0f} dB {name}" for name, each in off.items() if len(each))
 Markdown(
-    f"Of the {len(lost)} bands of this frame, {frame * network.config.hop_length / rate:.2f} s into "
-    f"the clip, the codec left {lost.sum()} more than 10 dB too weak. Their levels are wrong by "
-    f"{errors or 'nothing'} on the mean."
+    f"The frame begins {frame * network.config.hop_length / rate:.2f} s into the clip. The codec left "
+    f"{lost.sum()} of its {len(lost)} bands more than 10 dB too weak. On the mean their levels are "
+    f"wrong by {errors or 'nothing'}."
 )
 
 # %% [markdown]
 # ## The gate at work
 #
-# How far the published network's gate opens over frequency, for the same piece through several
-# codecs. For lossless music, and for what sounds like it, it is to stay shut.
+# The next figure shows how far the gate opens over frequency when the same piece comes through
+# several codecs. For lossless music, and for what sounds like it, the gate should stay shut.
 
 # %% tags=["hide-input"]
 centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.config.bands
@@ -231,7 +233,7 @@ el.plotting.save_figure(axes.figure, "03_gate", figures_dir=figures_dir)
 
 # %% tags=["hide-input"]
 said = [f"{np.mean(gate):.0f} % for `{name}`" for name, (_, gate) in opened.items()]
-Markdown(f"On the mean over the bands it is open by {', '.join(said)}.")
+Markdown(f"On the mean over the bands the gate is open by {', '.join(said)}.")
 
 # %% [markdown]
 # ## Take-away
@@ -249,19 +251,19 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. The wrong kind of sound.** White noise is music to some. Set `listen_to="noise-white-20db"`: what do
-# gate and fill do, and what does the mask?
+# **1. The wrong kind of sound.** Set `listen_to="noise-white-20db"`. What do gate and fill do, and
+# what does the mask?
 #
 # ```{dropdown} Solution
 # Noise fills every bin, so there is nothing for the fill to do. The gate opens where the noise is
 # louder than what the music would have there, and the mask turns those bins down.
 # ```
 #
-# **2. A fixed gate.** The correction is $g\,(MX + R)$. Which value of $g$ leaves the music untouched, and
-# what would be lost if the gate were always open?
+# **2. A fixed gate.** The correction is $g\,(MX + R)$. Which value of $g$ leaves the music
+# untouched, and what would be lost if the gate were always open?
 #
 # ```{dropdown} Solution
-# At $g = 0$ what comes in goes out, but for the fill, which has the gate as a factor of its own. With $g = 1$
-# everywhere the network would repaint lossless music too. The row without the gate in the table of choices in
-# [chapter 04](04_training) shows the price.
+# With $g = 0$ the output is the input, since the fill is scaled by the gate too. With $g = 1$
+# everywhere the network would change lossless music as well. The row without the gate in the table
+# of choices in [chapter 04](04_training) shows the price.
 # ```

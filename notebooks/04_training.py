@@ -1,18 +1,17 @@
 # %% [markdown]
 # # 04 · Training, step by step
 #
-# The pairs of [chapter 01](01_data_synthesis) show, sample by sample, what a codec did. This chapter says
-# what the two stages of training ask for, writes one step of each out in full, and then trains a network
-# while you watch and measures it on music it has never met.
+# The pairs of [chapter 01](01_data_synthesis) show, sample by sample, what a codec did. This
+# chapter says what the two stages of training ask for and writes one step of each out in full. Then
+# it trains a network and measures it on music that the network has never met.
 #
-# **You will see** the loss fall three times: on one clip learnt by heart, in a short run, and in the long
-# run behind the published weights. **You will hear** drums, harmed in ways that each term of the loss hears
-# differently, a clip that is learnt by heart, and a piece of the test split: lossy, enhanced by the network
-# just trained, and lossless.
+# **You will see** the loss on one clip that is learnt by heart, in a short run, and in the long run
+# behind the published weights. **You will hear** drums with four kinds of damage, a clip that is
+# learnt by heart, and a piece of the test split before and after the network just trained.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The pairs come from chapter 01; where its run is
-# missing, they are made here from `input_dir`.
+# Every setting of the chapter stands in the next cell. The pairs come from chapter 01; where its
+# run is missing, they are made here from `input_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -52,8 +51,7 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 el.plotting.use_style()
 
 # %% [markdown]
-# The examples are four seconds of a piece of the test split, through a codec, and what the published network
-# has learnt.
+# The example is four seconds of a piece of the test split, through a codec.
 
 # %%
 published = el.find_weights("published", preset=preset)
@@ -68,13 +66,13 @@ lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 # %% [markdown]
 # ## Two stages of training
 #
-# [Mask and gate](03_network) can be asked for the waveform itself, since most of it survived. The fill cannot: of
-# treble that is gone, no network can know the phase, and a network that is paid for waveforms
-# learns to leave it out, since silence is nearer to the truth than any wrong guess. What can be
-# known is how strong it was. Ever since spectral band replication {cite:p}`dietz2002`, codecs have
-# sent just that, the energy of each band, and let the decoder invent the rest; here nobody sends
-# it, so it is predicted. The stages are therefore taught apart: first the energies, then the
-# network around them.
+# [Mask and gate](03_network) can be trained on the waveform itself, since most of it survived. The
+# fill cannot: no network can know the phase of treble that is gone. A network that is trained on
+# waveforms learns to leave such treble out, because silence is nearer to the truth than a wrong
+# guess. What can be known is how strong the treble was. Codecs with spectral band replication
+# {cite:p}`dietz2002` send just that, the energy of each band, and let the decoder invent the rest.
+# Here nobody sends it, so it is predicted. That is why there are two stages: first the energies,
+# then the network around them.
 
 # %% [markdown]
 # ### First the energies
@@ -84,17 +82,17 @@ lossy = el.degrade(lossless, listen_to, sample_rate=rate)
 #
 # $$e_{b,t} = \ln\Big(\frac{1}{8 L_t} \sum_{k \in b} |X_{k,t}|^2\Big).$$
 #
-# From all $e$ so far the *predictor* gives two numbers per band, a made-up energy $m$ and a doubt
-# $a$ in what it sees. The prediction $\hat{e} = e + \sigma(a)\,(m - e)$ lies between them. What it
-# should have been is $e^{*}$, the energy of the lossless signal. Many energies are possible, and
-# which to aim at is a matter of taste: too weak sounds dull, too strong hisses. The *pinball loss*
-# {cite:p}`koenker1978`
+# From all $e$ so far the *predictor* gives two numbers per band: a made-up energy $m$, and a doubt
+# $a$ about the energy that it sees. The prediction $\hat{e} = e + \sigma(a)\,(m - e)$ lies between
+# $e$ and $m$. The truth is $e^{*}$, the energy of the lossless signal. Many energies are possible,
+# and which of them to aim at is a matter of taste: too weak sounds dull, too strong hisses. The
+# *pinball loss* {cite:p}`koenker1978`
 #
 # $$\rho_q(e^{*} - \hat{e}) = \max\big(q\,(e^{*} - \hat{e}),\; (q - 1)\,(e^{*} - \hat{e})\big)$$
 #
-# makes that a number: the mean loss is least at the $q$-quantile, the value that a share $q$ of all
-# true energies lies under. At one half it is the median. Music is taught with $q = 0.55$, speech
-# and singing with $0.15$, since in a voice hiss is worse than dullness.
+# turns that choice into a number $q$. The mean loss is least at the $q$-quantile: a share $q$ of
+# all true energies lies below it. With $q = 0.5$ that is the median. Music is trained with the
+# larger and voices with the smaller of these, since in a voice hiss is worse than dullness:
 
 # %%
 quantiles = {"voices": 0.15, "music": 0.55}
@@ -143,19 +141,19 @@ said = [
 Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}.")
 
 # %% [markdown]
-# A predictor's guess is another one in every frame, but the choice is the same. Two things are
-# added to the loss. The differences $e_{b,t} - e_{b,t-1}$ are compared too, since the likeliest
-# energy of each frame alone is too smooth in time, and treble predicted for music that never had
-# any costs extra. Bands that the codec left alone count a tenth. No waveform is needed for any of
-# this: the stage learns from tables of energies, a hundred times cheaper a step than from waves, so
-# hundreds of hours of music fit into an evening.
+# A predictor makes a new guess in every frame, but the choice is the same. Two things are added to
+# the loss. The differences $e_{b,t} - e_{b,t-1}$ are compared too, since the likeliest energy of
+# each frame alone is too smooth in time. And treble that is predicted for music that never had any
+# costs extra. Bands that the codec left alone count a tenth. None of this needs a waveform: the
+# stage learns from tables of energies, which makes a step far cheaper, so that hundreds of hours of
+# music fit into an evening.
 
 # %% [markdown]
 # ### Then the network on waveforms
 #
-# The predictor is frozen now, and mask, residual and gate learn around it. Their loss is a sum of
-# terms that compare waves. How much each of them weighs, in the short run of this chapter (the
-# library's default) and in the training of the published network:
+# Now the predictor is frozen, and mask, residual and gate learn around it. Their loss is a sum of
+# terms that compare waves. The table has the weight of each term, in the short run of this chapter
+# (the library's default) and in the training of the published network:
 
 # %%
 config = el.TrainingConfig(
@@ -175,30 +173,43 @@ table = pd.DataFrame(weights).fillna(0.0).rename_axis("term")
 table[(table > 0).any(axis=1)].style.format("{:g}")
 
 # %% [markdown]
-# *MSE* and *L1* compare samples, and are content once the loud low notes are right. The *spectral*
-# term compares levels on a logarithmic scale, at two frame lengths, and so hears the quiet treble.
-# The *envelope* compares the energy in bands as wide as the ear's, *dissimilarity* the shape of
-# their rise and fall. *Compressed complex* compares the bins themselves, phase and all, after their
-# magnitudes were raised to the power 0.3 {cite:p}`braun2020`, so that the loud does not drown the
-# quiet:
+# With the original $x$, the output $y$ and their spectra $X$ and $Y$, and a bar for the mean:
 #
-# $$\ell = \overline{\big|\,X |X|^{-0.7} - Y |Y|^{-0.7}\,\big|^2}.$$
+# - *MSE*, $\overline{(y - x)^2}$, and *L1*, $\overline{|y - x|}$, compare samples. They are small
+#   once the loud low notes are right.
+# - *Spectral*, $\overline{\big|\log_{10} |Y|^2 - \log_{10} |X|^2\big|}$ at two frame lengths,
+#   compares levels and so hears the quiet treble.
+# - *Envelope* compares the energy in bands as wide as the ear's. *Dissimilarity* compares how that
+#   energy rises and falls.
+# - *Compressed complex*, $\overline{\big|\,Y |Y|^{-0.7} - X |X|^{-0.7}\,\big|^2}$, compares the
+#   bins themselves, with their phases. Every magnitude is raised to the power 0.3
+#   {cite:p}`braun2020`, so that loud bins do not drown quiet ones.
 #
-# Each of them would gladly repaint what was fine. *Relative* therefore counts by how many decades
-# the error has grown where the codec had left the music intact: it is zero for a network that
-# changes nothing, and growth weighs more than gain. *Gate* is the cross-entropy between the gate
-# and what it should be, known in training: open where the input differs from the original and that
-# can be heard, shut elsewhere. *Audible* is no term: it says how far the gate stays shut, too,
-# where the original's band is too weak to be heard.
+# None of these terms keeps the network from changing what was fine. Two more do:
+#
+# - *Relative* measures by what factor the error grew where the codec had left the music intact, on
+#   a logarithmic scale. It is zero for a network that changes nothing, and an error that grows
+#   costs more than an error that shrinks earns.
+# - *Gate* is the cross-entropy $-\overline{g^{*} \log g + (1 - g^{*}) \log (1 - g)}$ between the
+#   gate $g$ and what it should be. That is known in training: open ($g^{*} = 1$) where the input
+#   differs audibly from the original, shut elsewhere.
+#
+# *Audible* is no term. It says how far the gate also stays shut where the original's band is too
+# weak to be heard.
 
 # %% [markdown]
 # ### What each term hears
 #
-# Some music, drums if there are any, harmed in four ways. *No treble*: everything over 8 kHz is
-# gone, and that is what the network would be given. *New treble*: what is missing is put back at
-# its level, but with phases drawn at random, as good as a network can guess. *Noise*: white, 30 dB
-# under the music. *Late*: by 20 samples, half a millisecond. Listen first, and put them in your
-# order.
+# Here is some music, drums if there are any, with four kinds of damage:
+#
+# - *no treble*: everything over 8 kHz is gone. That is what the network would be given.
+# - *new treble*: what is missing is put back at its level, but with random phases, as good as a
+#   network can guess. Frames with random phases cancel each other in part where they overlap. With
+#   these frames a quarter of the power is left, so the bins are doubled.
+# - *noise*: white noise is added, 30 dB under the music.
+# - *late*: the music comes 20 samples late, half a millisecond.
+#
+# Listen first, and put them in your order.
 
 # %%
 (drums,) = el.choose_pieces(pieces, 1, like="drums_*")
@@ -207,7 +218,7 @@ cut = el.degrade(music, "down-16000hz", sample_rate=rate)
 spectrum = librosa.stft(music)
 phases = np.exp(2j * np.pi * np.random.default_rng(seed).random(spectrum.shape))
 gone = librosa.fft_frequencies(sr=rate, n_fft=2048)[:, None] > 8000
-new = cut + librosa.istft(np.where(gone, spectrum * phases, 0), length=music.shape[1])
+new = cut + librosa.istft(np.where(gone, 2 * spectrum * phases, 0), length=music.shape[1])
 harmed = {
     "no treble": cut,
     "new treble": new.astype(np.float32),
@@ -217,8 +228,8 @@ harmed = {
 el.Player({"lossless": music, **harmed}, sample_rate=rate, title=drums.path.stem)
 
 # %% [markdown]
-# And this is what the terms make of them, before weighting; zero is perfect, and *relative* is
-# positive where music that had survived came out worse than *no treble* left it:
+# The table has the value of each term before weighting. Zero is perfect. *Relative* is positive
+# where music that had survived came out worse than *no treble* left it.
 
 # %%
 every_term = config.loss.model_copy(update={"compressed_complex": 1.0})
@@ -233,17 +244,17 @@ terms.rename_axis("term").style.format("{:.2g}")
 better = terms.index[terms["new treble"] < 0.9 * terms["no treble"]]
 worst = terms.index[terms.idxmax(axis=1) == "late"]
 Markdown(
-    f"The new treble is clearly nearer to the music for {', '.join(better)}, and for no other term. "
-    f"The delay, which nobody hears, is the worst of the four for {', '.join(worst)}. Each term "
-    f"alone would teach the network something odd."
+    f"The new treble is clearly nearer to the music than no treble for {', '.join(better)}, and for "
+    f"no other term. The delay, which nobody hears, is the worst of the four for {', '.join(worst)}. "
+    f"No term alone would teach the network the right thing."
 )
 
 # %% [markdown]
 # ## One step of each stage, written out
 #
-# `el.train_model`, used further down, draws pairs, varies them and keeps books. The core of it is
-# short. A small *student* with a fill is to learn one clip by heart, a second and a bit of the
-# piece above. It knows nothing yet: untrained, the network changes nothing and fills nothing.
+# `el.train_model`, used further down, draws pairs, varies them and writes a log. Its core is short.
+# A small *student* with a fill learns one clip by heart, a second and a bit of the piece above. It
+# knows nothing yet: an untrained network changes nothing and fills nothing.
 
 # %%
 torch.manual_seed(seed)
@@ -255,9 +266,9 @@ part = slice(rate, rate + int(1.3 * rate))  # under 1.5 s, over which the level 
 clip, original = (torch.from_numpy(wave[:1, part])[:, None] for wave in (lossy, lossless))
 
 # %% [markdown]
-# **First stage.** What goes in are the energies $e$ of the lossy clip and the means of its log
-# powers in each band, which tell noise from tones; what should come out are the energies of the
-# lossless clip, all in units of the level so far.
+# **First stage.** The input is the energies $e$ of the lossy clip and the means of its log powers
+# in each band, which tell noise from tones. The output should be the energies of the lossless clip.
+# All are in units of the level so far.
 
 
 # %%
@@ -283,9 +294,9 @@ def energy_step(features, target, optimizer) -> float:
 
 
 # %% [markdown]
-# **Second stage.** Three functions: the compressed error of two waves at one frame length, the
-# error of the gate, and the step that puts them together. Relative and dissimilarity, which are
-# longer, are the library's.
+# **Second stage.** It takes three functions: the compressed error of two waves at one frame length,
+# the error of the gate, and the step that puts them together. The longer *relative* and
+# *dissimilarity* come from the library.
 
 
 # %%
@@ -313,7 +324,8 @@ def gate_error(logits, clip, original) -> torch.Tensor:
 
 
 # %% [markdown]
-# The step itself: forward, loss, backward, and a move of every weight a little way down the slope.
+# The step itself computes the output, the loss and its gradient, and moves every weight a little
+# way down the slope.
 
 
 # %%
@@ -336,8 +348,9 @@ def network_step(clip, original, optimizer) -> float:
 # %% [markdown]
 # ### By heart
 #
-# Both stages, one after the other, always the same clip. A sound network must manage that: if the
-# loss does not fall here, something is wrong in the code, and no hours of training will mend it.
+# Both stages run one after the other, always on the same clip. Every network that works can learn
+# one clip. If the loss does not fall here, something is wrong in the code, and no hours of training
+# will mend it.
 
 # %%
 features, target = logs_of_bands(clip, original)
@@ -373,14 +386,14 @@ with torch.no_grad():
 Markdown(
     f"In {steps_by_heart} steps the loss of the energies fell from {first[0]:.1f} to {first[-1]:.1f} dB, "
     f"and that of the network from {second[0]:.2f} to {second[-1]:.2f}; the untreated clip has "
-    f"{alone:.2f} (under zero, *relative* pays for an error made smaller). By heart is not yet "
-    f"understood: of the drums, which it has never met, the student makes "
-    f"{float(foreign[1]):.2f}, where untreated they have {float(foreign[0]):.2f}."
+    f"{alone:.2f}. (A loss under zero is possible, since *relative* rewards an error made smaller.) To "
+    f"know one clip by heart is not to understand music: on the drums, which it has never met, the "
+    f"student has a loss of {float(foreign[1]):.2f}, and without it they have {float(foreign[0]):.2f}."
 )
 
 # %% [markdown]
-# And what that sounds like. At step 0 the fill is there already, since its energies were learnt first; mask
-# and gate come with the steps.
+# Here is how that sounds. At step 0 the fill is there already, since its energies were learnt
+# first. Mask and gate come with the steps.
 
 # %%
 by_heart = {"lossless": original[:, 0].numpy(), listen_to: clip[:, 0].numpy(), **learnt}
@@ -389,16 +402,16 @@ el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by
 # %% [markdown]
 # ## The run
 #
-# The same on all training pairs. *AdamW* takes the steps; their size rises over the first part of
-# the run and then falls along half a cosine. Each segment is cut at random, made louder or softer,
-# turned upside down or not, played a little faster or slower, and given another colour, brighter or
-# duller, always both sides alike; some inputs get noise on top. After every pass over the pairs,
-# the validation split is measured, and the best state is kept. A run that is interrupted goes on
-# where it stopped.
+# Now the second stage runs on all training pairs. *AdamW* takes the steps. Their size rises over
+# the first part of the run and then falls along half a cosine. Each segment is cut at random, made
+# louder or softer, inverted or not, played a little faster or slower, and made brighter or duller,
+# always both sides alike. Some inputs get noise on top. After every pass over the pairs, the
+# validation split is measured, and the best state is kept. A run that is interrupted goes on where
+# it stopped.
 #
-# The run does not begin from nothing, but from the published weights, as you would to fit them to
-# your own music. From scratch (`start_from` empty), minutes are enough to fill an empty treble but
-# not to learn what is best left alone. A fill stays as it was taught.
+# The run begins from the published weights, as you would to fit them to your own music. A run from
+# scratch (`start_from` empty) learns within minutes to fill an empty treble, but not what is best
+# left alone. The fill is not trained here.
 
 # %% tags=["remove-stderr"]
 manifest = Path(run_dir) / "pairs" / "manifest.csv"
@@ -465,7 +478,7 @@ axes = el.plotting.bars(
 el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
 
 # %% [markdown]
-# Over all conditions, and against what is asked of the run:
+# Over all conditions together:
 
 # %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
@@ -473,15 +486,15 @@ worst = held_out["loss"].sub(held_out["untreated"]).idxmax()
 chosen_by = 100 * (1 - result.best_loss / result.untreated_loss)
 Markdown(
     f"Over all conditions the held-out loss is **{improvement:.1f} % under that of the untreated "
-    f"audio** (at least {least_improvement_percent:g} % is asked for); on the validation split, by "
-    f"which the epoch was chosen, {chosen_by:.1f} %. Of so few pieces each has its say: neither is "
-    f"the figure of another collection. The least favourable "
-    f"condition is `{worst}`: {held_out.loc[worst, 'untreated']:.2f} untreated, "
-    f"{held_out.loc[worst, 'loss']:.2f} enhanced."
+    f"audio** (the chapter asks for {least_improvement_percent:g} %). On the validation split, by "
+    f"which the epoch was chosen, it is {chosen_by:.1f} %. With so few pieces, single pieces dominate "
+    f"both figures: expect other values on your music. The least favorable condition is `{worst}`, "
+    f"with {held_out.loc[worst, 'untreated']:.2f} untreated and {held_out.loc[worst, 'loss']:.2f} "
+    f"enhanced."
 )
 
 # %% [markdown]
-# A run that does not beat doing nothing is not worth going on with, so the chapter stops here then.
+# If the run does not beat doing nothing, the chapter stops here.
 
 # %%
 if improvement < least_improvement_percent:
@@ -490,8 +503,8 @@ if improvement < least_improvement_percent:
 # %% [markdown]
 # ## The long run
 #
-# The weights that come with this package had far more music and far more time. How they came to be
-# is written into their file:
+# The weights that come with this package had far more music and far more time. Their file says how
+# they were trained:
 
 # %% tags=["hide-input"]
 logs = {"network": published.with_suffix(".csv")}
@@ -503,12 +516,12 @@ done = done or [f"{history['step'].max():,} steps of `tools/research/pretrain.py
 Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 
 # %% [markdown]
-# And what was written down while they were trained, for a few kinds of damage. Of the network:
-# its validation loss as a share of that of the untreated audio. Of the energies, where there is a
-# log of them: by how many decibels the prediction misses a band that was emptied. Where the curves
-# jump, training went on with another loss or other music. In a log of a network with a fill a share
-# over 100 % is not harm by itself, since a fill is an error to every loss of waveforms: whether it
-# is, [models of hearing](06_spectral_evaluation) and listeners have to say.
+# Two logs were written while they were trained, for a few conditions each. The log of the network
+# has its validation loss as a share of that of the untreated audio. The log of the energies, where
+# there is one, says by how many decibels the prediction misses a band that was emptied. The curves
+# jump where a new stage began with another loss or other music, so compare values within a stage
+# only. A share over 100 % is no harm by itself: every loss of waveforms takes the fill for an
+# error. [Models of hearing](06_spectral_evaluation) and listeners say whether it is one.
 
 # %%
 share = history.assign(value=100 * history["loss"] / history["untreated"])
@@ -544,13 +557,14 @@ said = [
     + ", ".join(f"`{each}` {a:.1f} to {b:.1f} {units[name]}" for each, (a, b) in table.items())
     for name, table in ends.items()
 ]
-Markdown(f"From the first entry to the last, {'; '.join(said)}.")
+Markdown(f"From the first entry of the log to the last, {'; '.join(said)}.")
 
 # %% [markdown]
-# The published weights on the test pairs of this run, beside the network trained above and by the
-# same loss. What is `lossless` is judged without mercy here: the loss counts the decades between an
-# error and a floor of -60 dB, three times over, so a change that nobody hears costs much. [Chapter
-# 07](07_harm) says what it amounts to in ViSQOL and dB.
+# The next table has the published weights on the test pairs of this run, beside the network trained
+# above and by the same loss. The loss is very strict on `lossless` input: *relative* compares an
+# error with a floor of -60 dB on a logarithmic scale, and growth counts three times, so even a
+# change that nobody hears costs much. [Chapter 07](07_harm) says what such a change is in ViSQOL
+# and dB.
 
 # %% tags=["remove-stderr"]
 same_loss = Path(run_dir) / "published_by_this_loss.safetensors"
@@ -570,13 +584,13 @@ Markdown(
 # %% [markdown]
 # ## What each choice is worth
 #
-# The recipe of the first edition cut short, from scratch and without a fill, and what becomes of it
-# when one thing is changed. Every row had the same processor time, far less than the published
-# weights, so that a costlier step means fewer of them; one seed each. Measured on the validation
-# clips (`tools/research/ablate.py` makes the table, `data/results/ablations.csv` holds more
-# columns). Over the *weak* conditions a low LSD and a high ViSQOL are wanted; of the rest, no more
-# than was there: the last column is the worst loss of in-band SI-SDR on a clip where nothing was to
-# be gained.
+# The baseline of this table is a short training from scratch, without a fill and on the first
+# edition of the corpus. Each other row changes one thing. Every row had the same processor time, so
+# that a costlier step means fewer steps, and one seed. Only the last two rows go on from the
+# baseline for half of that time. Everything was measured on the validation clips
+# (`tools/research/ablate.py` makes the table, `data/results/ablations.csv` holds more columns).
+# Under the *weak* conditions a low LSD and a high ViSQOL are good. The last column is the worst
+# loss of in-band SI-SDR on a clip where there was nothing to gain.
 
 # %%
 ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
@@ -592,17 +606,16 @@ table["question"] = table["question"].fillna(table.index.to_series())
 table.set_index("question").style.format(precision=2, na_rep="–")
 
 # %% [markdown]
-# Two wishes pull at the network. What is paid only for repair, or has met no noise and little else
-# than MP3 and AAC, repairs more: without the gate, without the relative term, or with those two
-# codecs alone the weak conditions gain, and what was fine, or had survived, pays for it. A basis of
-# its own to learn finds the levels best and harms most. A ConvNet over whole frames repairs less
-# for as many multiplications; a tenth of the music or half the frame is worse at both. The worst
-# harm is large in every row: leaving alone what is fine is the lesson that takes the hours.
+# Repair and caution pull in opposite directions. Three variants repair more and harm more: without
+# the gate, without the relative term, and with MP3 and AAC alone. A learned transform in place of
+# the STFT restores levels best and does the most harm. A ConvNet over whole frames repairs less for
+# as many multiplications. A tenth of the music or half the frame is worse at both. The worst harm
+# is large in every row: it takes hours of training to learn what is best left alone.
 
 # %% [markdown]
 # ## Listen
 #
-# The four seconds from above, through the network of this run and through the published one.
+# The four seconds from above go through the network of this run and through the published one.
 
 # %%
 enhanced = el.enhance_wave(lossy, result.weights, sample_rate=rate)
@@ -626,14 +639,15 @@ said = [
     if name != "lossless"
 ]
 Markdown(
-    f"Log-spectral distance and signal-to-noise ratio of this clip: {'; '.join(said)}. New treble "
-    f"lowers the first and costs some of the second, since its phase is a guess."
+    f"The log-spectral distance and the signal-to-noise ratio of this clip are: {'; '.join(said)}. "
+    f"New treble lowers the first and costs some of the second, since its phase is a guess."
 )
 
 # %% [markdown]
 # ## Provenance
 #
-# What a reader needs to make the same run again is stored inside the checkpoint; the essentials:
+# The checkpoint stores what a reader needs to make the same run again. These are the essentials (a
+# commit that ends in `-dirty` had changes that were not committed):
 
 # %%
 run = {
@@ -647,22 +661,23 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # %% [markdown]
 # ## Take-away
 #
-# - What survived can be corrected, and is learnt from waves. What is gone can only be replaced, and
-#   all that can be learnt of it is how strong it was.
-# - A network that starts as a wire and is paid for change only where change helps can learn
-#   several kinds of damage at once.
-# - To leave alone what is fine is harder than to repair what is not: compare the networks at
+# - What survived can be corrected, and that is learnt from waves. What is gone can only be
+#   replaced, and all that can be learnt of it is how strong it was.
+# - A network that starts by changing nothing, and is rewarded for change only where change helps,
+#   can learn several kinds of damage at once.
+# - It is harder to leave alone what is fine than to repair what is not. Compare the networks at
 #   `lossless` and `sbc-53` under *The long run*, where any change is harm.
-# - To train on your own music, longer: `enhancelib train --input_dir your/music --output_dir pairs
-#   --checkpoint_dir checkpoints --config config.json`; on several processes or machines, once the
-#   pairs are there, by `torchrun --nproc-per-node 2 -m enhancelib train …`, or `srun` in a SLURM job.
+# - To train longer on your own music, run `enhancelib train --input_dir your/music --output_dir
+#   pairs --checkpoint_dir checkpoints --config config.json`. Once the pairs are there, several
+#   processes or machines share the work with `torchrun --nproc-per-node 2 -m enhancelib train …`,
+#   or with `srun` in a SLURM job.
 
 # %% [markdown]
 # ## Quiz
 #
 # Three questions on this part of the book. Open an answer to see what is right or wrong about it.
 #
-# **1. A network is paid for waveforms alone. What does it do where the treble is gone?**
+# **1. A network is trained on waveforms alone. What does it do where the treble is gone?**
 #
 # ```{dropdown} It learns the missing phase from enough music.
 # No. The phase of what is gone is not written anywhere in the input, and two recordings with the
@@ -704,8 +719,8 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # ```
 #
 # ```{dropdown} Keep the weights from before the rise, or bring more and other music.
-# Yes. The network has begun to learn its pieces by heart, and what it learns now is of no use to
-# others.
+# Yes. The network has begun to learn its pieces by heart, and what it learns now is of no use on
+# other pieces.
 # ```
 #
 # ```{dropdown} Choose the weights on the test set instead.
@@ -720,38 +735,37 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # value, and what would a network taught with it do to a quiet recording of a voice?
 #
 # ```{dropdown} Solution
-# Set `quantiles["bold"] = 0.9` before the figure. The least value moves to the right, to the level
-# that nine tenths of the true ones lie under. A predictor taught so would nearly always fill in too
-# much: between the words of a voice, where the true treble is weak, one would hear hiss.
+# Set `quantiles["bold"] = 0.9` before the figure. The least value moves to the right, to a level
+# above nine tenths of the true ones. A predictor that is trained with it would nearly always fill
+# in too much. Between the words of a voice, where the true treble is weak, one would hear hiss.
 # ```
 #
 # **2. Why not one stage?** Leave out `student.core.fill.freeze()` and the first stage. What becomes
 # of the fill, and why?
 #
 # ```{dropdown} Solution
-# It stays empty. Noise of the right level has, against the true treble, an error of twice its
-# energy, silence one of once its energy; a loss of waves pays the network for silence. Only
-# *dissimilarity* and the other terms of levels ask for treble, and they are outvoted.
+# It stays empty. Noise of the right level has an error of twice the energy of the true treble,
+# silence has an error of once that energy. So a loss of waves rewards silence. Only *dissimilarity*
+# and the other terms of levels ask for treble, and they are outvoted.
 # ```
 #
-# **3. From scratch.** Run the chapter with `start_from=""`, `epochs=9` and `learning_rate=1e-3`,
-# and
-# `least_improvement_percent=-1000`, so that it does not stop at what you will see. Which conditions
-# gain within minutes, and what becomes of `lossless`? Why is doing nothing the hardest lesson?
+# **3. From scratch.** Run the chapter with `start_from=""`, `epochs=9`, `learning_rate=1e-3` and
+# `least_improvement_percent=-1000`, so that it does not stop early. Which conditions gain within
+# minutes, and what becomes of `lossless`? Why is doing nothing the hardest lesson?
 #
 # ```{dropdown} Solution
 # Conditions without treble gain first: nearly any treble is nearer in level than none. `lossless`
-# gets worse, since whatever is learnt for the others leaks into it until the gate has learnt to
-# tell them apart, and it can only do that by what it hears, never by being told.
+# gets worse, since what is learnt for the others is applied to it too, until the gate has learnt to
+# tell them apart. The gate is never told which is which and has to hear it.
 # ```
 #
 # **4. What a term is for.** Give the configuration `loss={"relative": 0.0}` and train again from
-# the published weights. Compare the last table under *The long run*: which conditions win, and who
-# pays? Then do the same with `envelope`.
+# the published weights. Compare the last table under *The long run*: which conditions gain, and
+# which lose? Then do the same with `envelope`.
 #
 # ```{dropdown} Solution
-# Without *relative*, weak codecs gain a little and the best ones pay: nothing stands up any more
-# for what had survived (compare the row *no relative term* under *What each choice is worth*).
+# Without *relative*, weak codecs gain a little and the best ones lose: no term protects any more
+# what had survived (compare the row *No relative error?* under *What each choice is worth*).
 # Without *envelope*, treble comes out too weak, since the spectral term alone wants the median of
 # each bin.
 # ```

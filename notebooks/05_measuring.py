@@ -1,17 +1,18 @@
 # %% [markdown]
 # # 05 · Measuring
 #
-# No number hears music. [The pages before](../theory/measures) say what each of them asks and is blind
-# to. This chapter computes two of them by hand, plays two sounds that one of them calls equal, measures a
-# few pieces, and asks when a difference counts.
+# Each number hears one thing and misses the rest. [The pages before](../theory/measures) say what
+# each measure asks. This chapter computes two measures by hand, plays two sounds that one of them
+# calls equal, measures a few pieces, and asks when a difference counts.
 #
-# **You will hear** a piano, damaged twice, with equal scores and different sounds. **You will see** every
-# piece before and after enhancement, and how a verdict comes from a handful of pieces.
+# **You will hear** a piano that is damaged in two ways, with equal scores and different sounds.
+# **You will see** every piece before and after enhancement, and how a handful of pieces leads to a
+# verdict.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It takes the published weights, or those that
-# chapter 04 trained, and pieces of `input_dir` that were not trained on. The two chapters after this one
-# read what is measured here if they are told `measured="run"`.
+# Every setting of the chapter stands in the next cell. It takes the published weights, or those
+# that chapter 04 trained, and pieces of `input_dir` that are not in the training split. With
+# `measured="run"` the next two chapters read what is measured here.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music
@@ -51,12 +52,13 @@ conditions = [*transparent.split(","), *damaged.split(",")]
 # %% [markdown]
 # ## Two numbers by hand
 #
-# The *signal-to-noise ratio* (SNR) compares samples. With the original $x$ and what became of it, $y$, it is
+# The *signal-to-noise ratio* (SNR) compares samples. With the original $x$ and what became of it,
+# $y$, it is
 #
 # $$\mathrm{SNR} = 10 \log_{10} \frac{\sum_n x_n^2}{\sum_n (y_n - x_n)^2}\ \text{dB}.$$
 #
-# The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$ bins in
-# each of $T$ frames it is
+# The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$
+# bins in each of $T$ frames it is
 #
 # $$\mathrm{LSD} = \frac{1}{T} \sum_t \sqrt{\frac{1}{K} \sum_k
 # \big(\log_{10} |Y_{k,t}|^2 - \log_{10} |X_{k,t}|^2\big)^2}\ \text{bel},$$
@@ -107,22 +109,23 @@ heads = {name: f"{el.METRICS[name].title} ({el.METRICS[name].unit})" for name in
 pd.DataFrame(scores).T.rename(columns=heads).round(2)
 
 # %% [markdown]
-# Noise of the same energy spreads over every band and moment, a codec hides its error where the
-# music is loud. So no number stands alone in this book: waveform ratios (SNR, SI-SDR), spectral
-# distances, and two models of hearing, ViSQOL and Zimtohrli, which predict the score a listener would give.
+# White noise spreads over every band and moment, while a codec hides its error where the music is
+# loud. So no number stands alone in this book. It uses waveform ratios (SNR, SI-SDR), spectral
+# distances, and two models of hearing, ViSQOL and Zimtohrli, which predict the score that a
+# listener would give.
 
 # %% [markdown]
 # ## Every piece, every condition, every metric
 #
 # One call fills the matrix: each piece is degraded as a whole under every condition, enhanced by
-# the checkpoint, and compared with its original. Below it runs on a few pieces of `input_dir`, so
-# that you can put your own music in their place. They share no material with the training, nor with
-# each other: of each group one piece is taken, and the sources take turns.
+# the checkpoint, and compared with its original. It runs on a few pieces of `input_dir`, and you
+# can put your own music in their place. The pieces share no material with the training or with each
+# other: one piece of each group is taken, and the sources take turns.
 #
-# A third system beside the untreated and the enhanced audio is an *oracle*: it looks at the
-# original and turns every bin of the spectrogram up or down by the factor that suits it best. It is
-# one mask, in frames of 1,024 samples, and leaves the phase alone: a yardstick rather than a limit,
-# since other frames can gain a little more.
+# The third system, beside the untreated and the enhanced audio, is an *oracle*. It looks at the
+# original, multiplies every bin of the spectrogram by the best factor, and keeps the phase. It is
+# one mask in frames of one length, so it is a yardstick and no limit: other frames can gain a
+# little more.
 
 # %% tags=["remove-stderr"]
 tests = [piece for piece in held_out if piece.split == "test"] or held_out
@@ -141,7 +144,8 @@ live = el.evaluate(
 live_file = el.write_results(live, Path(run_dir) / "results" / "05_measuring.csv")
 
 # %% [markdown]
-# One piece of them, untreated → enhanced. For metrics marked ↓ lower is better, for ↑ higher.
+# Here is one of the pieces, untreated → enhanced. For metrics marked ↓ lower is better, for ↑
+# higher.
 
 # %% tags=["hide-input"]
 arrows = {"lower": "↓", "higher": "↑", "zero": "±"}
@@ -163,17 +167,18 @@ closer = (lsd[preset] < lsd["untreated"]).groupby("condition").sum().reindex(con
 told = ", ".join(f"`{name}` {count}" for name, count in closer.items())
 Markdown(
     f"{len(chosen)} pieces, {len(conditions)} conditions, {live['metric'].nunique()} metrics: "
-    f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. Pieces that "
-    f"come closer to the original in LSD, of {len(chosen)}: {told}."
+    f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. So many of "
+    f"the {len(chosen)} pieces come closer to the original in LSD: {told}."
 )
 
 # %% [markdown]
 # ## When does a difference count?
 #
-# Pieces differ more than systems do, so a piece is compared with itself: the *paired difference* of one
-# piece is enhanced minus untreated. What does a handful of differences prove? Here are those of the table
-# that `make results` measured once, at length, for one condition. Each line is a piece, each group a
-# kind: no mean is taken over two kinds, since a network that helps drums may harm a voice.
+# Pieces differ more than systems do, so a piece is compared with itself. The *paired difference* of
+# one piece is enhanced minus untreated. What does a handful of differences prove? The figure shows
+# one condition of the table that `make results` measured once, at length. Each line is a piece, and
+# each group is a kind. No mean is taken over two kinds, since a network that helps drums may harm a
+# voice.
 
 # %% tags=["hide-input"]
 published = pd.read_csv(Path(results_dir) / f"{preset}.csv")
@@ -185,11 +190,23 @@ lines = {kind: table.to_numpy() for kind, table in pairs.items()}
 axes = el.plotting.slopes(lines, y_label="ViSQOL (1 to 5)", title=f"{judged}: untreated → enhanced")
 el.plotting.save_figure(axes.figure, "05_pairs", figures_dir=figures_dir)
 
+# %% tags=["hide-input"]
+rising = [
+    f"{(table[preset] > table['untreated']).sum()} of {len(table)} {kind}"
+    for kind, table in pairs.items()
+]
+Markdown(f"Pieces that rise under `{judged}`: {', '.join(rising)}.")
+
 # %% [markdown]
-# Take the kind with the most pieces. Its mean difference $\bar d$ over $n$ pieces is uncertain by
-# *Student's interval* $\bar d \pm t\, s / \sqrt n$, with the spread $s$ of the differences.
-# *Wilcoxon's test* asks how likely it would be to lean so far to one side if every difference could as
-# well have had the other sign. With few pieces that can be counted: all $2^n$ signs, one after the other.
+# Take the kind with the most pieces. How far its mean difference $\bar d$ over $n$ pieces can be
+# trusted is said by *Student's interval*,
+#
+# $$\bar d \pm t\, s / \sqrt n,$$
+#
+# with the spread $s$ of the differences and a factor $t$ from Student's distribution. *Wilcoxon's
+# test* gives the differences ranks by size and asks how often they would lean so far to one side if
+# each had its sign by chance. With few pieces that can be counted over all $2^n$ ways to give
+# signs.
 
 # %%
 kind = max(pairs, key=lambda name: len(pairs[name]))
@@ -207,18 +224,19 @@ if len(differences) == row["pieces"]:  # the library counts the same
 # %% tags=["hide-input"]
 low, high = np.quantile(draws, [0.025, 0.975])
 Markdown(
-    f"Kind *{kind}*, {len(differences)} pieces: {np.sum(moved > 0)} rise and {np.sum(moved < 0)} fall. The "
-    f"mean difference is {differences.mean():+.2f}, Student's 95 % interval {row['low']:+.2f} to "
-    f"{row['high']:+.2f}. Of {len(signs):,} ways to give signs, {as_far.sum():,} lean as far: p = "
-    f"{as_far.mean():.4f}. Drawing the pieces again and again (*bootstrap*) gives {low:+.2f} to {high:+.2f}; "
-    f"of so few pieces it is too sure of itself, so the book uses Student's."
+    f"Of {len(differences)} pieces of the kind *{kind}*, {np.sum(moved > 0)} rise and "
+    f"{np.sum(moved < 0)} fall. The mean difference is {differences.mean():+.2f}, with Student's 95 % "
+    f"interval from {row['low']:+.2f} to {row['high']:+.2f}. Of {len(signs):,} ways to give signs, "
+    f"{as_far.sum():,} lean as far: p = {as_far.mean():.4f}. Drawing the pieces again and again "
+    f"(*bootstrap*) gives an interval from {low:+.2f} to {high:+.2f}. With so few pieces it is too "
+    f"narrow, so the book uses Student's."
 )
 
 # %% [markdown]
-# Whoever asks often finds something by chance: of twenty comparisons without any difference, one has a
-# p under 0.05. So each p of a table is made larger by Holm's method, the more the table compares, and a
-# verdict stands only where that corrected p is at most 0.05. Where a verdict would be out of reach for so
-# few pieces, the tables say nothing.
+# Many comparisons find something by chance: of twenty without any difference, one on average has a
+# p under 0.05. So Holm's method makes each p of a table larger, by more if the table compares more.
+# A verdict stands only where that corrected p is at most 0.05. Where so few pieces could not reach
+# a verdict at all, the tables say nothing.
 
 # %% [markdown]
 # ## Take-away
@@ -230,17 +248,20 @@ Markdown(
 # %% [markdown]
 # ## Exercises
 #
-# **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears it?
+# **1. Late.** Delay the piano by one sample and measure SNR and LSD by hand. Which of the two hears
+# it?
 #
 # ```{dropdown} Solution
-# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec, since every
-# sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the delay.
+# `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec,
+# since every sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the
+# delay.
 # ```
 #
-# **2. How many pieces?** With $n$ pieces that all gain, what is the least p of the test? How many pieces does
-# a table of 100 comparisons need before one of them can get a verdict?
+# **2. How many pieces?** With $n$ pieces that all gain, what is the least p of the test? How many
+# pieces does a table of 100 comparisons need before one of them can get a verdict?
 #
 # ```{dropdown} Solution
-# Only all signs alike lean as far, and all signs turned round: $p = 2^{1-n}$. Holm's method multiplies the
-# smallest p of 100 by 100, so $100 \cdot 2^{1-n} \le 0.05$, which takes 12 pieces.
+# Of all $2^n$ ways to give signs, two lean as far: all plus and all minus. So $p = 2^{1-n}$. Holm's
+# method multiplies the smallest p of 100 by 100, so $100 \cdot 2^{1-n} \le 0.05$, which takes 12
+# pieces.
 # ```

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 06 · Does it help?
 #
-# Published systems report the metric they win. This chapter asks where there was room to help, by two models
-# of hearing and by measures of samples and levels, each beside the value of the lossy audio that was *not*
-# treated. [The next chapter](07_harm) asks for harm.
+# Published systems report the metric that they win. This chapter asks what the network gains where
+# there was room to help. It uses two models of hearing and measures of samples and levels, each
+# beside the value of the *untreated* lossy audio. [The next chapter](07_harm) asks for harm.
 #
-# **You will see** what songs, recorded and rendered instruments, singing and speech gain, each by itself, and
-# where in the spectrum. **You will hear** a song, a voice and a loop before and after.
+# **You will see** what each kind of music, singing and speech gains, and where in the spectrum.
+# **You will hear** a song, a voice and a loop before and after.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The numbers are those that `make results` measured on
-# a whole set of pieces; with `measured="run"` they are those that [chapter 05](05_measuring) measured on a few
-# pieces of your folder.
+# Every setting of the chapter stands in the next cell. `make results` measured the numbers on a
+# whole set of pieces. With `measured="run"` they are those that [chapter 05](05_measuring) measured
+# on a few pieces of your folder.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music
@@ -74,10 +74,9 @@ Markdown(
 # %% [markdown]
 # ## By a model of hearing
 #
-# Where there is room, the difference to the untreated audio is taken piece by piece, since pieces
-# differ more than systems do. The table has the means of one measure over the pieces of each kind,
-# untreated → enhanced. ▲ is better and ▼ worse beyond chance, • is open, and no mark stands where the pieces
-# are too few for a verdict ([chapter 05](05_measuring) explains them).
+# Each piece is compared with itself. The table has the means of one measure over the pieces of each
+# kind, untreated → enhanced. ▲ is better and ▼ is worse beyond chance, • is undecided. No mark
+# stands where the pieces are too few for a verdict ([chapter 05](05_measuring) explains verdicts).
 
 # %% tags=["hide-input"]
 good = {kind: el.does_good(part) for kind, part in parts.items()}
@@ -94,8 +93,8 @@ table = table.reindex(index=conditions, columns=list(parts))
 table.rename_axis(columns=None).astype(object).fillna("–")
 
 # %% [markdown]
-# Under all conditions and by every measure, with the number of pieces, interval, *p* and the worst piece by
-# name, as a file:
+# This file has every condition and measure, with the number of pieces, the interval, *p*, and the
+# worst piece by name:
 
 # %%
 el.Download(good.drop(columns=["system"]), "06_gains.csv")
@@ -103,9 +102,9 @@ el.Download(good.drop(columns=["system"]), "06_gains.csv")
 # %% [markdown]
 # ## By levels and by samples
 #
-# The same as a picture, for the log-spectral distance (left of zero is better) and the SI-SDR
-# (right of zero is better). A system that invents missing treble improves the first and pays with
-# the second: an invented band has the right level and, at best, a random phase.
+# The figure shows the differences in log-spectral distance (left of zero is better) and in SI-SDR
+# (right of zero is better). A system that invents missing treble improves the first and worsens the
+# second, since an invented band has a random phase.
 
 # %%
 summary = good.assign(  # one piece alone has no interval
@@ -130,10 +129,23 @@ if legend := axes.flat[0].get_legend():  # the other panel has it
 el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
 
 # %% [markdown]
+# Counted over the rows of the figure:
+
+# %% tags=["hide-input"]
+drawn = summary[summary["condition"].isin(conditions)]
+nearer, further = (
+    drawn[drawn["metric"] == name]["delta"].lt(0).agg(["sum", "size"]) for name in ("lsd", "si_sdr")
+)
+Markdown(
+    f"The mean LSD gets better in {nearer['sum']} of {nearer['size']} rows, and the mean SI-SDR gets "
+    f"worse in {further['sum']} of {further['size']}."
+)
+
+# %% [markdown]
 # ## See it
 #
-# A song under the condition with the largest gain in log-spectral distance, of the kind that is named
-# first above. Below: what the enhancement changed, and what still separates it from the original.
+# Here is a song under the condition in which the kind named first above gains most in log-spectral
+# distance.
 
 # %%
 pieces = el.list_pieces(input_dir)
@@ -157,7 +169,9 @@ def three(piece) -> dict[str, np.ndarray]:
 waves = three(song)
 
 # %% [markdown]
-# The picture shows all three versions; what the network adds stands where the second one is empty.
+# The first figure shows all three versions. The network adds something where the second one is
+# empty. The second figure shows what the enhancement changed (left), and what still separates it
+# from the original (right):
 
 # %% tags=["hide-input"]
 figure = el.plotting.spectrogram_grid(waves, sample_rate=sample_rate, columns=3)
@@ -168,7 +182,7 @@ figure, axes = el.plotting.subplots(columns=2, width=8.4, height=3)
 for ax, (title, pair) in zip(
     axes.flat,
     {
-        f"enhanced - {name}": (waves["enhanced"], waves[name]) for name in ("lossy", "lossless")
+        f"enhanced − {name}": (waves["enhanced"], waves[name]) for name in ("lossy", "lossless")
     }.items(),
     strict=True,
 ):
@@ -177,19 +191,26 @@ figure.colorbar(image, ax=list(axes.flat), label="Level difference (dB)")
 el.plotting.save_figure(figure, "06_differences.png", figures_dir=figures_dir)
 
 # %% [markdown]
-# Frequency by frequency, of the same song. On the left the error of the waveform
-# against the music itself: over 0 dB, it would be better to play nothing. On the right the error
-# of the level, which does not ask for the phase. Invented treble repairs the right side only.
+# The last figure looks at the same song by frequency, a third of an octave at a time. The left
+# panel has the power of the error, compared with that of the music: over 0 dB, it would be better
+# to play nothing. The right panel has the level, compared with that of the music: under 0 dB it is
+# too weak. Invented treble repairs the right side only, since the level does not ask for the phase.
 
 
 # %%
+edges = 125 * 2 ** (np.arange(0, int(3 * np.log2(sample_rate / 250)) + 1) / 3)  # in Hz
+middles_khz = np.sqrt(edges[1:] * edges[:-1]) / 1000
+
+
 def by_frequency(estimate: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    options = {"fs": sample_rate, "nperseg": 2048}
+    waves = (estimate - reference, estimate, reference)
+    hertz, _ = welch(reference[0], fs=sample_rate, nperseg=8192)
+    spectra = (welch(wave, fs=sample_rate, nperseg=8192)[1].mean(axis=0) + 1e-13 for wave in waves)
+    third = np.digitize(hertz, edges) - 1
     error, got, true = (
-        welch(wave, **options)[1].mean(axis=0) + 1e-12
-        for wave in (estimate - reference, estimate, reference)
+        np.array([power[third == n].sum() for n in range(len(middles_khz))]) for power in spectra
     )
-    return np.stack([10 * np.log10(error / true), np.abs(10 * np.log10(got / true))])
+    return 10 * np.log10(np.stack([error, got]) / true)
 
 
 errors = {
@@ -198,20 +219,27 @@ errors = {
 }
 
 # %% tags=["hide-input"]
-frequency_khz = np.fft.rfftfreq(2048, 1000 / sample_rate)
 figure, axes = el.plotting.subplots(columns=2, width=9, height=3)
-labels = ("Error against the music (dB)", "Error of the level (dB)")
+labels = ("Error against the music (dB)", "Level against the music (dB)")
 for side, (ax, label) in enumerate(zip(axes.flat, labels, strict=True)):
-    curves = {name: (frequency_khz, each[side]) for name, each in errors.items()}
+    curves = {name: (middles_khz, each[side]) for name, each in errors.items()}
     el.plotting.curves(curves, x_label="Frequency (kHz)", y_label=label, ax=ax, title=condition)
-axes.flat[0].axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
+    ax.axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
 el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures_dir)
+
+# %% [markdown]
+# The treble alone:
+
+# %% tags=["hide-input"]
+treble = middles_khz > 8
+told = ", ".join(f"{each[1][treble].mean():+.1f} dB {name}" for name, each in errors.items())
+Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} on the mean.")
 
 # %% [markdown]
 # ## Hear it
 #
-# Loudness is matched, and one playhead runs through all three versions. The song, a voice and a loop are
-# under the same condition; [the listening test](09_listening_test) plays others blind.
+# Loudness is matched, and one playhead runs through all three versions. The song, a voice and a
+# loop went through the same condition. [The listening test](09_listening_test) plays others blind.
 
 # %%
 heard = {"A song": waves, "A voice": three(voice), "A loop": three(loop)}
@@ -237,26 +265,28 @@ verdicts = "; ".join(
 Markdown(
     f"- The largest gain in log-spectral distance ({next(iter(parts))}) is under `{condition}`: "
     f"{lsd['untreated']:.2f} → {lsd['value']:.2f}.\n"
-    f"- Comparisons where there is something to repair, by kind: {verdicts}.\n"
-    f"- What is heard here went through `{checkpoint.name}` ({weights}); the figures are kept in `{file}`."
+    f"- Verdicts on the comparisons where there is something to repair: {verdicts}.\n"
+    f"- The sounds of this chapter went through `{checkpoint.name}` ({weights}), and its figures are kept "
+    f"in `{file}`."
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of the
-# right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
+# **1. A codec that invents.** Add `opus-32` to `damaged`. Opus fills its own treble with noise of
+# the right level. Predict the signs of the differences in LSD and in SI-SDR, then look at
 # {numref}`fig-06-deltas`, and explain with it what {numref}`fig-08-bit-rates` shows for Opus.
 #
 # ```{dropdown} Solution
-# The levels are nearly right already, so there is little left to gain in LSD, and whatever the network
-# changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly any bits.
+# The levels are nearly right already, so there is little left to gain in LSD, and whatever the
+# network changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly
+# any bits.
 # ```
 #
-# **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then this one with
-# `measured="run"`. Which marks does the table show, and why so few?
+# **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then
+# this one with `measured="run"`. Which marks does the table show, and why so few?
 #
 # ```{dropdown} Solution
-# With fewer than a dozen pieces of a kind no comparison of so large a table can get a verdict, whatever it
-# gains. The means are there, the marks are not.
+# With fewer than a dozen pieces of a kind, no comparison of so large a table can get a verdict,
+# however much the pieces gain. So the table has means but no marks.
 # ```

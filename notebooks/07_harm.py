@@ -1,16 +1,17 @@
 # %% [markdown]
 # # 07 · Does it harm?
 #
-# To leave alone what is fine is harder than to repair what is not. This chapter looks where nothing was to be
-# repaired, and counts the worst piece instead of the mean. Then it plays failures.
+# It is harder to leave alone what is fine than to repair what is not. This chapter looks where
+# nothing was to be repaired, and judges by the worst piece instead of the mean. Then it plays
+# failures.
 #
-# **You will see** under which codecs the worst piece of each kind is harmed. **You will hear** lossless
-# music that went through the network, and a gallery of pieces that came out worse.
+# **You will see** under which codecs the worst piece of each kind is harmed. **You will hear**
+# lossless music that went through the network, and a gallery of pieces that came out worse.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The tables are those that `make results` measured; with
-# `measured="run"` they are those that [chapter 05](05_measuring) measured on a few pieces of your folder. The
-# gallery always plays pieces that chapter 05 measured.
+# Every setting of the chapter stands in the next cell. `make results` measured the tables. With
+# `measured="run"` they are those that [chapter 05](05_measuring) measured on a few pieces of your
+# folder. The gallery always plays pieces that chapter 05 measured.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music
@@ -57,10 +58,15 @@ parts = dict(el.by_kind(results))
 # %% [markdown]
 # ## Where nothing is to be repaired
 #
-# Lossless music and the best codecs leave nothing to repair. There the mean does not count, the
-# worst piece does: if it loses more than a tolerance, the system is harmful under that condition (✗). The
-# *in-band SI-SDR* looks only at those parts of the spectrogram that came through the codec; a loss of more
-# than 0.1 dB there counts as harm.
+# Lossless music and the best codecs leave nothing to repair. There the worst piece counts and not
+# the mean: if it loses more than a tolerance, the system is harmful under that condition (✗). The
+# *in-band SI-SDR* looks only at the set $S$ of those bins that came through the codec. With the
+# spectrum $X$ of the original, $Y$ of the output, and the gain $\alpha$ that fits $X$ best to $Y$,
+# it is
+#
+# $$10 \log_{10} \frac{\sum_S |\alpha X|^2}{\sum_S |Y - \alpha X|^2}\ \text{dB}.$$
+#
+# A loss of more than 0.1 dB counts as harm.
 
 # %%
 harm = pd.concat({kind: el.does_no_harm(part) for kind, part in parts.items()})
@@ -83,8 +89,8 @@ def worst_of(metric: str) -> pd.DataFrame:
 worst_of("in_band_si_sdr")
 
 # %% [markdown]
-# That was the in-band SI-SDR of the worst piece, in dB. The same by a model of hearing, or by levels where
-# none was measured, with a tolerance of 0.02:
+# This was the change in in-band SI-SDR of the worst piece, in dB. The next table is by a model of
+# hearing, or by levels where none was measured, with a tolerance of 0.02:
 
 # %% tags=["hide-input"]
 second = next(name for name in ("visqol", "zimtohrli", "lsd") if name in set(mine["metric"]))
@@ -100,12 +106,12 @@ beside = (
     else ""
 )
 Markdown(
-    f"The second table is by {el.METRICS[second].title}. Over all measures of harm, checks that fail: "
-    f"{checks}.{beside} The figures are kept in `{file}`."
+    f"The second table is by {el.METRICS[second].title}. Over all measures of harm, so many checks "
+    f"fail: {checks}.{beside} The figures are kept in `{file}`."
 )
 
 # %% [markdown]
-# Each check with its piece by name, as a file:
+# This file has each check with its piece by name:
 
 # %%
 el.Download(harm, "07_checks.csv")
@@ -113,8 +119,8 @@ el.Download(harm, "07_checks.csv")
 # %% [markdown]
 # ## Hear nothing happen
 #
-# A voice that lost nothing goes through the network. What comes out should be what went in. The button for
-# the error plays what was taken away or added.
+# A voice that lost nothing goes through the network. The output should be the input. The *error*
+# button plays what was taken away or added.
 
 # %%
 pieces = el.list_pieces(input_dir)
@@ -135,9 +141,9 @@ Markdown(
 # %% [markdown]
 # ## A gallery of failures
 #
-# Of the pieces that [chapter 05](05_measuring) measured, each under the condition in which it loses most, by
-# a model of hearing or, where none was measured, by levels. They are not typical; they show what can go
-# wrong.
+# The gallery has pieces that [chapter 05](05_measuring) measured, each under the condition in which
+# it loses most by a model of hearing (or by levels, where no such model was used). They are not
+# typical. They show what can go wrong.
 
 # %%
 deltas = el.paired_deltas(pd.read_csv(of_run).query("system in ['untreated', @preset]"))
@@ -158,11 +164,11 @@ for row in lost.itertuples():
     lossless = whole[:, start : start + round(excerpt_s * sample_rate)]
     lossy = el.degrade(lossless, row.condition, sample_rate=sample_rate, seed=seed)
     enhanced = el.enhance_wave(lossy, checkpoint, sample_rate=sample_rate)
-    cases[row.Index] = {"lossy": lossy, "enhanced": enhanced, "lossless": lossless}
+    cases[row.Index] = {"lossless": lossless, "lossy": lossy, "enhanced": enhanced}
 
 # %% [markdown]
-# What went wrong can often be read from the level of each range of frequencies against the original, in dB,
-# lossy → enhanced: over zero it is too loud, under zero too weak.
+# The level of each range of frequencies, against the original, often shows what went wrong. It is
+# given in dB, lossy → enhanced: over zero is too loud, under zero too weak.
 
 
 # %%
@@ -190,7 +196,7 @@ cells = {
 pd.DataFrame.from_dict(cells, orient="index", columns=ranges)
 
 # %% [markdown]
-# And here they are, the worst first:
+# Here they are, the worst first:
 
 
 # %% tags=["hide-input"]
@@ -211,9 +217,10 @@ players = {
 el.Gallery(players, notes={tab: reason(tab) for tab in cases}, title="Failures")
 
 # %% [markdown]
-# The network has to guess what is codec and what is music: hiss, a bell or a room that fades can look like
-# damage to it, and then it takes away what belongs there. What it fills in has the right level only as far as
-# it could be predicted; where it is too strong one hears noise, where it is too weak the sound stays dull.
+# The network has to guess what is codec and what is music. To it, hiss, a bell or a fading room can
+# look like damage, and then it takes away what belongs there. The fill has the right level only as
+# far as the level can be predicted. Where it is too strong one hears noise, and where it is too
+# weak the sound stays dull.
 
 # %% [markdown]
 # ## Take-away
@@ -225,27 +232,29 @@ Markdown(
     f"- Where nothing is to be repaired, {int(mine['harmed'].sum())} of {len(mine)} checks find harm; the worst "
     f"is `{worst['condition']}`, {el.METRICS[worst['metric']].title} {worst['worst_delta']:+.2f} on "
     f"`{worst['worst_piece']}`.\n"
-    f"- A mean hides that: the worst piece is somebody's favourite record.\n"
-    f"- Of the gallery, the largest loss is {el.METRICS[by].title} {lost['untreated'].iloc[0]:.2f} → "
-    f"{lost['value'].iloc[0]:.2f}, `{lost['piece'].iloc[0]}` under `{lost['condition'].iloc[0]}`."
+    f"- A mean hides that: the worst piece is somebody's favorite record.\n"
+    f"- The largest loss in the gallery is that of `{lost['piece'].iloc[0]}` under "
+    f"`{lost['condition'].iloc[0]}`: {el.METRICS[by].title} {lost['untreated'].iloc[0]:.2f} → "
+    f"{lost['value'].iloc[0]:.2f}."
 )
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Less of it.** `el.enhance_wave` has an `amount`. Take the first piece of the gallery with amounts of 0.25,
-# 0.5 and 1 and score each by LSD and SI-SDR. Is half the enhancement half the harm?
+# **1. Less of it.** `el.enhance_wave` has an `amount`. Take the first piece of the gallery with
+# amounts of 0.25, 0.5 and 1 and score each by LSD and SI-SDR. Is half the enhancement half the
+# harm?
 #
 # ```{dropdown} Solution
-# The output is input + amount × change, so the error in the samples that were fine falls in proportion: 6 dB
-# less harm for half the amount. The gain is not proportional: a treble that is filled at half the
-# strength is 6 dB too weak.
+# The output is input + amount × change. So half the amount makes half the error, 6 dB less, where
+# the music was fine. The gain is not proportional: a treble that is filled at half the strength is
+# 6 dB too weak.
 # ```
 #
-# **2. By the mean.** Give the means of the first table instead of the worst pieces (`harm` has a column
+# **2. By the mean.** Make the first table of means instead of worst pieces (`harm` has a column
 # `delta`). Which ✗ would you no longer see?
 #
 # ```{dropdown} Solution
-# Those where a single piece loses a little, such as speech under `aac-256`. Where a piece loses much, it pulls the
-# mean over the tolerance too. But a mean never says whose record it was.
+# You would miss those where a single piece loses a little. A piece that loses much pulls the mean
+# over the tolerance too, but the mean does not say which piece it was.
 # ```

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # 08 · What it is worth
 #
-# A gain in a score is hard to feel; bits are not. This chapter asks at which bit rate untreated audio sounds as
-# good as enhanced audio, and where between a stream and a headphone the network should stand.
+# What a gain in a score means is hard to say, so this chapter counts it in bits: at which bit rate
+# does untreated audio score as high as enhanced audio? It also asks where the network should stand
+# between a stream and a headphone.
 #
-# **You will hear** a guitar at every station on its way to a headphone, and enhanced at the end of it.
+# **You will hear** a guitar at every station on its way to a headphone, and enhanced at the end.
 # **You will see** how many bits enhancement is worth in each codec, and what survives a radio link.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. The tables are those that `make results` measured.
+# Every setting of the chapter stands in the next cell. `make results` measured the tables.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music
@@ -37,9 +38,9 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
 # %% [markdown]
 # ## What it is worth in bits
 #
-# How good does enhanced audio sound, and at which bit rate does untreated audio sound as good? The
-# curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces; bit
-# rates are those of the packets.
+# How high does enhanced audio score, and at which bit rate does untreated audio score as high? The
+# curves are means of ViSQOL (5 is best) over the pieces of a kind, with 95 % intervals over pieces.
+# Bit rates are counted from the packets.
 
 # %% tags=["hide-input"]
 rates = pd.read_csv(Path(results_dir) / f"{preset}-rates.csv")
@@ -57,8 +58,13 @@ for ax, (codec, kind) in zip(np.ravel(axes), itertools.product(codecs, kinds), s
 el.plotting.save_figure(figure, "08_bit_rates.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# The mean horizontal distance of the two curves (Bjøntegaard) is the share of bits that enhancement
-# saves at equal quality, in percent with its 95 % interval over pieces, by two models of hearing.
+# The saving is a mean horizontal distance of the two curves, after Bjøntegaard. With the bit rates
+# $R_u(q)$ and $R_e(q)$ at which untreated and enhanced audio have the score $q$, and the mean over
+# all $q$ that both curves reach, it is
+#
+# $$1 - 10^{\,\overline{\log_{10} R_e(q) - \log_{10} R_u(q)}}.$$
+#
+# The table has it in percent, with its 95 % interval over pieces, by two models of hearing:
 
 
 # %%
@@ -83,14 +89,14 @@ told = [
     for rows in (sure, costs)
 ]
 Markdown(
-    f"By ViSQOL the whole interval lies above zero, so that bits are saved, for {told[0] or 'none'}. It lies "
-    f"below zero, so that enhancement costs bits, for {told[1] or 'none'}."
+    f"Bits are saved where the whole interval by ViSQOL lies above zero: {told[0] or 'nowhere'}. "
+    f"Enhancement costs bits where it lies below zero: {told[1] or 'nowhere'}."
 )
 
 # %% [markdown]
-# For Bluetooth, point by point: at which bit rate, in kbit/s, does untreated SBC sound like the enhanced
-# one? In brackets the 95 % interval; its end is open where some of the pieces drawn sound better than untreated
-# SBC at any rate measured.
+# For Bluetooth the table goes point by point: at which bit rate, in kbit/s, does untreated SBC
+# score like the enhanced one? The 95 % interval is in brackets. Its end is *open* where some draws
+# of the pieces score higher than untreated SBC at any measured rate.
 
 # %%
 points = by_visqol[by_visqol["codec"] == "SBC"]
@@ -99,7 +105,7 @@ cells = []
 for row in points.itertuples():
     sound = span(row.equals_kbps, row.equals_kbps_low, row.equals_kbps_high)
     if np.isnan(row.equals_kbps):
-        sound = "better than any" if row.value > best[row.kind] else "worse than any"
+        sound = "over all rates" if row.value > best[row.kind] else "under all rates"
     cells.append(sound)
 points = points.assign(shown=cells, rate=points["kbps"].round().astype(int))
 points = points.pivot(index="rate", columns="kind", values="shown").reindex(columns=kinds)
@@ -127,7 +133,7 @@ stations = {
 }
 
 # %% [markdown]
-# Each box is a place where you can listen; in it stands how far the sound has come from the studio.
+# Each box is one station. The number is the SNR against the studio.
 
 # %% tags=["hide-input"]
 figure, axes = el.plotting.subplots(width=9, height=1.7)
@@ -144,7 +150,7 @@ axes.axis("off")
 el.plotting.save_figure(figure, "08_bluetooth_way.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# Listen at each of them, and to what the network in the headphones makes of the worst:
+# Listen at each station, and to the last one after the network in the headphones:
 
 # %%
 rate = el.AudioUNet.load(checkpoint).config.sample_rate
@@ -161,9 +167,10 @@ el.Player(heard, sample_rate=44100, title=title, reference="studio")
 # ## Where in the chain?
 #
 # A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
-# before the second codec, in the headphones, behind it, or at both ends. `tools/measure/chain.py` measured
-# all four at the ear, over strong links, weak ones, and one that loses packets; `+lossless` is the
-# stream on the phone, before Bluetooth. ViSQOL, means over the pieces of each kind, with 128 kbit/s of AAC as the stream:
+# before the second codec, or in the headphones, behind it, or at both ends.
+# `tools/measure/chain.py` measured these at the ear, over strong links, weak ones, and one that
+# loses packets. The condition `+lossless` is the stream on the phone, before Bluetooth. The table
+# has the means of ViSQOL over the pieces of each kind, with AAC at 128 kbit/s as the stream:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -185,8 +192,8 @@ measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ea
 Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, flagship)}")
 
 # %% [markdown]
-# The differences to no enhancement at all, with 95 % intervals over pieces. What the phone adds
-# has to pass the Bluetooth codec; what the headphones add need not.
+# The figure shows the difference from no enhancement, with 95 % intervals over pieces. What the
+# phone adds has to pass the Bluetooth codec. What the headphones add need not.
 
 # %% tags=["hide-input"]
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
@@ -204,8 +211,8 @@ ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
 el.plotting.save_figure(figure, "08_chain.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# How much of what the phone gains survives the link? Its gain at the ear, as a share of its gain
-# before Bluetooth, for streams where there was one:
+# How much of what the phone gains survives the link? The table has the gain at the ear, as a share
+# of the gain before Bluetooth, for streams where there was one:
 
 
 # %%
@@ -234,7 +241,7 @@ said = "; ".join(f"{kind}: {place} {number}" for (kind, place), number in wins.i
 Markdown(
     f"- By ViSQOL enhancement is worth most for {most['codec']} and {most['kind']} pieces: "
     f"{most['saving_percent']:.0f} % of the bits.\n"
-    f"- Which place is best, in how many pairs of stream and link: {said}.\n"
+    f"- Each place is the best in so many pairs of stream and link: {said}.\n"
     f"- What the phone adds has to pass the codec of the link. Headphones repair both codecs at once."
 )
 
@@ -247,8 +254,8 @@ Markdown(
 # wrong?**
 #
 # ```{dropdown} No: they ask different questions.
-# Yes. SI-SDR asks how near the samples are, ViSQOL how alike the two would sound. A fill helps
-# the ear and never the samples.
+# Yes. SI-SDR asks how near the samples are, and ViSQOL asks how alike the two would sound. A fill
+# helps the ear and never the samples.
 # ```
 #
 # ```{dropdown} ViSQOL must be wrong: SI-SDR compares every sample.
@@ -257,8 +264,7 @@ Markdown(
 # ```
 #
 # ```{dropdown} SI-SDR must be wrong: it was made for speech.
-# No. It compares any two signals. What it does not do is to ask whether anyone hears the
-# difference.
+# No. It compares any two signals. It does not ask whether anyone hears the difference.
 # ```
 #
 # **2. A mean over ten pieces rises by 0.3. What else do you want to know before you call it
@@ -292,25 +298,26 @@ Markdown(
 #
 # ```{dropdown} Where what is left of the difference is no longer heard: with good codecs, and on many pieces.
 # Yes. A codec that is nearly transparent leaves little to repair. With a poor one, the result can
-# be pleasant and yet tell itself apart from the original.
+# be pleasant and yet easy to tell from the original.
 # ```
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. From kbit/s to battery.** A radio needs about as much energy per bit, whatever the bits are. Take the
-# saving for SBC and the processor time of a stream from [chapter 11](11_mobile_benchmarking). What would you
-# have to know to say whether enhancement saves battery?
+# **1. From kbit/s to battery.** A radio needs about the same energy for each bit. Take the saving
+# for SBC, and the processor time of a stream from [chapter 11](11_mobile_benchmarking). What else
+# would you have to know to say whether enhancement saves battery?
 #
 # ```{dropdown} Solution
-# The energy of one bit on the air and the energy of one second of the processor. The saving is a share of
-# the radio's energy, the cost a share of the processor's; neither is measured here, so no sum can be drawn.
+# You need the energy of one bit on the air and that of one second of the processor. The saving is a
+# share of the radio's energy, and the cost is a share of the processor's. Neither energy was
+# measured here, so the question stays open.
 # ```
 #
 # **2. A second repair.** In the table of places, *both* enhances on the phone and once more in the
 # headphones. Where is it worse than the headphones alone, and why can that be?
 #
 # ```{dropdown} Solution
-# What the phone has filled in is music to the link: its codec spends bits on it. The second network then gets
-# a signal that looks intact and was damaged in a way it has not met in training.
+# The codec of the link takes what the phone filled in for music and spends bits on it. The second
+# network then gets a signal that looks intact, with damage that it has not met in training.
 # ```

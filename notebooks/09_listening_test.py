@@ -1,17 +1,20 @@
 # %% [markdown]
 # # 09 · Listening test
 #
-# The numbers of [chapter 06](06_spectral_evaluation) predict what listeners would say. This page asks
-# you. It works in a browser without any server behind it: nothing you answer leaves your machine.
+# The numbers of [chapter 06](06_spectral_evaluation) predict what listeners would say. This page
+# asks you. Begin with the [three-minute test](../listen); the tests here are longer and harder.
+# They work in your browser, and nothing that you answer leaves your machine.
 #
-# **You will hear** music openly first, then blind: pairs to tell apart (ABX) and versions to rate
-# (MUSHRA). **You will see** what such answers prove, from simulated listeners, and from you.
+# **You will hear** music with the names of its versions first. Then you hear it blind: pairs to
+# tell apart (ABX) and versions to rate (MUSHRA). **You will see** what such answers prove, first
+# from simulated listeners, then from you.
 #
-# Use headphones, in a quiet room, at a level you would listen at for pleasure, and leave it there.
+# Use headphones in a quiet room. Choose a level that you would listen at for pleasure, and leave it
+# there.
 
 # %% [markdown]
-# Every setting of the page stands in the next cell. The pieces are of `input_dir`, of those that the
-# chapters before did not train on; name a folder of your own to be tested on your music.
+# Every setting of the page stands in the next cell. The pieces come from `input_dir`, from outside
+# the training split. Name a folder of your own to be tested on your music.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -40,7 +43,7 @@ if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
 # %% [markdown]
-# The pieces: a song, if there is one, and then the largest file of each other source.
+# The pieces are a song, if there is one, and then the largest file of each other source.
 
 # %% tags=["hide-input"]
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
@@ -71,8 +74,8 @@ el.Player(waves, sample_rate=sample_rate, title=f"{first}, {condition}")
 # %% [markdown]
 # ## Is there a difference?
 #
-# In each trial X is one of the two, drawn at random. No picture is shown, and no score before the
-# last trial. First: does enhancement change anything that you can hear?
+# In each trial X is one of the two, drawn at random. There is no picture, and no score before the
+# last trial. The first test asks whether enhancement changes anything that you can hear:
 
 # %%
 el.ABX(
@@ -85,7 +88,7 @@ el.ABX(
 )
 
 # %% [markdown]
-# Second, the goal: can you tell the enhanced version from the original?
+# The second test asks for the goal: can you tell the enhanced version from the original?
 
 # %%
 el.ABX(
@@ -100,9 +103,10 @@ el.ABX(
 # %% [markdown]
 # ## How large is it?
 #
-# Rate each version against the open reference, from 0 to 100. Among them, in random order, are the
-# reference itself and a low anchor (everything over 3.5 kHz removed). One test per piece; save
-# each.
+# Rate each version against the open reference, from 0 to 100. The versions come in random order.
+# The reference itself is among them, and so is a low *anchor* with everything over 3.5 kHz removed.
+# There is one test for each piece. Save the answers of each. Enhancement need not win: some pieces
+# get worse.
 
 # %%
 for piece, each in music.items():
@@ -113,9 +117,9 @@ for piece, each in music.items():
 # %% [markdown]
 # ## How long a test must be
 #
-# A test that finds nothing proves little if it was short. The curve is the smallest sensitivity
-# (d') that a test of so many trials reveals in four of five runs: 1 is a difference that one hears
-# with some effort, 3 is plain.
+# A test that finds nothing proves little if it was short. The *sensitivity* d' says how well a
+# listener tells two sounds apart: 0 is guessing, 1 takes some effort, 3 is plain. The curve is the
+# smallest d' that a test of so many trials reveals in four of five runs.
 
 # %% tags=["hide-input"]
 counts = np.arange(5, 61)
@@ -127,11 +131,20 @@ axes.axvline(trials, color="#6e6e73", linestyle="--")
 axes.set_title(f"dashed: the {trials} trials of the tests above", fontsize=10)
 el.plotting.save_figure(axes.figure, "09_abx_power.svg", figures_dir=figures_dir)
 
+# %% tags=["hide-input"]
+least = el.abx_result([True] * trials).detectable_d_prime
+longer = el.abx_result([True] * 4 * trials).detectable_d_prime
+Markdown(f"{trials} trials reveal a d' of {least:.1f}, and four times as many reveal {longer:.1f}.")
+
 # %% [markdown]
 # ## What answers are worth
 #
-# The cell reads every CSV file of a folder, as the tests save them: those of ABX have a column
-# `answer`, those of MUSHRA a column `score`.
+# The next cell reads the CSV files that the tests save. Files of ABX have a column `answer`, and
+# files of MUSHRA have a column `score`. With $k$ right answers of $n$, an ABX test has
+#
+# $$p = 2^{-n} \sum_{i=k}^{n} \binom{n}{i},$$
+#
+# the exact share of guessers who do as well or better.
 
 
 # %%
@@ -150,10 +163,9 @@ def evaluate_answers(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 # %% [markdown]
-# Try it on listeners who do not exist. **All answers in this section are simulated**: three
-# *guessers*, who toss a coin; three *golden ears*, who hear the difference in 95 of 100 trials; and
-# a panel of eight who rate as one would expect, and one who rates at random. Their files look like
-# yours.
+# Try it on listeners who do not exist. **All answers in this section are simulated.** Three
+# *guessers* toss a coin. Three *golden ears* hear the difference in 95 of 100 trials. On a panel of
+# nine, eight rate as one would expect, and one rates at random. Their files look like yours.
 
 # %%
 random = np.random.default_rng(seed)
@@ -181,21 +193,23 @@ for listener in range(1, 10):
     pd.DataFrame(rows).to_csv(simulated / f"simulated rating {listener}.csv", index=False)
 
 # %% [markdown]
-# A guesser reaches p ≤ 0.05 in at most one of twenty tests; golden ears reach it in every test that is
-# long enough. An infinite d' means that every answer was right, or that the test is too short.
+# On average a guesser reaches p ≤ 0.05 in at most one of twenty tests. Golden ears reach it in
+# nearly every test that is long enough. An infinite d' means that every answer was right; an
+# infinite detectable d' means that the test is too short to reveal anything.
 
 # %%
 abx, ratings = evaluate_answers(simulated)
 abx.sort_index()
 
 # %% [markdown]
-# Of the panel, whoever rates the hidden reference under 90 in more than 15 % of the pieces is left
-# out (BS.1534-3). The interval is one at 95 % over the listeners that remain, each of whom counts once.
+# A listener who rates the hidden reference under 90 in more than 15 % of the pieces is left out
+# (BS.1534-3). The intervals are at 95 % over the listeners that remain, and each of them counts
+# once.
 
 # %%
 display(ratings)
 left_out = ", ".join(ratings.attrs["excluded"]) or "nobody"
-Markdown(f"Simulated. Left out: {left_out}.")
+Markdown(f"Of these simulated listeners, {left_out} was left out.")
 
 # %% [markdown]
 # ## Your answers
@@ -214,10 +228,13 @@ Markdown("" if read else f"No answers in `{answers_dir}` yet.")
 # %% [markdown]
 # ## Take-away
 #
-# - A p-value says how likely a guesser does as well. It does not say how large the difference is,
-#   and a large one is no proof that there is none: look at the d' that the test could have revealed.
-# - Ratings without a hidden reference and an anchor are opinions about opinions.
-# - One listener is one listener. Ask others, on other music, and put all files in one folder.
+# - A p-value says how likely a guesser does as well. It does not say how large the difference is. A
+#   large p-value does not prove that there is no difference: look at the d' that the test could
+#   have revealed.
+# - Ratings mean little without a hidden reference and an anchor, since listeners use a scale in
+#   different ways.
+# - One listener does not speak for others. Ask more people, on other music, and put all files in
+#   one folder.
 
 # %% [markdown]
 # ## Exercises
@@ -227,27 +244,27 @@ Markdown("" if read else f"No answers in `{answers_dir}` yet.")
 # you say that there is no difference?
 #
 # ```{dropdown} Solution
-# Eight trials reveal only a difference that is plain, sixteen one that is smaller. No number of trials shows that
-# there is none: choose the least d' that would matter to you, and take as many trials as the curve asks
-# for it.
+# Eight trials reveal only a plain difference, and sixteen reveal a smaller one. No number of trials
+# shows that there is none. Choose the least d' that would matter to you, and read from the curve
+# how many trials reveal it.
 # ```
 #
-# **2. A guesser on the panel.** Copy one of your MUSHRA files, give every stimulus a random rating, and
-# run the page again. Is the guesser left out? What becomes of the intervals if you give the hidden
-# reference 100 in it each time?
+# **2. A guesser on the panel.** Copy one of your MUSHRA files, give every stimulus a random rating,
+# and run the page again. Is the guesser left out? What becomes of the intervals if you give the
+# hidden reference 100 in it each time?
 #
 # ```{dropdown} Solution
-# A random rating of the hidden reference is nearly always under 90, so the guesser is left out. With 100 for the
-# reference the guesser stays, and the intervals of all other versions become wider. The rule finds those
-# who do not hear the reference, not all who guess.
+# A random rating of the hidden reference is nearly always under 90, so the guesser is left out.
+# With 100 for the reference the guesser stays, and the intervals of all other versions become
+# wider. The rule finds those who do not hear the reference, but not all who guess.
 # ```
 #
-# **3. Your ears.** Save the answers of both ABX tests and give each file to `el.abx_result`. If a test shows
-# nothing: how small a difference could one of this length have shown at all? How many trials would half
-# that difference need?
+# **3. Your ears.** Save the answers of both ABX tests and give each file to `el.abx_result`. If a
+# test shows nothing: how small a difference could one of this length have shown at all? How many
+# trials would half that difference need?
 #
 # ```{dropdown} Solution
-# `el.abx_result("answers.csv").detectable_d_prime` is the least difference that the test reveals in four of five
-# runs. To halve it, the number of trials has to be about four times as large, as {numref}`fig-09-abx-power`
+# `el.abx_result("answers.csv").detectable_d_prime` is the least difference that the test reveals in
+# four of five runs. Half of it takes about four times as many trials, as {numref}`fig-09-abx-power`
 # shows.
 # ```

@@ -1,17 +1,16 @@
 # %% [markdown]
 # # 10 · Smaller and faster, at what price?
 #
-# A network that fits a phone is one that was made to fit. This chapter takes a trained network,
-# writes it in the formats that phones run, and then takes things away:
-# bits from its numbers, numbers from its layers, channels from its levels. Each cut is measured on
-# music the network has never met.
+# This chapter takes a trained network and writes it in the formats that phones run. Then it takes
+# things away: bits from its numbers, numbers from its layers, channels from its levels. Each cut is
+# measured on music that the network has never met.
 #
-# **You will hear** a piece through the full network and through its 8-bit version. **You will
-# see** what every variant weighs, how far its output strays, and which one is worth carrying.
+# **You will hear** a piece through the full network and through its 8-bit version. **You will see**
+# the size of every variant, how far its output strays, and which one to carry.
 
 # %% [markdown]
 # Every setting of the chapter stands in the next cell. It makes the published weights smaller, or
-# those of chapter 04, and tests them on pairs that chapter 01 left in `run_dir`.
+# those of chapter 04, and tests them on the pairs that chapter 01 left in `run_dir`.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of lossless music that the pairs were made from
@@ -60,11 +59,11 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## Three formats
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
-# stays in PyTorch's world. Each comes as a whole-clip file and as a *stream* file that takes the
-# next frame (ONNX and TorchScript: or several) and hands its memory back. Every file is played
-# through its own runtime on real music and compared with PyTorch before it may appear: the error is
-# given in dB relative to the signal, and that of 16-bit audio is −98. (Other music further down gives
-# slightly other errors.)
+# stays in PyTorch's world. Each comes as a *clip* file for a whole waveform, and as a *stream* file
+# that takes the next frame (with ONNX and TorchScript also several) and hands its memory back.
+# Every file runs real music in its own runtime and is compared with PyTorch. The error is in dB
+# relative to the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly
+# other errors further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -93,9 +92,9 @@ def show(results: list) -> pd.DataFrame:
 show(written)
 
 # %% [markdown]
-# *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make executorch`
-# writes its streaming files apart, in float and in 8 bits (here torchao quantises: it knows
-# convolutions once a graph is exported for a backend), and measures them against PyTorch:
+# *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make
+# executorch` writes its stream files apart, in float and in 8 bits, and measures them against
+# PyTorch:
 
 # %%
 apart = Path("data/results") / f"{preset}-executorch.csv"
@@ -109,27 +108,35 @@ if apart.exists():
     heads |= {"visqol_loss": "ViSQOL lost", "lsd_loss": "LSD lost (bel)"}
     facts = facts.join(smaller.losses(rows, reference="pytorch"))
     display(facts[[name for name in heads if name in facts]].rename(columns=heads).round(3))
+    broken = ", ".join(f"`{name}`" for name in facts.index[facts["visqol_loss"] > 0.5])
+    display(Markdown(f"Over half a point of ViSQOL is lost by {broken or 'none'}: do not use it."))
 else:
     display(Markdown(f"`{apart}` is not there: run `make executorch`."))
 
 # %% [markdown]
 # ## Fewer bits
 #
-# A weight takes 32 bits. Three ways to spend 8 instead, or 16:
+# A weight takes 32 bits. There are several ways to use fewer:
 #
-# - **weights only**: 8 bits in the file, float arithmetic. Smaller, hardly faster.
-# - **dynamic**: dense layers compute in 8 bits too; the range of what goes in is found anew each
+# - **float16**: every weight has 16 bits (TensorFlow Lite only).
+# - **weights only**: weights have 8 bits in the file, and the arithmetic stays float. The file is
+#   smaller and hardly faster.
+# - **dynamic**: dense layers compute in 8 bits too, and the range of their input is measured each
 #   time.
-# - **static**: the whole U-Net computes in 8 bits, every range fixed beforehand.
+# - **static**: the whole U-Net computes in 8 bits, and every range is fixed beforehand.
 #
-# Most tutorials show a fourth: PyTorch's own dynamic quantisation. It replaces linear layers, and this
-# network consists of convolutions, so it would change nothing here.
+# A number $x$ in the range from $-m$ to $m$ becomes a whole number of steps,
+#
+# $$\Delta = \frac{m}{127}, \qquad \hat x = \Delta\, \mathrm{round}(x / \Delta).$$
+#
+# PyTorch's own dynamic quantisation replaces linear layers only. This network consists of
+# convolutions, so it would change nothing here.
 
 # %% [markdown]
-# Fixed ranges have to come from somewhere: from music. Eight bits divide a range into 256 steps. If
-# the range is too narrow, loud passages are clipped; if it is too wide, quiet ones fall between two
-# steps. The music is taken from the *training* split, under all conditions, a third of it once more
-# at full scale; the errors below are measured on the *test* split.
+# The fixed ranges are measured on music. If a range is too narrow, loud passages are clipped. If it
+# is too wide, quiet ones fall between two steps. The music comes from the *training* split under
+# all conditions, a third of it once more at full scale. The errors are measured on the *test*
+# split.
 
 # %%
 pairs = el.read_manifest(manifest)
@@ -150,12 +157,12 @@ def with_full_scale(waves: list[np.ndarray]) -> list[np.ndarray]:
 held_out = clips("test", 6)
 
 # %% [markdown]
-# Which music, and how much? The network computes as if in 8 bits, with ranges from different sets of
-# clips. The error counts over all held-out clips, and over the same clips at full scale: a set that
-# is too quiet clips those. A range need not hold everything: the largest values are rare and lie far
-# from all others. By default one value in 5,000 may lie above it, and one below; the last row makes
-# room for them all. Its steps are wider, which most clips pay for, and nothing is clipped, which the
-# loudest may gain by.
+# Which music does it take, and how much? The network computes as if in 8 bits, with ranges from
+# different sets of clips. The error is taken over all held-out clips, and over the same clips at
+# full scale, which a set that is too quiet would clip. A range need not hold everything: the
+# largest values are rare and lie far from all others. By default one value in 5,000 may lie above
+# the range and one below. The last row makes room for them all. Its wider steps make most clips
+# worse. Only the loudest may gain, because nothing is clipped.
 
 # %%
 silent_rooms = np.random.default_rng(seed).standard_normal((calibration_clips, 1, 3 * sample_rate))
@@ -181,10 +188,20 @@ for name, layers in measured.items():
 pd.DataFrame(errors).T.round(1)
 
 # %% [markdown]
-# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. What stays float
-# in all of them: the Fourier transforms, the arithmetic around the U-Net, and what goes into its
-# first layer and out of its last. Music spans 100 dB there, 8 bits span 48. The static files join
-# the exports, the others go to a folder for comparison.
+# Over the held-out clips as they are:
+
+# %% tags=["hide-input"]
+by_set = pd.DataFrame(errors).T["error (dB)"]
+Markdown(
+    f"The smallest error is that of *{by_set.idxmin()}* ({by_set.min():.1f} dB), the largest that of "
+    f"*{by_set.idxmax()}* ({by_set.max():.1f} dB)."
+)
+
+# %% [markdown]
+# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. In all of them
+# the Fourier transforms, the arithmetic around the U-Net, its input and its output stay float:
+# music spans 100 dB there, and 8 bits span 48. The static files join the exports, and the others go
+# to a folder for comparison.
 
 # %% tags=["remove-stderr"]
 made = run / "compressed"
@@ -202,11 +219,10 @@ show(quantized)
 # %% [markdown]
 # ## Training with 8 bits in mind
 #
-# Rounding is a disturbance like any other, and a network can learn to live with it: in
-# *quantisation-aware training* every forward pass is rounded as the 8-bit file will round it, while
-# the gradient passes as if nothing had happened. The goal is not the original music but the output
-# of the network as it was, in float; so nothing changes but what rounding had changed. The result
-# is an ordinary checkpoint.
+# A network can learn to live with rounding. In *quantisation-aware training* every forward pass is
+# rounded as the 8-bit file will round it, while the gradient passes as if nothing had happened. The
+# target is not the original music but the output of the float network, so that training undoes only
+# what rounding changed. The result is an ordinary checkpoint.
 
 # %% tags=["remove-stderr"]
 settings = {"batch_size": batch_size, "crop_seconds": 0.6, "warmup": 0.2, "seed": seed}
@@ -222,9 +238,9 @@ show(trained)
 # %% [markdown]
 # ## Fewer weights
 #
-# *Unstructured* pruning sets single weights to zero, the smallest ones of each layer or, to see
-# whether the choice matters, any. *Structured* pruning removes whole channels, level by level. A
-# short fine-tuning lets the rest of the network take over; again the full network is the teacher.
+# *Unstructured* pruning sets single weights to zero: the smallest of each layer or, as a control,
+# random ones. *Structured* pruning removes whole channels, level by level. After a short
+# fine-tuning the rest of the network takes over. Again the full network is the teacher.
 
 # %%
 pruned = {}
@@ -253,9 +269,9 @@ for (kind, method, sparsity), network in pruned.items():
 
 # %% [markdown]
 # Single weights that became zero are still there. Their file is as large as before, and a dense
-# runtime multiplies by them as before: its convolutions load sixteen weights at once and have no way
-# to skip one. Only a compressed download gets smaller. Removed channels are gone for good: from the
-# file, from the memory, from the work.
+# runtime multiplies by them as before, since it has no way to skip a single weight. Only a
+# compressed download gets smaller. Removed channels are gone: from the file, from the memory and
+# from the work.
 
 # %% tags=["remove-stderr"]
 kept = {}
@@ -277,8 +293,9 @@ networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format
 )
 
 # %% [markdown]
-# How far the output strays from that of the full network, by how much was removed. The dashed line
-# is an untrained network, which passes everything through: whoever reaches it has forgotten all.
+# The figure shows how far the output strays from that of the full network, by how much was removed.
+# The dashed line is an untrained network, which changes nothing. A variant on that line has
+# forgotten everything.
 
 # %%
 strayed = {}
@@ -302,10 +319,18 @@ axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 el.plotting.save_figure(axes.figure, "10_sparsity.svg", figures_dir=figures_dir)
 
 # %% [markdown]
+# How near each way comes at its best:
+
+# %% tags=["hide-input"]
+least = {name: min(zip(error, share, strict=True)) for name, (share, error) in strayed.items()}
+told = "; ".join(f"{name} {error:.0f} dB at {share:.0%}" for name, (error, share) in least.items())
+Markdown(f"The least error is: {told}. The dashed line lies at {nothing:.0f} dB.")
+
+# %% [markdown]
 # ## What it does to the music
 #
 # An output may stray and still be as good. So the variants go through the matrix of [chapter
-# 05](05_measuring): test pieces, real codecs, compared with the original.
+# 05](05_measuring): test pieces under real codecs are compared with the original.
 
 # %% tags=["remove-stderr"]
 pieces = el.list_pieces(input_dir)
@@ -330,8 +355,9 @@ quality = el.evaluate(
 )
 
 # %% [markdown]
-# And through the clock: three seconds of audio, one thread, each file in a process and a runtime of
-# its own. The CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking) says more.
+# Then they are timed on three seconds of audio, on one thread, each file in a process of its own.
+# The CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking)
+# says more.
 
 # %% tags=["remove-stderr"]
 times = pd.DataFrame(
@@ -341,10 +367,11 @@ measured = pd.concat([sizes, el.benchmark_results(times), quality])
 file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 
 # %% [markdown]
-# One row per variant. Losses are against the full network, as means over the pieces of a kind, for the
-# kind and the condition where they are largest; positive is worse. *In-band* SI-SDR looks only at what the codec
-# left intact. *Kept* is the least share of the full network's gain that is left, in ViSQOL or in
-# log-spectral distance (LSD), under a condition with room to enhance.
+# The table has one row per variant. A loss is the difference from the full network, as the mean
+# over the pieces of a kind, for the kind and the condition where it is largest; positive is worse.
+# *In-band* SI-SDR looks only at what the codec left intact. *Kept* is the smallest share of the
+# full network's gain that is left, in ViSQOL or in log-spectral distance (LSD), under a condition
+# with room to enhance.
 
 # %%
 summary = smaller.losses(quality, reference=checkpoint.name)
@@ -366,7 +393,7 @@ heads = {
 }
 
 # %% [markdown]
-# By size, the smallest first; the file below has all columns.
+# The table is sorted by size, the smallest first. The file below it has all columns.
 
 # %% tags=["hide-input"]
 heads = {name: head for name, head in heads.items() if name in summary}
@@ -382,8 +409,8 @@ shown = shown.rename(index=lambda name: name.removeprefix(f"{preset}.")).rename_
 display(shown.style.format(digits, na_rep="–"), el.Download(table.reset_index(), "10_variants.csv"))
 
 # %% [markdown]
-# Size against error, for what bits alone can do, in each format. A file is worth a look if no other
-# is both smaller and closer: these lie on the dotted line.
+# The figure shows size against error for the files that differ in bits alone. Files on the dotted
+# line are optimal: no other is both smaller and more accurate.
 
 # %% tags=["hide-input"]
 bits = summary.loc[[path.name for path in files if path.suffix != ".pt"]]
@@ -405,12 +432,11 @@ el.plotting.save_figure(figure, "10_pareto.svg", figures_dir=figures_dir)
 # %% [markdown]
 # ## The one to carry
 #
-# Size against CPU time, for all that can be carried. A file is worth a look if no other is at least as
-# good in size, time and losses. The one to carry is chosen by rule. It must be *careful*: under every
-# condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it keeps at
-# least 95 % of the gain. Among those it is the one with the least product of size and CPU time
-# (products within a tenth are alike: then the first that was made above); if there is none, the one
-# that keeps most.
+# Which clip file should a phone carry? The choice follows a rule. The file must be *careful*: under
+# every condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it
+# keeps at least 95 % of the gain. Of the careful files it is the one with the smallest product of
+# size and CPU time. Products within a tenth of each other count as equal, and then the file that
+# was made first is chosen. If no file is careful, it is the one that keeps most of the gain.
 
 # %%
 losing = [name for name in ("in_band_si_sdr_loss", "visqol_loss") if name in summary]
@@ -435,16 +461,24 @@ axes.scatter(*spot, s=180, facecolors="none", edgecolors="#b3261e")
 el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_dir)
 
 # %% [markdown]
-# Named are those that no other beats and the one to carry, which has a red ring; grey is the rest:
+# The figure names the files that no other beats in size, time and losses together. The one to carry
+# has a red ring, and the rest is gray.
 
 # %% tags=["hide-input"]
-Markdown(f"**`{best}`**, one of {summary['careful'].sum()} of {len(summary)} that are careful.")
+Markdown(
+    f"The one to carry is **`{best}`**; {summary['careful'].sum()} of {len(summary)} files are careful. "
+    f"That is for clips. For streams, see [the guide to phones](../guide/phone)."
+)
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, with more pieces and more
-# conditions, is measured apart (`make smaller`) and kept in `data/results`. Of it, the 15 files that keep most. There, `channels-…-half`
-# is without as many channels as make half of the *multiplications*, and `0.5` without half of the
-# *channels*; `tuned` for some minutes, `trained` for as many epochs as an evening has:
+# conditions, is measured apart (`make smaller`) and kept in `data/results`. Here are the 15 files
+# of it that keep most. The names mean:
+#
+# - `half`: so many channels were removed that half of the *multiplications* is left;
+# - `0.5`: half of the *channels* was removed;
+# - `tuned`: fine-tuned for some minutes;
+# - `trained`: trained for an evening.
 
 # %%
 columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
@@ -469,8 +503,7 @@ display(shown)
 # %% [markdown]
 # ## Hear it
 #
-# A piece that is not of the training split, lossy, through the full network, through 8 bits, and the
-# original.
+# Here is a piece from outside the training split, through the full network and through 8 bits:
 
 # %%
 lossless, _ = el.load(game.path, sample_rate=sample_rate, duration_s=2 * excerpt_s)
@@ -479,10 +512,10 @@ lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
 int8 = exports / f"{preset}.int8.{quantisable[0]}"
 el.Player(
     {
+        "lossless": lossless,
         "lossy": lossy,
         "float32": el.enhance_wave(lossy, model, sample_rate=sample_rate),
         "int8": el.enhance_wave(lossy, int8, sample_rate=sample_rate),
-        "lossless": lossless,
     },
     sample_rate=sample_rate,
     title=f"{condition}: {game.path.stem}",
@@ -511,7 +544,7 @@ Markdown(
     f"{footprint['error'][static]:.0f} dB.\n"
     + "\n".join(lines)
     + f"\n- By the rule above, the one to carry is `{best}` ({summary['size'][best]:.2f} MB).\n"
-    "- Zeros save nothing until a file is compressed; removed channels save everywhere.\n"
+    "- Zeros save nothing until a file is compressed. Removed channels save everywhere.\n"
     f"- All figures are kept in `{file}`."
 )
 
@@ -558,32 +591,33 @@ Markdown(
 # ```
 #
 # ```{dropdown} The licence asks for it.
-# No. The licence does not care. What cares is the rounding error on real music.
+# No. The licence says nothing about it. The rounding error on real music is the reason.
 # ```
 #
 # ```{dropdown} The steps are to fit the values that occur when the network is at work.
-# Yes. Too wide a range wastes steps, too narrow a one clips. Only music of the kind that will be
-# played tells how wide it is.
+# Yes. Too wide a range wastes steps, and too narrow a range clips. Only music of the kind that will
+# be played tells how wide it should be.
 # ```
 
 # %% [markdown]
 # ## Exercises
 #
-# **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not know about
+# **1. Too little music.** Set `calibration_clips=1`. Which files change, and which do not use
 # calibration at all? Find the piece on which the error grows most and listen to it.
 #
 # ```{dropdown} Solution
-# Only the static files change (`int8` and `int8-qat`): their ranges come from the clips. Files with 8 bits for
-# the weights only, dynamic ones and those in 16 bits have no fixed ranges. The error grows most on a piece
-# that is much louder, or has much more treble, than the one clip: its largest values are cut.
+# Only the static files change (`int8` and `int8-qat`): their ranges come from the clips. Files with
+# 8 bits for the weights only, dynamic ones and those in 16 bits have no fixed ranges. The error
+# grows most on a piece that is much louder, or has much more treble, than the one clip: its largest
+# values are cut.
 # ```
 #
-# **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the error
-# the sum of both errors, less, or more? Is the file the product of both savings? Place it in
+# **2. Two cuts at once.** Remove half of the channels, fine-tune, export, and quantise that. Is the
+# error the sum of both errors, less, or more? Is the file the product of both savings? Place it in
 # {numref}`fig-10-pareto`.
 #
 # ```{dropdown} Solution
-# Two errors that know nothing of each other add as powers, and in dB the larger one decides: here that of
-# the missing channels. The file is nearly the product of both savings, a little more, since tables and names
-# in it are not quantised.
+# Two independent errors add as powers, and in dB the larger one decides: here that of the missing
+# channels. The size is nearly the product of both savings, and a little more, since tables and
+# names in the file are not quantised.
 # ```

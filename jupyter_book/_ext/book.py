@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: equations, captions, links to sources, light pages.
+"""The book's own Sphinx extension: equations, captions, glossary, links to sources, light pages.
 
 MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 from docutils import nodes
+from docutils.nodes import document
 from latex2mathml.converter import convert
 from PIL import Image
 from sphinx.application import Sphinx
@@ -64,6 +65,66 @@ def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
                 "image": {"alt": texts["alt"]},
             }
     source[0] = json.dumps(notebook)
+
+
+ORDINARY = {"group", "harm", "kind", "split", "transparent", "wave"}
+"""Terms of the glossary that are plain words as well: they are meant where they are emphasized."""
+WITHOUT_TERMS = {"CHANGELOG", "reference/api"}
+
+
+def read_glossary(app: Sphinx) -> dict[str, tuple[str, str, str]]:
+    """Of each term: its page, its place on that page, and what the glossary says about it."""
+    places = app.env.get_domain("std").objects
+    terms = {name: place for (kind, name), place in places.items() if kind == "term"}
+    said = {}
+    for page in {page for page, _ in terms.values()}:
+        for entry in app.env.get_doctree(page).findall(nodes.definition_list_item):
+            text = " ".join(entry.children[-1].astext().split())
+            said |= {term.astext(): text for term in entry.findall(nodes.term)}
+    return {name: (*place, said.get(name, "")) for name, place in terms.items()}
+
+
+def link_terms(app: Sphinx, tree: document, docname: str) -> None:
+    """Link each term of the glossary where it first stands on a page, its meaning as a hint."""
+    left = {name: found for name, found in read_glossary(app).items() if found[0] != docname}
+    plain = (nodes.paragraph, nodes.emphasis, nodes.strong)
+    if docname in WITHOUT_TERMS or not left:
+        return
+    names = "|".join(re.escape(name) for name in sorted(left, key=len, reverse=True))
+    form = re.compile(rf"(?<![\w-])({names})s?(?![\w-])", re.IGNORECASE)
+    for text in list(tree.findall(nodes.Text)):
+        above = parents(text)
+        depth = next((n for n, node in enumerate(above) if not isinstance(node, plain)), 0)
+        in_prose = depth and isinstance(above[depth - 1], nodes.paragraph)
+        if not in_prose or any(isinstance(node, nodes.table) for node in above):
+            continue
+        parts, end = [], 0
+        for found in form.finditer(text):
+            name = known_as(found[1], left)
+            if name is None or (name in ORDINARY and depth == 1):
+                continue
+            page, place, hint = left.pop(name)
+            uri = f"{app.builder.get_relative_uri(docname, page)}#{place}"
+            link = nodes.reference("", found[0], internal=True, refuri=uri, reftitle=hint)
+            link["classes"].append("el-term")
+            parts += [nodes.Text(text[end : found.start()]), link]
+            end = found.end()
+        if parts:
+            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+
+
+def known_as(word: str, terms: dict) -> str | None:
+    """The term that a word is, if it is one: a capital may begin it, others have to agree."""
+    return next((name for name in (word, word[:1].lower() + word[1:]) if name in terms), None)
+
+
+def parents(node: nodes.Node) -> list[nodes.Node]:
+    """What a node stands in, from the inside out."""
+    found = []
+    while node.parent is not None:
+        node = node.parent
+        found.append(node)
+    return found
 
 
 SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/dev/api_page.py"}
@@ -143,6 +204,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("source-read", caption_figures)
+    app.connect("doctree-resolved", link_terms)
     app.connect("build-finished", lighten)
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme

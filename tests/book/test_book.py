@@ -440,7 +440,7 @@ def test_reference_lists_every_public_name(html):
     assert set(el.__all__) <= listed
 
 
-def build_tiny_book(folder, text, url=""):
+def build_tiny_book(folder, text, url="", codecs="# Codecs\n"):
     """Build a book of one page and one chapter with our settings and the Makefile's options."""
     makefile = (ROOT / "Makefile").read_text()
     (options,) = re.findall(r"jupyter-book build .* (--all .*)", makefile)
@@ -455,7 +455,7 @@ def build_tiny_book(folder, text, url=""):
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{listed}")
     for name in pages:
         (folder / name).parent.mkdir()
-    (folder / "theory/codecs.md").write_text("# Codecs\n")
+    (folder / "theory/codecs.md").write_text(codecs)
     for name, title in {"index": text, "notebooks/01_data_synthesis": "# Chapter"}.items():
         cells = [nbformat.v4.new_markdown_cell(title), nbformat.v4.new_code_cell("1 + 1")]
         notebook = nbformat.v4.new_notebook(cells=cells)
@@ -503,3 +503,26 @@ def test_equations_are_mathml_without_a_script(tmp_path):
     assert "<mfrac><mrow><mn>1</mn></mrow><mrow><mn>2</mn></mrow></mfrac>" in text
     assert 'href="#equation-eq-half"' in text
     assert not re.search(r"<script[^>]*mathjax", text, re.IGNORECASE)
+
+
+def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path):
+    """In prose alone, with what they mean; plain words only where they are emphasized."""
+    glossary = (
+        "# Title\n\nA bin.\n\n```{glossary}\nbin\n  One frequency of a frame.\n\n"
+        "kind\n  Song or speech.\n\nSNR\n  A ratio.\n```\n"
+    )
+    codecs = (
+        "# SNR\n\nThe `SNR`, a [bin](https://a.org), snr, a cabin of this kind. Bins have an "
+        "SNR, bins.\n\nA *kind* apart.\n"
+    )
+    done = build_tiny_book(tmp_path, glossary, codecs=codecs)
+    assert done.returncode == 0, done.stderr
+    pages = [tmp_path / "_build/html" / name for name in ("index.html", "theory/codecs.html")]
+    home, text = (page.read_text() for page in pages)
+    link = r'<a class="([^"]*el-term[^"]*)" href="([^"]+)" title="([^"]*)">([^<]+)</a>'
+    assert not re.findall(link, home)
+    assert [found[1:] for found in re.findall(link, text)] == [
+        ("../index.html#term-bin", "One frequency of a frame.", "Bins"),
+        ("../index.html#term-SNR", "A ratio.", "SNR"),
+        ("../index.html#term-kind", "Song or speech.", "kind"),
+    ]

@@ -108,6 +108,19 @@ def test_loop_for_phones_gives_what_the_package_gives(by_hand, result):
     np.testing.assert_allclose(ours[hop:], wanted[: len(ours) - hop], atol=2e-5)
 
 
+def test_the_files_to_take_are_there_and_the_fastest():
+    """The table of guide/phone, by the costs that `make results` measured."""
+    section = (GUIDES / "phone.md").read_text().split("## Which file do I take?")[1]
+    named = re.findall(r"`(fullband-44k[\w.]*)`", section.split("\n## ")[0])
+    assert named
+    assert all((ROOT / "enhancelib" / "pretrained" / name).exists() for name in named)
+    costs = pandas.read_csv(ROOT / "data/results/fullband-44k-cost.csv")
+    cpu = costs[costs["metric"] == "cpu_rtf"].set_index("system")["value"]
+    streams = cpu[cpu.index.str.contains(".stream.", regex=False)]
+    assert streams.idxmin() == "fullband-44k.int8.stream.tflite"
+    assert cpu["fullband-44k.int8.onnx"] < cpu["fullband-44k.onnx"]
+
+
 def test_tips_were_measured_on_the_published_weights():
     """The table that guide/performance reads: of these weights, and a sample of it repeats."""
     table = pandas.read_csv(ROOT / "data/results/fullband-44k-tips.csv")
