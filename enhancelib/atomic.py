@@ -13,6 +13,7 @@ import csv
 import errno
 import json
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -46,6 +47,27 @@ def replacing(path: Path) -> Iterator[Path]:
         partial = Path(f"{base}.{path.name}")
         yield partial
         partial.replace(path)
+
+
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a hidden, empty folder, which becomes ``folder`` if the block ends without an error.
+
+    One that is there is replaced. What a killed process left is removed by the next one, so only
+    one at a time may make the same folder.
+
+    Raises:
+        OSError: nothing can be written beside it.
+    """
+    partial = folder.with_name(f"{PARTIAL}{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

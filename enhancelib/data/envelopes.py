@@ -15,7 +15,6 @@ copy; ``facts.json``.
 """
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
+from enhancelib.atomic import replacing_folder
 from enhancelib.audio.waves import resample, resampled_length
 from enhancelib.audio.writing import analysis_window
 from enhancelib.data.item_plans import RATE
@@ -125,27 +125,23 @@ def _write_tables(
     *,
     progress: bool,
 ) -> None:
-    """Write the folder of tables beside its place, and rename it when it is whole."""
+    """Write the folder of tables; the caller holds its lock."""
     assert config.fill is not None
-    partial = folder.with_name(f".partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     rates = {"from_rate": RATE, "to_rate": config.sample_rate}
     length = resampled_length(samples.shape[2], **rates)
     frames = length // config.hop_length + 2
     bands = config.hop_length // config.fill.band_bins
-    values = np.lib.format.open_memmap(
-        partial / "tables.npy", "w+", np.float16, (len(samples), frames, 3 * bands)
-    )
-    for index in tqdm(
-        range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
-    ):
-        pair = resample(samples[index] * scales[index], **rates)
-        values[index] = table(pair, config).T[:frames]
-    values.flush()
-    rows.to_csv(partial / "items.csv", index=False)
-    (partial / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-    partial.rename(folder)
+    shape = len(samples), frames, 3 * bands
+    with replacing_folder(folder) as partial:
+        values = np.lib.format.open_memmap(partial / "tables.npy", "w+", np.float16, shape)
+        for index in tqdm(
+            range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
+        ):
+            pair = resample(samples[index] * scales[index], **rates)
+            values[index] = table(pair, config).T[:frames]
+        values.flush()
+        rows.to_csv(partial / "items.csv", index=False)
+        (partial / "facts.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
 
 
 def table(pair: np.ndarray, config: ModelConfig) -> np.ndarray:

@@ -26,7 +26,7 @@ from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, InputError, ModelError
-from enhancelib.evaluate.stopwatch import UNITS, timed
+from enhancelib.evaluate.stopwatch import UNITS, memory, timed
 from enhancelib.signals import end_with_parent
 
 if TYPE_CHECKING:
@@ -266,7 +266,7 @@ def _measure(task: dict) -> dict[str, str | float]:
         "checkpoint_sha256": facts.checkpoint_sha256,
         "startup_s": startup_s,
         **measures,
-        **_memory(),
+        **memory(),
     }
 
 
@@ -291,20 +291,6 @@ def _stream_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
     hops = [wave[:, at : at + hop] for at in range(0, wave.shape[1] - hop + 1, hop)]
     turn = iter(range(sys.maxsize))
     return lambda: engine.push(hops[next(turn) % len(hops)])
-
-
-def _memory() -> dict[str, float]:
-    """Resident memory of this process, now and at its peak, in MB (10^6 bytes)."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
-        return {"resident_mb": kib["VmRSS"] * 1.024e-3, "peak_mb": kib["VmHWM"] * 1.024e-3}
-    except (OSError, KeyError):  # not Linux
-        import psutil
-
-        info = psutil.Process().memory_info()
-        peak = getattr(info, "peak_wset", math.nan)
-        return {"resident_mb": info.rss / 1e6, "peak_mb": peak / 1e6}
 
 
 def _runtime(model_type: str) -> str:

@@ -1,4 +1,4 @@
-"""Time a call: wall clock, processor time, spread, and the machine's own pace at that moment."""
+"""Time a call, beside the machine's own pace at that moment; memory of this process."""
 
 from __future__ import annotations
 
@@ -81,6 +81,20 @@ def timed(
         "kernels_per_s": cpu_s / audio_s / kernel_s,
         "energy_j_per_s": energy.joules / (len(wall) * audio_s),
     }
+
+
+def memory() -> dict[str, float]:
+    """Resident memory of this process, now and at its peak, in MB (10^6 bytes)."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
+        return {"resident_mb": kib["VmRSS"] * 1.024e-3, "peak_mb": kib["VmHWM"] * 1.024e-3}
+    except (OSError, KeyError):  # not Linux
+        import psutil
+
+        info = psutil.Process().memory_info()
+        peak = getattr(info, "peak_wset", math.nan)
+        return {"resident_mb": info.rss / 1e6, "peak_mb": peak / 1e6}
 
 
 def _kernel() -> Callable[[], float]:

@@ -79,3 +79,29 @@ def test_names_of_any_bytes_are_written_as_they_are(tmp_path):
     assert path.read_bytes() == b"a,b\n" + b"x" * 10_000 + b",caf\xe9\n"
     atomic.write_text(path, "new")
     assert [file.read_text() for file in tmp_path.iterdir()] == ["new"]
+
+
+def test_a_folder_appears_when_it_is_whole_and_replaces_another(tmp_path):
+    folder = tmp_path / "made" / "tables"
+    for content in ("old", "new"):
+        with atomic.replacing_folder(folder) as partial:
+            assert list(partial.iterdir()) == []
+            (partial / content).touch()
+            assert not (folder / content).exists()
+        assert [path.name for path in folder.iterdir()] == [content]
+
+    def half_way():
+        with atomic.replacing_folder(folder) as partial:
+            (partial / "half").touch()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        half_way()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    left = folder.with_name(".partial-tables")  # by a process that was killed
+    left.mkdir()
+    (left / "half").touch()
+    with atomic.replacing_folder(folder) as partial:
+        (partial / "whole").touch()
+    assert [path.name for path in folder.iterdir()] == ["whole"]
+    assert [path.name for path in folder.parent.iterdir()] == ["tables"]

@@ -67,8 +67,7 @@ def apart(function: Callable, *arguments: object) -> dict:
 
 def peak_mb() -> float:
     """The most memory that this process has held, in MB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(1.024e-3 * int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    return stopwatch.memory()["peak_mb"]
 
 
 def timed(call: Callable[[], object], audio_s: float, repeats: int) -> dict[str, float]:
