@@ -514,8 +514,8 @@ def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path, monke
         "     One frequency of a frame.\n\n   kind\n     Song or speech.\n\n   SNR\n     A ratio.\n"
     )
     (tmp_path / "page.rst").write_text(
-        "SNR\n===\n\nThe ``SNR``, a `bin <https://a.org>`_, snr, a cabin of this kind. Bins have an "
-        "SNR, bins.\n\nA *kind* apart.\n"
+        "SNR\n===\n\nThe ``SNR``, a `bin <https://a.org>`_, snr, a cabin of this kind. Bins have "
+        "an SNR, bins.\n\nA *kind* apart.\n"
     )
     from book import link_terms
     from sphinx.application import Sphinx
