@@ -82,7 +82,7 @@ def to_samples(numbers: np.ndarray, samples: int) -> np.ndarray:
 # The level $L_b$ of each band is sent in steps of 3 dB. It sets the step size $\Delta_b$ to which
 # the numbers are rounded, with a coarseness $c$ for all bands:
 #
-# $$\Delta_b = c\, L_b^{0.6}, \qquad \hat X_k = \Delta_b\, \mathrm{round}(X_k / \Delta_b).$$
+# $$\Delta_b = c\, L_b^{0.6}, \qquad \hat{X}_k = \Delta_b\, \mathrm{round}(X_k / \Delta_b).$$
 #
 # Where the music is louder the step is larger, but not in proportion: the noise stays further and
 # further below the music, which is a crude model of masking. What is rounded to zero is gone.

@@ -127,7 +127,7 @@ else:
 #
 # A number $x$ in the range from $-m$ to $m$ becomes a whole number of steps,
 #
-# $$\Delta = \frac{m}{127}, \qquad \hat x = \Delta\, \mathrm{round}(x / \Delta).$$
+# $$\Delta = \frac{m}{127}, \qquad \hat{x} = \Delta\, \mathrm{round}(x / \Delta).$$
 #
 # PyTorch's own dynamic quantisation replaces linear layers only. This network consists of
 # convolutions, so it would change nothing here.

@@ -74,7 +74,7 @@ pd.DataFrame({"MB": [round(p.stat().st_size / 1e6, 2) for p in files]}, [p.name 
 # clip files get one call with the whole clip, and the stream files one call per hop, with windowing
 # and Fourier transforms. The *real-time factor* is the time of computing per time of audio,
 #
-# $$\mathrm{RTF} = \frac{T_\text{computing}}{T_\text{audio}}.$$
+# $$\mathrm{RTF} = \frac{T_{\text{computing}}}{T_{\text{audio}}}.$$
 #
 # *CPU* is the same with processor time, added over all threads. On a busy machine it is the figure
 # to trust.

@@ -440,7 +440,7 @@ def test_reference_lists_every_public_name(html):
     assert set(el.__all__) <= listed
 
 
-def build_tiny_book(folder, text, url="", codecs="# Codecs\n"):
+def build_tiny_book(folder, text, url=""):
     """Build a book of one page and one chapter with our settings and the Makefile's options."""
     makefile = (ROOT / "Makefile").read_text()
     (options,) = re.findall(r"jupyter-book build .* (--all .*)", makefile)
@@ -455,7 +455,7 @@ def build_tiny_book(folder, text, url="", codecs="# Codecs\n"):
     (folder / "_toc.yml").write_text(f"format: jb-book\nroot: index\nchapters:\n{listed}")
     for name in pages:
         (folder / name).parent.mkdir()
-    (folder / "theory/codecs.md").write_text(codecs)
+    (folder / "theory/codecs.md").write_text("# Codecs\n")
     for name, title in {"index": text, "notebooks/01_data_synthesis": "# Chapter"}.items():
         cells = [nbformat.v4.new_markdown_cell(title), nbformat.v4.new_code_cell("1 + 1")]
         notebook = nbformat.v4.new_notebook(cells=cells)
@@ -505,24 +505,29 @@ def test_equations_are_mathml_without_a_script(tmp_path):
     assert not re.search(r"<script[^>]*mathjax", text, re.IGNORECASE)
 
 
-def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path):
+def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path, monkeypatch):
     """In prose alone, with what they mean; plain words only where they are emphasized."""
-    glossary = (
-        "# Title\n\nA bin.\n\n```{glossary}\nbin\n  One frequency of a frame.\n\n"
-        "kind\n  Song or speech.\n\nSNR\n  A ratio.\n```\n"
+    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
+    (tmp_path / "conf.py").write_text("html_theme = 'basic'\n")
+    (tmp_path / "index.rst").write_text(
+        "Title\n=====\n\nA bin.\n\n.. toctree::\n\n   page\n\n.. glossary::\n\n   bin\n"
+        "     One frequency of a frame.\n\n   kind\n     Song or speech.\n\n   SNR\n     A ratio.\n"
     )
-    codecs = (
-        "# SNR\n\nThe `SNR`, a [bin](https://a.org), snr, a cabin of this kind. Bins have an "
-        "SNR, bins.\n\nA *kind* apart.\n"
+    (tmp_path / "page.rst").write_text(
+        "SNR\n===\n\nThe ``SNR``, a `bin <https://a.org>`_, snr, a cabin of this kind. Bins have "
+        "an SNR, bins.\n\nA *kind* apart.\n"
     )
-    done = build_tiny_book(tmp_path, glossary, codecs=codecs)
-    assert done.returncode == 0, done.stderr
-    pages = [tmp_path / "_build/html" / name for name in ("index.html", "theory/codecs.html")]
-    home, text = (page.read_text() for page in pages)
-    link = r'<a class="([^"]*el-term[^"]*)" href="([^"]+)" title="([^"]*)">([^<]+)</a>'
+    from book import link_terms
+    from sphinx.application import Sphinx
+
+    app = Sphinx(tmp_path, tmp_path, tmp_path / "html", tmp_path / "trees", "html", status=None)
+    app.connect("doctree-resolved", link_terms)
+    app.build()
+    home, text = ((tmp_path / "html" / name).read_text() for name in ("index.html", "page.html"))
+    link = r'<a class="[^"]*el-term[^"]*" href="([^"]+)" title="([^"]*)">([^<]+)</a>'
     assert not re.findall(link, home)
-    assert [found[1:] for found in re.findall(link, text)] == [
-        ("../index.html#term-bin", "One frequency of a frame.", "Bins"),
-        ("../index.html#term-SNR", "A ratio.", "SNR"),
-        ("../index.html#term-kind", "Song or speech.", "kind"),
+    assert re.findall(link, text) == [
+        ("index.html#term-bin", "One frequency of a frame.", "Bins"),
+        ("index.html#term-SNR", "A ratio.", "SNR"),
+        ("index.html#term-kind", "Song or speech.", "kind"),
     ]
