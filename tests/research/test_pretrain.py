@@ -48,6 +48,13 @@ def test_the_energies_go_on_from_the_published_fill(preset, tmp_path, monkeypatc
     assert fill.keys() == {name.removeprefix(PREFIX) for name in whole if PREFIX in name}
     for name, value in fill.items():
         assert torch.equal(value, whole[PREFIX + name]), name
+    path = tmp_path / f"{preset}-fill.safetensors"
+    before = path.read_bytes()
+    other = AudioUNet(**AudioUNet.from_pretrained(preset).config.model_dump())
+    other.save(tmp_path / "new.safetensors")
+    monkeypatch.setattr(pretrain, "find_weights", lambda *_, **__: tmp_path / "new.safetensors")
+    assert pretrain.published_fill(preset) == path  # what a run began with stays
+    assert path.read_bytes() == before
 
 
 def test_a_fill_of_another_shape_is_not_lent(tmp_path, monkeypatch, capsys):

@@ -93,9 +93,9 @@ def published_fill(preset: str) -> Path | None:
     if model.core.fill is None or shape is None or model.config.fill != shape:
         return None
     path = ROOT / f"{preset}-fill.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"fill": shape.model_dump_json()}
-    write_checkpoint(path, facts, model.core.fill.predictor.state_dict(), overwrite=True)
+    if not path.exists():  # once published, new weights do not change what this run began with
+        facts = {"fill": shape.model_dump_json()}
+        write_checkpoint(path, facts, model.core.fill.predictor.state_dict())
     return path
 
 
@@ -115,7 +115,8 @@ def teach_network(preset: str, fill: Path, corpus: Path) -> Path:
     weights = find_weights("published", preset=preset)
     facts = {"weights_sha256": checkpoint_sha256(weights), "corpus_editions": editions_of(weights)}
     start = ROOT / f"{preset}-start.safetensors"
-    joined(preset, weights, fill).save(start, metadata=facts, overwrite=True)
+    if not start.exists():
+        joined(preset, weights, fill).save(start, metadata=facts)
     train_model(
         ITEMS,
         ROOT / preset,
