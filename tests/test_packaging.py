@@ -123,7 +123,8 @@ def test_everything_imported_is_a_direct_dependency(root, direct, folder):
     declared = {canonicalize_name(r.name) for r in direct} | {"enhancelib", "tools"}
     files = list((root / folder).rglob("*.py"))
     names = set().union(*(imported(path.read_text()) for path in files))
-    ours = {path.stem for path in (*files, *(root / "tools").rglob("*.py"))}
+    places = [root / "tools", root / "jupyter_book/_ext"]
+    ours = {path.stem for path in (*files, *(each for at in places for each in at.rglob("*.py")))}
     for name in names - set(sys.stdlib_module_names) - ours - APART:
         assert canonicalize_name(PACKAGE_OF.get(name, name)) in declared, f"{folder}: {name}"
 

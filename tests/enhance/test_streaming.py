@@ -658,13 +658,20 @@ def soak(folder: Path, *arguments: str) -> pandas.Series:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's memory from /proc")
 def test_half_a_minute_of_music_leaves_memory_flat(tmp_path):
-    """How much of the time it takes is for `make soak`: `rtf` and `cpu_p99_share`."""
-    measured = soak(tmp_path, "--only", "hour", "--seconds", "30").xs("30 s", level="piece")
+    """How much of the time it takes is for `make soak`: `rtf` and `cpu_p99_share`.
+
+    A leak grows in every run. In some, ONNX Runtime takes 2.4 MB more, once, at any time.
+    """
+    for _ in range(3):
+        measured = soak(tmp_path, "--only", "hour", "--seconds", "30").xs("30 s", level="piece")
+        growth_mb = measured.xs("growth_mb", level="metric")
+        if (growth_mb < 1).all():
+            break
     assert len(measured.index.unique("system")) == 2
     assert {"rtf", "cpu_p99_share"} <= set(measured.index.unique("metric"))
-    for metric, most in [("growth_mb", 1), ("own_mb", 60)]:
-        values = measured.xs(metric, level="metric")
-        assert (values < most).all(), values
+    assert (growth_mb < 1).all(), growth_mb
+    own_mb = measured.xs("own_mb", level="metric")
+    assert (own_mb < 60).all(), own_mb
 
 
 def test_the_published_files_in_random_chunks_and_on_files(tmp_path):
