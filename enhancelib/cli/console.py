@@ -24,8 +24,8 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _NO_PLACE = (Path("/dev"), Path("/proc"))
 """What lies here is no file of the user's, such as ``/dev/stdin``; nothing is put beside it."""
-_PLACE = Path("/dev/shm")
-"""But here is: a disk in memory."""
+_IN_MEMORY = Path("/dev/shm")
+"""Files of the user may lie here, though: it is a disk in memory."""
 
 
 class OneLineErrors(TyperGroup):
@@ -77,7 +77,7 @@ def beside(source: Path, format: str) -> Path:
     named = source.resolve() if source.name in ("", "..") else source  # "." has no name
     place = named.parent.resolve()
     within = {place, *place.parents}
-    if not named.name or (within & {*_NO_PLACE} and _PLACE not in within):
+    if not named.name or (within & {*_NO_PLACE} and _IN_MEMORY not in within):
         raise InputError(f"{source}: is not in a folder of yours; name the result: --output_path")
     if source.is_dir():  # "Vol. 1" and "Vol. 2" are two albums, not one with suffixes
         return named.with_name(f"{named.name}_enhanced")
