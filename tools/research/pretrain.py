@@ -21,6 +21,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from enhancelib.data.envelopes import make_tables
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
@@ -42,10 +44,13 @@ class Recipe:
     Attributes:
         energies: settings of the second stage; its ``model`` is the network's shape.
         network: settings of the third.
+        kept: share of the weights that the third stage began with in the mean that is published
+            (Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903).
     """
 
     energies: EnergyTraining
     network: TrainingConfig
+    kept: float = 0.0
 
     @property
     def model(self) -> ModelConfig:
@@ -53,7 +58,7 @@ class Recipe:
         return self.energies.model
 
 
-def recipe(preset: str, *, steps: int, epochs: int, **fill: object) -> Recipe:
+def recipe(preset: str, *, steps: int, epochs: int, kept: float = 0.0, **fill: object) -> Recipe:
     """The recipe of a preset; ``fill`` gives the shape of its fill."""
     model = preset_config(preset).model_dump() | {"fill": fill, "dropout": 0.0}
     return Recipe(
@@ -70,6 +75,7 @@ def recipe(preset: str, *, steps: int, epochs: int, **fill: object) -> Recipe:
             loss=LOSS,
             keep="last",
         ),
+        kept,
     )
 
 
@@ -81,7 +87,7 @@ LOSS = {
 """What is lost is the fill's; the rest of the network is asked for what survived."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", steps=3_500, epochs=8),
+    "fullband-44k": recipe("fullband-44k", steps=3_500, epochs=8, kept=0.25),
     "seed-22k": recipe("seed-22k", steps=5_000, epochs=8, octaves=2, width=144),
 }
 
@@ -112,11 +118,7 @@ def teach_energies(preset: str, start: Path | None) -> Path:
 
 def teach_network(preset: str, fill: Path, corpus: Path) -> Path:
     """Third stage, around this fill; its weights."""
-    weights = find_weights("published", preset=preset)
-    facts = {"weights_sha256": checkpoint_sha256(weights), "corpus_editions": editions_of(weights)}
-    start = ROOT / f"{preset}-start.safetensors"
-    if not start.exists():
-        joined(preset, weights, fill).save(start, metadata=facts)
+    start = make_start(preset, fill)
     train_model(
         ITEMS,
         ROOT / preset,
@@ -126,6 +128,24 @@ def teach_network(preset: str, fill: Path, corpus: Path) -> Path:
         notes=corpus_notes(corpus, start),
     )
     return ROOT / preset / f"{preset}.safetensors"
+
+
+def start_of(preset: str) -> Path:
+    """Where the weights are that the third stage begins with."""
+    return ROOT / f"{preset}-start.safetensors"
+
+
+def make_start(preset: str, fill: Path) -> Path:
+    """The published network around this fill; once made, it stays."""
+    start, weights = start_of(preset), find_weights("published", preset=preset)
+    if not start.exists():
+        facts = {
+            "weights_sha256": checkpoint_sha256(weights),
+            "corpus_editions": editions_of(weights),
+            "stages": read_checkpoint(weights)[0].get("stages", "[]"),
+        }
+        joined(preset, weights, fill).save(start, metadata=facts)
+    return start
 
 
 def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
@@ -140,13 +160,34 @@ def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
 
 
 def join(preset: str, network: Path, energies: Path) -> Path:
-    """Put what the second stage learnt into what the third did."""
+    """Put what the second stage learnt into what the third did, in a mean with its start."""
+    kept, start = RECIPES[preset].kept, start_of(preset)
     facts = read_checkpoint(network)[0] | {
         "network_sha256": checkpoint_sha256(network),
         "energies_sha256": checkpoint_sha256(energies),
+        "kept": str(kept),
     }
-    path = ROOT / f"{preset}.safetensors"
-    return joined(preset, network, energies).save(path, metadata=facts, overwrite=True)
+    stages = json.loads(read_checkpoint(start)[0].get("stages", "[]"))
+    facts["stages"] = json.dumps([*stages, stage_of(preset, facts["commit"])])
+    model, before = joined(preset, network, energies), joined(preset, start, energies).state_dict()
+    state = {
+        name: torch.lerp(value, before[name], kept) if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+    return model.save(ROOT / f"{preset}.safetensors", metadata=facts, overwrite=True)
+
+
+def stage_of(preset: str, commit: str) -> str:
+    """What the model card says of one run of this command."""
+    recipe = RECIPES[preset]
+    hours = recipe.energies.steps * recipe.energies.batch_size * recipe.energies.seconds / 3600
+    steps = recipe.network.epochs * recipe.network.epoch_steps
+    mean = f", then the mean with {recipe.kept:.0%} of the weights of before" if recipe.kept else ""
+    return (
+        f"`tools/research/pretrain.py {preset}`: energies {hours:,.0f} hours, network {steps:,} "
+        f"steps on waveforms (code `{commit}`){mean}"
+    )
 
 
 def editions_of(weights: Path) -> str:
