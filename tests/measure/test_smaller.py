@@ -1,11 +1,13 @@
 """The tools around smaller files: what is published, what names mean, what is skipped."""
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pandas
 import pytest
+import torch
 from small_network import RATE, error_db, network, run
 
 from enhancelib.enhance.modelfiles import open_model, stream_path
@@ -14,6 +16,7 @@ from enhancelib.errors import ConfigError
 from enhancelib.model.network import AudioUNet
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize import compression
+from enhancelib.train.task import TrainingConfig
 from tools.measure import smaller
 from tools.publish.weights import publish_quantized
 
@@ -65,6 +68,38 @@ def test_names_make_what_they_say(maker):
         maker.make("small.int4.onnx")
     # Five formats, seven ways to 8 bits, all shares of both kinds, half of the work in three ways.
     assert len(set(smaller.names("small", every_share=True))) == 5 + 7 + 72 + 3
+
+
+def test_half_of_the_work_is_trained_as_the_weights_say_they_were(few_items, tmp_path, monkeypatch):
+    recipe = TrainingConfig(
+        batch_size=2, epochs=1, epoch_steps=2, crop_seconds=0.5, learning_rate=1e-2, keep="last"
+    )
+    weights = tmp_path / "small.safetensors"
+    facts = {"preset": "small", "training_config": recipe.model_dump_json()}
+    network(base_channels=32, sample_rate=44100).save(weights, metadata=facts)
+    monkeypatch.setattr(smaller, "ROOT", tmp_path)
+    for split in ("train", "validation"):
+        shutil.copytree(few_items, tmp_path / "items" / split)
+    monkeypatch.setattr(smaller, "PAIRS", (tmp_path / "nowhere", tmp_path / "items"))
+    maker = smaller.Maker("small", weights, steps=1)
+    half, trained = (
+        AudioUNet.load(maker.make(f"small.channels-magnitude-half{way}.safetensors"))
+        for way in ("", "-trained")
+    )
+    assert trained.config == half.config
+    changed = [
+        name
+        for name, value in half.named_parameters()
+        if not torch.equal(value, trained.get_parameter(name))
+    ]
+    assert any("head" in name for name in changed)
+    assert pandas.read_csv(maker.folder / "channels-magnitude-half" / "log.csv")["step"].max() == 2
+
+
+def test_every_kind_of_the_development_set_is_measured(root):
+    rows = pandas.read_csv(root / "data/devset.csv").groupby("kind").head(smaller.PER_KIND)
+    assert set(rows["kind"].value_counts()) == {smaller.PER_KIND}
+    assert set(rows["kind"]) == {"recorded", "rendered", "speech"}
 
 
 def test_summary_compares_with_the_checkpoint():

@@ -12,7 +12,6 @@ carry into the package.
 import argparse
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from functools import cached_property
@@ -23,18 +22,19 @@ import pandas
 
 import enhancelib as el
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.provenance import RESULT_COLUMNS, code_digest
+from enhancelib.train.run import train_model
 from tools.measure.tables import RESULTS, check_commit, write_table
 
 ROOT = Path("data/runs/smaller")
 EXCERPTS = Path("data/excerpts")
 PAIRS = (Path("data/pretraining/items"), Path("data/runs/default/pairs/manifest.csv"))
 """What pruned networks are tuned on: the first that is there."""
-EPOCHS = 10
-"""Epochs of the published recipe, for the network with half of the work: an hour and a half."""
+PER_KIND = 2
+"""Pieces of each kind that are measured, unless more are asked for."""
 CALIBRATION_CONDITIONS = (
     *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
     *("down-16000hz", "noise-white-20db", "clip-6db"),
@@ -122,7 +122,7 @@ class Maker:
         if further:
             start = self.make(f"{self.preset}.{kind}-{method}-{share}.safetensors")
             if further == "-trained":
-                return self._trained_on(start, run=f"{self.preset}-{kind}-{method}-{share}")
+                return self._trained_on(start, self.folder / f"{kind}-{method}-{share}")
             rough = AudioUNet.load(start)
             settings = el.TrainingConfig(
                 batch_size=8, crop_seconds=1.0, learning_rate=1e-3, dropout=0.0, warmup=0.1
@@ -135,15 +135,12 @@ class Maker:
         cut = {"weights": compression.prune, "channels": compression.prune_channels}[kind]
         return cut(self.model, float(share), method=method)
 
-    def _trained_on(self, start: Path, run: str) -> AudioUNet:
-        """After some epochs of the recipe the full network was trained by; a run may be resumed."""
-        folder = Path("data/pretraining") / run
-        options = {"--start_from": start, "--epochs": EPOCHS, "--run": folder}
-        command = [sys.executable, "-m", "tools.research.pretrain", self.preset]
-        command += [part for option in options.items() for part in option]
-        if subprocess.run([str(part) for part in command], check=False).returncode:
-            raise ConfigError(f"{folder}: training stopped, see above; the same command goes on")
-        return AudioUNet.load(folder / f"{self.preset}.safetensors")
+    def _trained_on(self, start: Path, run: Path) -> AudioUNet:
+        """After as much training as the full network's last stage had; a run may be resumed."""
+        recipe = read_checkpoint(self.weights)[0]["training_config"]
+        settings = el.TrainingConfig.model_validate_json(recipe)
+        done = train_model(self.manifest, run, settings, preset=self.preset, start_from=start)
+        return AudioUNet.load(done.weights)
 
     def _half_of_the_work(self, method: str) -> AudioUNet:
         """Without so many channels that half of the multiplications are left."""
@@ -212,20 +209,23 @@ def names(preset: str, *, every_share: bool = False) -> list[str]:
         f"{kind}-{method}-{share}{tuned}.safetensors"
         for kind in ("weights", "channels")
         for method in ("magnitude", "random")
-        for share in (ALL_SHARES if every_share else SHARES)
+        for share in (ALL_SHARES if every_share else SHARES if method == "magnitude" else ("0.5",))
         for tuned in (("", "-tuned") if every_share or share == "0.5" else ("",))
     ]
     made += [f"channels-magnitude-half{way}.safetensors" for way in ("", "-tuned", "-trained")]
     return [f"{preset}.{each}" for each in made]
 
 
-def measure(maker: Maker, chosen: list[str], *, every: int, jobs: int | None) -> pandas.DataFrame:
+def measure(
+    maker: Maker, chosen: list[str], *, per_kind: int, jobs: int | None
+) -> pandas.DataFrame:
     """Rows of the chosen variants: footprint, times, quality."""
     rate = maker.model.config.sample_rate
     reference = maker.make(f"{maker.preset}.safetensors")
     paths = [maker.make(name) for name in dict.fromkeys([reference.name, *chosen])]
     command = "python -m tools.measure smaller --preset {preset} --only {name}"
-    tests = pandas.read_csv("data/devset.csv").iloc[::every]
+    command += f" --per_kind {per_kind}" if per_kind != PER_KIND else ""
+    tests = pandas.read_csv("data/devset.csv").groupby("kind").head(per_kind)
     pieces = {Path(path).stem: Path("data") / path for path in tests["path"]}
     music = [el.load(path, sample_rate=rate, duration_s=3.0)[0] for path in pieces.values()]
     footprint = compression.measure_files(paths, reference=reference, music=music[:6])
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--weights", default="published", help="published, run, or a checkpoint")
     parser.add_argument("--only", nargs="+", help="these variants [default: all]")
     parser.add_argument("--full", action="store_true", help="every sparsity from 0.1 to 0.9")
-    parser.add_argument("--every", type=int, default=1, help="only every n-th piece")
+    parser.add_argument("--per_kind", type=int, default=PER_KIND, help="pieces of each kind")
     parser.add_argument("--steps", type=int, default=600, help="batches of tuning")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--output", type=Path, default=RESULTS)
@@ -283,7 +283,7 @@ def main() -> None:
         )
         maker = Maker(arguments.preset, weights, steps=arguments.steps)
         chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
-        table = measure(maker, chosen, every=arguments.every, jobs=arguments.jobs)
+        table = measure(maker, chosen, per_kind=arguments.per_kind, jobs=arguments.jobs)
         if arguments.only and path.exists():
             before = pandas.read_csv(path, keep_default_na=False, na_values=[""])
             same = before["checkpoint_sha256"].isin([maker.sha256]) | (
