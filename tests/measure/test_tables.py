@@ -5,6 +5,8 @@ import pytest
 
 from enhancelib import provenance
 from enhancelib.errors import InputError
+from enhancelib.model.checkpoints import checkpoint_sha256
+from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS
 from tools.measure import tables
 
@@ -78,3 +80,16 @@ def test_every_published_table_could_be_written_now(path, request):
     if path.name in WAITING:
         request.applymarker(pytest.mark.xfail(reason="waits to be measured at one clean commit"))
     tables.check_rows(pandas.read_csv(path), path)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((tables.ROOT / tables.RESULTS).glob("*.csv")), ids=lambda path: path.name
+)
+def test_every_published_table_is_of_the_published_weights(path, request):
+    if path.name in WAITING:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="waits to be measured again"))
+    measured = pandas.read_csv(path)
+    if "checkpoint_sha256" not in measured:
+        pytest.skip("a table of no weights, or of weights that were trained for it alone")
+    weights = {checkpoint_sha256(file) for file in PRETRAINED.glob("*.safetensors")}
+    assert set(measured["checkpoint_sha256"].dropna()) <= weights
