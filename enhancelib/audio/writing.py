@@ -202,7 +202,7 @@ def writer(
         _check_written(part, written, name)
         _refuse_existing(target, overwrite=overwrite)
         with _write_errors(name):
-            os.replace(part, target)
+            os.replace(part, target)  # not by replacing(): the errors name what the user asked for
 
 
 def remove_left_overs(folder: PathLike) -> None:

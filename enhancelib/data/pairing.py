@@ -171,6 +171,7 @@ def make_piece(job: PieceJob) -> str:
         if job.folder.exists() and not job.is_complete():
             shutil.rmtree(job.folder)
         os.chmod(partial, 0o755)
+        # Not by replacing_folder: of two workers at this piece, the first one's folder stays.
         partial.rename(job.folder)
     except (EnhanceError, OSError) as error:
         # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).

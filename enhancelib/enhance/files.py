@@ -150,7 +150,7 @@ def enhance_file(
         notes += _carried(source, hidden, display_name(target))
         if target.exists() and not overwrite:  # another run was faster
             raise InputError(f"{display_name(target)}: exists; nothing was replaced")
-        os.replace(hidden, target)
+        os.replace(hidden, target)  # one that must not be replaced was looked for last
     if rate < backend.metadata.sample_rate and sample_rate is None:
         notes.append(
             f"{display_name(target)}: {rate} Hz leaves no room for treble above {rate / 2000:g} "

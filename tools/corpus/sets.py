@@ -14,11 +14,10 @@ import argparse
 import csv
 import hashlib
 import sys
-import tempfile
 from pathlib import Path
 
 from enhancelib import audio
-from enhancelib.atomic import write_csv
+from enhancelib.atomic import replacing_folder, write_csv
 from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from tools.corpus.pieces import EXCERPTS, RATE, TESTSET, Piece, Shelf
@@ -74,13 +73,10 @@ def make_testset(shelf: Shelf, data: Path) -> None:
         if path.exists():
             raise ConfigError(f"{path} is there, and a test set is not to change")
     rows = []
-    with tempfile.TemporaryDirectory(dir=data) as scratch:
-        part = Path(scratch, folder.name)
-        part.mkdir()
+    with replacing_folder(folder) as partial:
         for piece in TESTSET:
-            rows.append(write(piece, shelf, part / f"{piece.kind}_{piece.name}.flac"))
+            rows.append(write(piece, shelf, partial / f"{piece.kind}_{piece.name}.flac"))
             print(_line(rows[-1]))
-        part.replace(folder)
     write_csv(table, COLUMNS, rows)
     print(f"{len(rows)} pieces in {folder}, listed in {table}")
 
