@@ -45,7 +45,7 @@ _PIECE_FILE = "piece.json"
 
 
 class PairSettings(BaseModel):
-    """What decides the content of a folder of pairs; stored in it as ``settings.json``.
+    """Settings that decide the content of a folder of pairs; stored in it as ``settings.json``.
 
     ``probe_snr_db`` is what each condition does to a fixed burst of noise (:func:`_probe`): pairs
     made by codecs that behave differently, of another version say, are never mixed.

@@ -62,7 +62,7 @@ class Spectra:
     def pair(
         cls, estimate: "np.ndarray | Spectra", reference: "np.ndarray | Spectra"
     ) -> tuple[Self, Self]:
-        """Both with their spectra.
+        """Check two waves, and return both with their spectra.
 
         Raises:
             InputError: as :func:`enhancelib.evaluate.metrics.waveform.check_pair`.
