@@ -22,19 +22,10 @@ from tqdm import tqdm
 from enhancelib.atomic import hidden_files, remove_abandoned
 from enhancelib.audio.containers.speakers import is_usual
 from enhancelib.audio.loudness import TruePeakMeter
+from enhancelib.audio.reading import PathLike, blocks, display_name, info
 from enhancelib.audio.tags import copy_tags
-from enhancelib.audio.writing import (
-    WRITABLE_SUFFIXES,
-    PathLike,
-    Wave,
-    blocks,
-    check_rate,
-    check_size,
-    display_name,
-    info,
-    resample_blocks,
-    writer,
-)
+from enhancelib.audio.waves import Wave, check_rate, resample_blocks
+from enhancelib.audio.writing import WRITABLE_SUFFIXES, check_size, writer
 from enhancelib.checks import check_number
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.frames import FrameEngine, blend

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.audio.writing import analysis_window
+from enhancelib.audio.waves import analysis_window
 from enhancelib.checks import first_problem
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import BandScale, CausalBlock, bin_power, gate_of

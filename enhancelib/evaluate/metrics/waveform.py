@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from enhancelib.audio.writing import check_wave
+from enhancelib.audio.waves import check_wave
 from enhancelib.errors import InputError
 
 CLAMP_DB = 100.0

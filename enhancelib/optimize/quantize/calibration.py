@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enhancelib.audio.writing import Wave
+from enhancelib.audio.waves import Wave
 from enhancelib.errors import InputError, ModelError
 from enhancelib.model.network import AudioUNet
 
