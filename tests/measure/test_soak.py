@@ -16,7 +16,7 @@ def test_the_loaders_feed_a_training_step(root, tmp_path):
     (made,) = making.making_items(tmp_path, 14)
     outer_s = time.perf_counter() - began
     assert (made["system"], made["unit"]) == ("items, 1 process", "x real time")
-    assert 0.05 * outer_s < 14 * 3 / made["value"] <= outer_s
+    assert 0.05 * outer_s < 14 * 3 / made["value"] <= 1.01 * outer_s  # it is rounded
     began = time.perf_counter()
     rows = list(making.loading(tmp_path))
     outer_s = time.perf_counter() - began
@@ -29,4 +29,4 @@ def test_the_loaders_feed_a_training_step(root, tmp_path):
     pairs, items = len(PairDataset(tmp_path / "speed", "train")), len(Items(tmp_path / "items"))
     read = [2 * pairs, 2 * items, 12 * min(12, pairs // 12)]  # each twice, then steps of 12 pairs
     spent_s = sum(count / row["value"] for count, row in zip(read, rows, strict=True))
-    assert 0.05 * outer_s < spent_s <= outer_s
+    assert 0.05 * outer_s < spent_s <= 1.01 * outer_s
