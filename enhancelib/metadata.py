@@ -80,7 +80,7 @@ def describe(model, *, preset: str, checkpoint_sha256: str = "", licence: str = 
 
 
 def foreign(path: PathLike | None, reason: str) -> ModelError:
-    """The error of a file that is none of ours."""
+    """Return the error for a model file that this package did not write."""
     return ModelError(f"{path}: not a model of this project, export one ({reason})")
 
 

@@ -12,9 +12,17 @@ import dataclasses
 
 import numpy as np
 
-from enhancelib.audio.waves import Wave, check_rate, check_wave
+from enhancelib.audio.waves import (
+    Wave,
+    check_rate,
+    check_wave,
+    fit_length,
+    hann_window,
+    short_time_spectra,
+)
 
 _FRAME = 4096
+_BLOCK_FRAMES = 256
 _RANGE_DB = 70.0
 _SMOOTHING_HZ = 300.0
 _SEARCH_HZ = (5000.0, 20000.0)
@@ -39,14 +47,15 @@ def long_term_spectrum(wave: Wave, *, sample_rate: int) -> tuple[np.ndarray, np.
         Frequencies in Hz and levels in dB per bin, smoothed over 300 Hz, both of shape (2049,).
     """
     wave, sample_rate = check_wave(wave), check_rate(sample_rate)
-    wave = np.pad(wave, ((0, 0), (0, max(0, _FRAME - wave.shape[1]))))
-    window = np.hanning(_FRAME + 1)[:-1].astype(np.float32)
+    wave = fit_length(wave, max(_FRAME, wave.shape[1]))
+    window, hop = hann_window(_FRAME).astype(np.float32), _FRAME // 2
+    count = 1 + (wave.shape[1] - _FRAME) // hop
     power = np.zeros(_FRAME // 2 + 1)
-    starts = range(0, wave.shape[1] - _FRAME + 1, _FRAME // 2)
-    for start in starts:
-        spectrum = np.fft.rfft(wave[:, start : start + _FRAME] * window, axis=1)
-        power += np.mean(np.abs(spectrum) ** 2, axis=0)
-    power /= len(starts) * np.sum(window) ** 2 / 4
+    for first in range(0, count, _BLOCK_FRAMES):  # an hour has spectra of gigabytes
+        block = wave[:, first * hop :][:, : (_BLOCK_FRAMES - 1) * hop + _FRAME]
+        spectra = short_time_spectra(block, window, hop)
+        power += np.sum(np.mean(np.abs(spectra) ** 2, axis=0), axis=0, dtype=np.float64)
+    power /= count * np.sum(window) ** 2 / 4
     width = max(1, round(_SMOOTHING_HZ * _FRAME / sample_rate))
     edges = np.pad(power, width // 2, mode="edge")
     smooth = np.convolve(edges, np.ones(width) / width, mode="valid")[: len(power)]

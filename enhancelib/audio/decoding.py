@@ -175,12 +175,12 @@ class _Reader:
 
 
 def lost_pages(name: str) -> str:
-    """What is said of an Ogg with damaged or missing pages."""
+    """Return the words of the note on an Ogg file with damaged or missing pages."""
     return f"{name}: pages of it are damaged or missing; fetch the file again"
 
 
 def missing_end(name: str, seconds: float) -> str:
-    """What is said of a file that is cut off."""
+    """Return the words of the note on a file that is cut off."""
     return f"{name}: its end is missing; {seconds:.2f} s are in it; fetch the file again"
 
 

@@ -24,8 +24,10 @@ LOOK_AHEAD_S = 0.0015
 """How long before a peak the gain begins to fall."""
 
 MARGIN_DB = 0.15
-"""How far under the ceiling a peak is brought that would pass it: a moving gain and the filter of
-another meter make peaks of their own."""
+"""Distance from the ceiling at which a peak that would pass it ends.
+
+A moving gain and the filter of another meter make peaks of their own.
+"""
 
 _RELEASE_DB_PER_S = 75.0
 _HALF = 16  # samples on either side of the point between samples that is looked at
@@ -66,7 +68,7 @@ class TruePeakLimiter:
         return (heard[:, :samples] * 10 ** (-reduction_db / 20)).astype(np.float32)
 
     def _excess_db(self, heard: Wave) -> np.ndarray:
-        """By how much to lower each sample: all but the first and last :data:`_HALF`."""
+        """Return the dB by which to lower each sample, but the first and last :data:`_HALF`."""
         around = np.lib.stride_tricks.sliding_window_view(heard[:, 1:], 2 * _HALF, axis=1)
         between = np.abs(around @ _FILTERS).max(axis=(0, 2), initial=0.0)
         before = np.concatenate([[self._between], between[:-1]])

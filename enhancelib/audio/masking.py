@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from enhancelib.audio.waves import Wave, check_rate, check_wave
+from enhancelib.audio.waves import (
+    Wave,
+    check_rate,
+    check_wave,
+    hann_window,
+    short_time_spectra,
+)
 from enhancelib.errors import InputError
 
 _FRAME, _HOP = 2048, 1024
@@ -53,8 +59,7 @@ def noise_to_mask(
         raise InputError(f"{estimate.shape[1]} samples are less than one frame of {_FRAME}")
     ear = Ear(check_rate(sample_rate))
     ratios = []
-    for channel, original in zip(estimate, reference, strict=True):
-        heard, expected = ear.magnitudes(channel), ear.magnitudes(original)
+    for heard, expected in zip(ear.magnitudes(estimate), ear.magnitudes(reference), strict=True):
         noise = ear.to_bands((heard - expected) ** 2)
         mask = ear.mask(ear.to_bands(expected**2) + ear.internal_noise)
         ratios.append(np.mean(noise / mask, axis=0))
@@ -82,7 +87,7 @@ class Ear:
         khz = np.maximum(frequencies, 10.0) / 1000
         weight_db = -0.6 * 3.64 * khz**-0.8 + 6.5 * np.exp(-0.6 * (khz - 3.3) ** 2)
         weight_db -= 1e-3 * khz**3.6
-        self._window = np.hanning(_FRAME + 1)[:-1]
+        self._window = hann_window(_FRAME)
         scale = 10 ** (_FULL_SCALE_DB_SPL / 20) / (self._window.sum() / 2)
         self.scale = (scale * 10 ** (weight_db / 20))[:, None]
         top = _bark(min(18000.0, sample_rate / 2))
@@ -98,10 +103,9 @@ class Ear:
         flat = self._shape(np.array(-24.0))
         self._gain = np.sum(flat**_ADDITION_POWER, axis=0)  # of a flat spectrum
 
-    def magnitudes(self, channel: np.ndarray) -> np.ndarray:
-        """(samples,) → (frames, bins), weighted as the ear does, in units of 0 dB SPL."""
-        frames = np.lib.stride_tricks.sliding_window_view(channel, _FRAME)[::_HOP]
-        return np.abs(np.fft.rfft(frames * self._window, axis=1)) * self.scale[:, 0]
+    def magnitudes(self, wave: np.ndarray) -> np.ndarray:
+        """(channels, samples) → (channels, frames, bins), weighted, in units of 0 dB SPL."""
+        return np.abs(short_time_spectra(wave, self._window, _HOP)) * self.scale[:, 0]
 
     def to_bands(self, power: np.ndarray) -> np.ndarray:
         """(frames, bins) → (frames, bands), not less than 1e-12."""

@@ -110,7 +110,7 @@ def info(path: PathLike) -> AudioInfo:
 
 
 def _probed(path: PathLike) -> AudioInfo:
-    """What FFmpeg says, under libsndfile's names where it has one."""
+    """Read a header by FFmpeg; formats and codings have libsndfile's names where there are any."""
     found = probe(path, name=display_name(path))
     coding = _CODINGS.get(found.codec, found.codec)
     if found.format == "flac":
@@ -198,7 +198,7 @@ def blocks(
 
 
 def _noter(notes: list[str] | None) -> Note:
-    """Where notes go: into the list, or out as warnings."""
+    """Return what takes a note: it goes into the list, or out as a warning where there is none."""
     if notes is not None:
         return notes.append
     return lambda note: warnings.warn(note, AudioWarning, stacklevel=2)

@@ -1,4 +1,4 @@
-"""Waves as arrays: what a wave is, resampling, segments, the analysis window.
+"""Waves as arrays: what a wave is, resampling, segments, windows, short-time spectra.
 
 A *wave* is a ``float32`` array of shape ``(channels, samples)`` with full scale at [-1, 1]; its
 sample rate travels beside it as the keyword ``sample_rate``.
@@ -147,6 +147,30 @@ def segments(wave: Wave, *, sample_rate: int, duration_s: float) -> np.ndarray:
     return np.ascontiguousarray(parts.transpose(1, 0, 2))
 
 
+def hann_window(frame_length: int) -> np.ndarray:
+    """Return the periodic Hann window, float64 ``(frame_length,)``: its mean is one half."""
+    phase = 2 * np.pi * np.arange(frame_length) / frame_length
+    return 0.5 - 0.5 * np.cos(phase)
+
+
+def short_time_spectra(wave: np.ndarray, window: np.ndarray, hop_length: int) -> np.ndarray:
+    """Return the spectra of all frames that lie within a wave, without scaling.
+
+    For plots and measures. What is fast enough for hours of music lies elsewhere: SciPy's transform
+    takes several frames at once, but a phone has none (:mod:`enhancelib.evaluate.metrics`).
+
+    Args:
+        wave: ``(channels, samples)``, at least as long as the window.
+        window: ``(frame_length,)``; float32 leaves a float32 wave in single precision.
+        hop_length: samples from one frame to the next.
+
+    Returns:
+        Complex ``(channels, 1 + (samples - frame_length) // hop_length, frame_length // 2 + 1)``.
+    """
+    frames = np.lib.stride_tricks.sliding_window_view(wave, len(window), axis=1)
+    return np.fft.rfft(frames[:, ::hop_length] * window, axis=2)
+
+
 def analysis_window(frame_length: int) -> np.ndarray:
     """Return the square root of the periodic Hann window, float32 ``(frame_length,)``.
 
@@ -157,5 +181,4 @@ def analysis_window(frame_length: int) -> np.ndarray:
         raise InputError(
             f"frame_length: {frame_length} is not even and >= 2; give for example 1024"
         )
-    phase = 2 * np.pi * np.arange(frame_length) / frame_length
-    return np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+    return np.sqrt(hann_window(frame_length)).astype(np.float32)

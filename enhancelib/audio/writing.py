@@ -17,47 +17,16 @@ import soundfile
 from enhancelib.atomic import TOKEN, hidden_files, remove_abandoned
 from enhancelib.audio.containers.chunks import finish_wav
 from enhancelib.audio.containers.speakers import checked_mask, mark_flac, order_in
-from enhancelib.audio.reading import AudioInfo, PathLike, blocks, display_name, info, load
+from enhancelib.audio.reading import PathLike, display_name
 from enhancelib.audio.sinks import Sink
 from enhancelib.audio.waves import (
     MAX_CHANNELS,
     Wave,
-    analysis_window,
     check_rate,
     check_wave,
-    fit_length,
-    resample,
-    resample_blocks,
-    resampled_length,
-    segments,
 )
 from enhancelib.checks import check_number
 from enhancelib.errors import InputError
-
-__all__ = [
-    "AUDIO_SUFFIXES",
-    "WRITABLE_SUFFIXES",
-    "AudioInfo",
-    "BlockWriter",
-    "Wave",
-    "analysis_window",
-    "blocks",
-    "check_rate",
-    "check_size",
-    "check_wave",
-    "display_name",
-    "find_audio",
-    "fit_length",
-    "info",
-    "load",
-    "remove_left_overs",
-    "resample",
-    "resample_blocks",
-    "resampled_length",
-    "save",
-    "segments",
-    "writer",
-]
 
 _PART = ".part"
 
@@ -202,7 +171,7 @@ def writer(
         _check_written(part, written, name)
         _refuse_existing(target, overwrite=overwrite)
         with _write_errors(name):
-            os.replace(part, target)
+            os.replace(part, target)  # not by replacing(): the errors name what the user asked for
 
 
 def remove_left_overs(folder: PathLike) -> None:

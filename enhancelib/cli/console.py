@@ -17,7 +17,7 @@ _EXTRA = {
     "live": "live",
     "train": "train",
 }
-"""What a command needs beyond the core."""
+"""Command → the extra of the package that it needs beyond the core."""
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A write fails so, and the error does not say which file's."""

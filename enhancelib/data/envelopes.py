@@ -25,8 +25,7 @@ from filelock import FileLock
 from tqdm import tqdm
 
 from enhancelib.atomic import replacing_folder
-from enhancelib.audio.waves import resample, resampled_length
-from enhancelib.audio.writing import analysis_window
+from enhancelib.audio.waves import analysis_window, resample, resampled_length
 from enhancelib.data.item_plans import RATE
 from enhancelib.errors import ConfigError, InputError
 from enhancelib.model.checkpoints import checkpoint_sha256

@@ -46,7 +46,7 @@ JOIN, DIP, DULL, LIMITED = 0.06, 0.08, 0.15, 0.25
 
 
 class ItemSettings(BaseModel):
-    """What decides the content of a folder of items.
+    """Settings that decide the content of a folder of items.
 
     Attributes:
         seconds: length of an item.
@@ -66,7 +66,7 @@ class ItemSettings(BaseModel):
 
     @property
     def samples(self) -> int:
-        """How many samples each side of an item has."""
+        """Length in samples of an item, which is the same for its lossy and lossless side."""
         return round(self.seconds * self.sample_rate)
 
     def rng(self, index: int) -> np.random.Generator:
@@ -87,7 +87,7 @@ class Material:
 
     @property
     def energies_only(self) -> bool:
-        """Whether it is no original."""
+        """Whether the piece is no true original: coded before, or without its top octaves."""
         return self.once_lossy or self.trusted_hz < NYQUIST_HZ
 
 
@@ -133,17 +133,17 @@ class Plan:
 
     @property
     def all_parts(self) -> tuple[Part, ...]:
-        """Every cut in it."""
+        """All cuts of pieces that the item is mixed from, with the one that is joined on."""
         return self.parts if self.joined is None else (*self.parts, self.joined)
 
     @property
     def energies_only(self) -> bool:
-        """Whether any of it was coded before."""
+        """Whether a part of the item is no true original (:attr:`Material.energies_only`)."""
         return any(part.material.energies_only for part in self.all_parts)
 
     @property
     def trusted_hz(self) -> float:
-        """How far all of it is good."""
+        """Frequency in Hz up to which every part of the item is as it was recorded."""
         return min(part.material.trusted_hz for part in self.all_parts)
 
 
@@ -166,7 +166,7 @@ class Pool:
         self._kinds, self._shares = _kind_shares({kind for kind, _ in by_kind})
 
     def main(self, rng: np.random.Generator) -> Material:
-        """A piece of a kind drawn by :data:`KINDS`."""
+        """Draw a piece, of a kind that is drawn first by the shares in :data:`KINDS`."""
         kind = self._kinds[rng.choice(len(self._kinds), p=self._shares)]
         keys = [key for key in self._ends if key[0] == kind]
         lengths = np.array([self._ends[key][-1] for key in keys])

@@ -166,7 +166,7 @@ class Items:
 
     @property
     def conditions(self) -> list[str]:
-        """What each item went through, without rates and settings: ``noise+mp3``, say."""
+        """Conditions of the items, in order, without rates and settings: ``noise+mp3``, say."""
         return [
             "+".join(step.partition("-")[0] for step in row["condition"].split("+"))
             for row in self.rows
@@ -277,7 +277,7 @@ class _Chunk:
 
     @property
     def done(self) -> Path:
-        """The file that says it is finished."""
+        """Path of the file that says, by being there, that the block is finished."""
         return self.output_dir / "chunks" / f"{self.start // _CHUNK:06d}.json"
 
 

@@ -15,7 +15,6 @@ from enhancelib.errors import InputError
 
 CHANNELS = ("mean", "left", "right", "side")
 MOST_PARTS = 8
-PART_GAIN_DB = 10.0
 _LOOK_AHEAD_S = 1e-3
 _RELEASE_DB_PER_S = 75.0
 _FILTER_PAD = 8192  # samples of silence against wrap-around of the filters

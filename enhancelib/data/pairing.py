@@ -45,7 +45,7 @@ _PIECE_FILE = "piece.json"
 
 
 class PairSettings(BaseModel):
-    """What decides the content of a folder of pairs; stored in it as ``settings.json``.
+    """Settings that decide the content of a folder of pairs; stored in it as ``settings.json``.
 
     ``probe_snr_db`` is what each condition does to a fixed burst of noise (:func:`_probe`): pairs
     made by codecs that behave differently, of another version say, are never mixed.
@@ -171,6 +171,7 @@ def make_piece(job: PieceJob) -> str:
         if job.folder.exists() and not job.is_complete():
             shutil.rmtree(job.folder)
         os.chmod(partial, 0o755)
+        # Not by replacing_folder: of two workers at this piece, the first one's folder stays.
         partial.rename(job.folder)
     except (EnhanceError, OSError) as error:
         # Another worker may have finished the same piece meanwhile (Dask repeats lost tasks).

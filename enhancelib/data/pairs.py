@@ -59,8 +59,10 @@ COLUMNS = (
 )
 _SETTINGS_FILE = "settings.json"
 _OURS = ("manifest.csv", "skipped.csv", "cache")
-"""What a folder of pairs holds beside settings and pieces, ``cache`` that of earlier versions;
-anything else is the user's."""
+"""Files of a folder of pairs that may be deleted, beside its settings and pieces.
+
+Earlier versions made ``cache``; anything else is the user's.
+"""
 _LOG = logging.getLogger(__name__)
 
 
@@ -235,7 +237,7 @@ class PairDataset:
 
     @property
     def conditions(self) -> list[str]:
-        """That of each pair."""
+        """Names of the conditions, one for each pair, in the order of the pairs."""
         return [row["condition"] for row in self.rows]
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:

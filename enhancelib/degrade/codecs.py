@@ -144,7 +144,7 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
 
 @dataclass(frozen=True)
 class Encoded:
-    """What a condition's last codec sent.
+    """Packets that the last codec of a condition sent, and their bit rate.
 
     Attributes:
         condition: canonical name with every rate conversion, as :func:`resolve` gives it.

@@ -49,5 +49,5 @@ def lc3_settings(rate: int, channels: int) -> range:
 
 
 def no_settings(rate: int, channels: int) -> tuple[int, ...]:
-    """There is nothing to choose."""
+    """Return no setting: the codec leaves nothing to choose."""
     return ()

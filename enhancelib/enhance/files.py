@@ -22,19 +22,10 @@ from tqdm import tqdm
 from enhancelib.atomic import hidden_files, remove_abandoned
 from enhancelib.audio.containers.speakers import is_usual
 from enhancelib.audio.loudness import TruePeakMeter
+from enhancelib.audio.reading import PathLike, blocks, display_name, info
 from enhancelib.audio.tags import copy_tags
-from enhancelib.audio.writing import (
-    WRITABLE_SUFFIXES,
-    PathLike,
-    Wave,
-    blocks,
-    check_rate,
-    check_size,
-    display_name,
-    info,
-    resample_blocks,
-    writer,
-)
+from enhancelib.audio.waves import Wave, check_rate, resample_blocks
+from enhancelib.audio.writing import WRITABLE_SUFFIXES, check_size, writer
 from enhancelib.checks import check_number
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.frames import FrameEngine, blend
@@ -150,7 +141,7 @@ def enhance_file(
         notes += _carried(source, hidden, display_name(target))
         if target.exists() and not overwrite:  # another run was faster
             raise InputError(f"{display_name(target)}: exists; nothing was replaced")
-        os.replace(hidden, target)
+        os.replace(hidden, target)  # one that must not be replaced was looked for last
     if rate < backend.metadata.sample_rate and sample_rate is None:
         notes.append(
             f"{display_name(target)}: {rate} Hz leaves no room for treble above {rate / 2000:g} "

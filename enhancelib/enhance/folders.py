@@ -11,7 +11,9 @@ from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 from enhancelib import parallel
-from enhancelib.audio.writing import WRITABLE_SUFFIXES, PathLike, check_rate, find_audio
+from enhancelib.audio.reading import PathLike
+from enhancelib.audio.waves import check_rate
+from enhancelib.audio.writing import WRITABLE_SUFFIXES, find_audio
 from enhancelib.checks import check_number
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.files import Enhanced, coding_notes, enhance_file, target_of

@@ -20,7 +20,8 @@ from pathlib import Path, PurePosixPath
 from filelock import Timeout
 
 from enhancelib.atomic import held, write_json
-from enhancelib.audio.writing import display_name, remove_left_overs
+from enhancelib.audio.reading import display_name
+from enhancelib.audio.writing import remove_left_overs
 from enhancelib.errors import ConfigError, InputError
 
 NAME = "enhanced.json"

@@ -161,7 +161,7 @@ class RealTimeAudioEnhancer:
 
     @property
     def sample_rate(self) -> int:
-        """The model's, in Hz."""
+        """Sample rate of the model and so of the stream, in Hz."""
         return self._backend.metadata.sample_rate
 
     @property
@@ -173,7 +173,7 @@ class RealTimeAudioEnhancer:
 
     @property
     def amount(self) -> float:
-        """How much is enhanced, 0 to 1; changes are faded."""
+        """Share of the enhancement in the output, 0 (input) to 1; changes are faded."""
         return self._amount
 
     @amount.setter
@@ -356,7 +356,7 @@ class _Stream:
         self._source.stop(timeout_s=_FINISH_TIMEOUT_S)
 
     def counters(self, sample_rate: int) -> Counters:
-        """What happened so far."""
+        """Return the counts of the stream so far."""
         return Counters(
             chunks=self._chunks,
             samples=self._pushed,

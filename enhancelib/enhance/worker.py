@@ -88,7 +88,7 @@ class Direct:
         return True
 
     def wait_ready(self, position: int, until: int, *, deadline: float) -> float:
-        """Everything that can be asked for is there."""
+        """Return at once: the caller's own thread has finished all that can be asked for."""
         return math.inf
 
     def read(self, start: int, samples: int) -> Wave:
@@ -101,7 +101,7 @@ class Direct:
         self._results.append(start, self._engine.finish())
 
     def stop(self, *, timeout_s: float) -> None:
-        """Nothing runs."""
+        """Do nothing: there is no thread to stop."""
 
 
 class Worker:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from enhancelib.audio.writing import PathLike
+from enhancelib.audio.reading import PathLike
 from enhancelib.checks import check_number, check_threads
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.frames import FrameEngine

@@ -217,7 +217,7 @@ def _measure(cell: _Cell) -> list[dict[str, object]]:
 
 
 def _now(cell: _Cell) -> dict[str, str | float]:
-    """What is said of the moment of a measurement; the rest is said of the run that asks for it."""
+    """Return device, load and time of this measurement; the other facts are those of the run."""
     facts = provenance(str(cell.provenance["command"]))
     return {key: facts[key] for key in ("device", "load", "utc")}
 
@@ -383,7 +383,7 @@ def _metric_names(
 
 
 def _named(items: Mapping | Sequence, what: str) -> dict:
-    """By name: as given, or each file under its own name."""
+    """Return items by name: a mapping as it is given, files each under its own name."""
     if isinstance(items, Mapping):
         named = dict(items)
     else:

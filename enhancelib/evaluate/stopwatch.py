@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import threadpoolctl
 
 UNITS = {
     "latency_ms": "ms",
@@ -83,18 +82,53 @@ def timed(
     }
 
 
-def memory() -> dict[str, float]:
-    """Resident memory of this process, now and at its peak, in MB (10^6 bytes)."""
+def timed_once(call: Callable[[], object]) -> tuple[float, float]:
+    """Time one call.
+
+    Args:
+        call: what is timed; what it returns is dropped.
+
+    Returns:
+        Seconds by the clock, and seconds of processor time of the calling thread alone.
+    """
+    wall_before, cpu_before = time.perf_counter(), time.thread_time()
+    call()
+    cpu_s = time.thread_time() - cpu_before
+    return time.perf_counter() - wall_before, cpu_s
+
+
+def memory(process: int | str = "self") -> dict[str, float]:
+    """Resident memory of a process, now and at its peak, in MB (10^6 bytes).
+
+    Args:
+        process: its number; this process by default.
+    """
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
-        return {"resident_mb": kib["VmRSS"] * 1.024e-3, "peak_mb": kib["VmHWM"] * 1.024e-3}
+        held = _status(process)
+        return {"resident_mb": held["VmRSS"], "peak_mb": held["VmHWM"]}
     except (OSError, KeyError):  # not Linux
         import psutil
 
-        info = psutil.Process().memory_info()
+        info = psutil.Process(None if process == "self" else int(process)).memory_info()
         peak = getattr(info, "peak_wset", math.nan)
         return {"resident_mb": info.rss / 1e6, "peak_mb": peak / 1e6}
+
+
+def own_memory_mb() -> float:
+    """Memory of this process without the files it maps, in MB; NaN where the system has no figure.
+
+    Libraries are such files, and processes share them.
+    """
+    try:
+        return _status("self")["RssAnon"]
+    except (OSError, KeyError):  # not Linux
+        return math.nan
+
+
+def _status(process: int | str) -> dict[str, float]:
+    """What Linux says of the memory of a process, in MB, by the names of proc(5)."""
+    lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1.024e-3 for line in lines if "kB" in line}
 
 
 def _kernel() -> Callable[[], float]:
@@ -102,6 +136,8 @@ def _kernel() -> Callable[[], float]:
 
     On one thread: a second one would spin on for 20 ms and be counted as the CPU time of the file.
     """
+    import threadpoolctl
+
     left = np.random.default_rng(0).standard_normal((324, 324)).astype(np.float32)
 
     def run() -> float:

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def gate_of(logits: Tensor) -> Tensor:
-    """From 0, shut, to 1, open.
+    """Map logits of any shape to how far a gate is open, from 0 (shut) to 1 (open).
 
     A little of the sigmoid's range is cut off at both ends: shut is zero, not nearly zero.
     """
@@ -106,6 +106,6 @@ class _ThreeTaps(torch.autograd.Function):
 
 
 def _three(window: Tensor, dilation: int) -> list[Tensor]:
-    """What each of three taps meets, views of (batch, channels, 1, frames)."""
+    """Return what each of three taps is multiplied with: views (batch, channels, 1, frames)."""
     frames = window.shape[3] - 2 * dilation
     return [window[..., start : start + frames] for start in (0, dilation, 2 * dilation)]

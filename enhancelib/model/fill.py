@@ -38,9 +38,11 @@ FEWEST = 0.25
 survivors does not get the energy of all."""
 
 OVERLAP = 2.0
-"""What frames are filled with has twice the energy that is lacking. Neighbours are filled with
-sounds that know nothing of each other, and where they overlap by half, half of the energy cancels:
-the transform holds twice as many numbers as the wave."""
+"""Energy that a frame is filled with, over the energy that is lacking.
+
+Neighboring frames are filled with sounds that know nothing of each other. Where these overlap by
+half, half of the energy cancels: the transform holds twice as many numbers as the wave.
+"""
 
 LEVEL_FRAMES = 128
 """Frames over whose mean power the running level is taken: 1.5 s."""
@@ -66,7 +68,7 @@ _MARGIN = 10 ** (MARGIN_DB / 10)
 
 
 class FillConfig(BaseModel):
-    """What fixes the shape of the fill.
+    """Settings that fix the shape of the fill.
 
     Attributes:
         band_bins: bins of a band whose energy is predicted.
@@ -126,7 +128,7 @@ def band_mean(values: Tensor, band_bins: int) -> Tensor:
 
 
 def band_features(power: Tensor, level: Tensor, band_bins: int) -> Tensor:
-    """What the prediction is made from: log energies of bands, in units of the level.
+    """Compute the input of the energy predictor: log energies of bands, relative to the level.
 
     Args:
         power: of the bins without Nyquist, (batch, bins, frames).
@@ -144,7 +146,7 @@ def band_features(power: Tensor, level: Tensor, band_bins: int) -> Tensor:
 
 
 class EnergyPredictor(nn.Module):
-    """From the bands of a damaged spectrum to those of the original.
+    """Network that predicts the original's band energies from those of a damaged spectrum.
 
     A band's prediction lies between its own energy, where nothing was lost, and one that the
     network makes up. It starts at the former: an untrained network fills nothing.
@@ -173,7 +175,7 @@ class EnergyPredictor(nn.Module):
         return [(self.config.width, 1, block.history) for block in self.blocks]
 
     def initial_state(self, batch: int = 1) -> list[Tensor]:
-        """Zero states."""
+        """Return the states at the beginning of a stream: zeros."""
         blank = self.head.bias
         return [blank.new_zeros(batch, *shape) for shape in self.state_shapes()]
 
@@ -254,7 +256,7 @@ class Filler(nn.Module):
         return torch.cat([untouched, (own + sound * gain).flatten(2, 3)], dim=2), position
 
     def _share(self, power: Tensor, energies: Tensor) -> Tensor:
-        """How far each bin was emptied, 0 to 1, in the shape of ``power``."""
+        """Return how far each bin was emptied, 0 to 1, in the shape of ``power``."""
         ramp = (EMPTIED_DB - SOFTNESS_DB / 2) * _NEPERS, (EMPTIED_DB + SOFTNESS_DB / 2) * _NEPERS
         depth = (power / energies).clamp(math.exp(-ramp[1]), math.exp(-ramp[0])).log()
         return (depth + ramp[0]) * (-1 / (ramp[1] - ramp[0]))
@@ -293,7 +295,7 @@ class FillHead(nn.Module):
         self.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Self:
-        """Frozen, it keeps the statistics it has."""
+        """Switch to training, but keep the running statistics where they are frozen."""
         return super().train(mode and not self.frozen)
 
     def state_shapes(self) -> list[tuple[int, ...]]:

@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from torch import Tensor, nn
 from torch.nn import functional
 
-from enhancelib.audio.writing import analysis_window
+from enhancelib.audio.waves import analysis_window
 from enhancelib.checks import first_problem
 from enhancelib.errors import ConfigError, ModelError
 from enhancelib.model.blocks import BandScale, CausalBlock, bin_power, gate_of
@@ -183,9 +183,10 @@ class SpectralCore(nn.Module):
     def with_gate(
         self, spectrum: Tensor, states: Sequence[Tensor], *, fill: bool = True
     ) -> tuple[Tensor, list[Tensor], Tensor | None]:
-        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one.
+        """Enhance frames like :meth:`forward`, and return the logits of the gate too.
 
-        ``fill=False`` leaves out the last step; the states are then of no use for what follows.
+        These are (batch, bands, frames), ``None`` without a gate. ``fill=False`` leaves out the
+        last step; the states are then of no use for what follows.
         """
         used = self.config.hop_length
         body, nyquist = spectrum[:, :, :used] / self.scale, spectrum[:, :, used:]
@@ -348,7 +349,7 @@ class AudioUNet(nn.Module):
         return self.synthesize(spectrum, wave.shape[-1])
 
     def with_gate(self, wave: Tensor) -> tuple[Tensor, Tensor | None]:
-        """As :meth:`forward`, with the logits of the gate (batch, bands, frames), if it has one."""
+        """Enhance like :meth:`forward`, and return the gate's logits (batch, bands, frames) too."""
         states = self.initial_state(wave.shape[0])
         spectrum, _, logits = self.core.with_gate(self.analyze(wave), states)
         return self.synthesize(spectrum, wave.shape[-1]), logits

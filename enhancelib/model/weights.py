@@ -21,7 +21,7 @@ def find_weights(
     Args:
         which: ``"published"``, the one that comes with this package; ``"run"``, the one that the
             training chapter left in ``run_dir``; or the path of another.
-        preset: whose.
+        preset: name of the network whose published weights are wanted.
         run_dir: folder of a run of the book; ``"run"`` needs it.
 
     Raises:

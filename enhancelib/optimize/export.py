@@ -22,7 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from enhancelib.atomic import replacing
-from enhancelib.audio.writing import PathLike, Wave, find_audio, fit_length, load
+from enhancelib.audio.reading import PathLike, load
+from enhancelib.audio.waves import Wave, fit_length
+from enhancelib.audio.writing import find_audio
 from enhancelib.enhance.frames import FrameEngine
 from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, ModelError

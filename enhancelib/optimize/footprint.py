@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from enhancelib.audio.writing import PathLike, Wave
+from enhancelib.audio.reading import PathLike
+from enhancelib.audio.waves import Wave
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import as_backend
 from enhancelib.enhance.streaming import enhance_wave

@@ -128,7 +128,7 @@ class _RoundedWeight(nn.Module):
     """
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Any convolution's weight, same shape out."""
+        """Round the weight of a convolution to its steps; the shape stays."""
         scale = weight.detach().flatten(1).abs().amax(dim=1).clamp(min=1e-12) / 127
         zero = torch.zeros_like(scale, dtype=torch.int32)
         return torch.fake_quantize_per_channel_affine(weight, scale, zero, 0, -127, 127)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _FILLS = {"data": "#f5f5f7", "work": "#cfe5f4", "memory": "#fbe6c0"}
 _WIDTH, _HEIGHT = 1.45, 0.6
 _STEP = 1.15
-"""From one level of the U to the next, sideways; downwards it is 1."""
+"""Sideways distance from one level of the U to the next; the distance downwards is 1."""
 
 
 def u_net(config: ModelConfig) -> Axes:
@@ -71,7 +71,7 @@ def u_net(config: ModelConfig) -> Axes:
 def _fill(
     ax: Axes, config: ModelConfig, spectrum: FancyBboxPatch, corrected: FancyBboxPatch, y: float
 ) -> None:
-    """From the spectrum to the energies of bands, to noise, to what comes out."""
+    """Draw the row of the fill: spectrum, energies of bands, noise, enhanced spectrum."""
     assert config.fill is not None
     out = corrected.get_x() + corrected.get_width() / 2
     bands = config.hop_length // config.fill.band_bins
@@ -87,7 +87,7 @@ def _fill(
 
 
 def _memory(dilations: Sequence[int], config: ModelConfig) -> str:
-    """What blocks of these dilations have of the past."""
+    """Say how far back blocks of these dilations look, in seconds."""
     past_s = 2 * sum(dilations) * config.hop_length / config.sample_rate
     return f"{len(dilations)} blocks that look back {past_s:.1f} s"
 
@@ -114,7 +114,7 @@ def _box(
 def _arrow(
     ax: Axes, first: FancyBboxPatch, last: FancyBboxPatch, text: str = "", *, dashed: bool = False
 ) -> None:
-    """From the edge of one box to that of another, with a word beside its middle."""
+    """Draw an arrow from the edge of one box to that of another, a word beside its middle."""
     (x0, y0), (x1, y1) = (
         (box.get_x() + box.get_width() / 2, box.get_y() + box.get_height() / 2)
         for box in (first, last)

@@ -10,7 +10,7 @@ from enhancelib.model.network import AudioUNet
 
 
 class Parts(NamedTuple):
-    """What becomes of a wave, step by step.
+    """Intermediate results of the network for one wave, step by step.
 
     Attributes:
         corrected: the wave before the fill, (channels, samples): what survived, corrected.

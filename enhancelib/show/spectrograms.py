@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import matplotlib.pyplot as plt
 import numpy as np
 
+from enhancelib.audio.waves import hann_window, short_time_spectra
 from enhancelib.errors import InputError
 from enhancelib.show.style import DIFFERENCE_MAP, LEVEL_MAP, styled, subplots
 
@@ -42,12 +43,11 @@ def level_db(
         raise InputError(f"a plot needs a wave of shape (channels, samples), got {wave.shape}")
     if not np.isfinite(wave).all():
         raise InputError("a plot needs finite samples: the wave holds NaN or infinity")
-    window = np.hanning(frame_length + 1)[:-1].astype(np.float32)
+    window = hann_window(frame_length).astype(np.float32)
     half = frame_length // 2
     mirrored: Literal["reflect", "constant"] = "reflect" if wave.shape[1] > half else "constant"
     padded = np.pad(wave, ((0, 0), (half, half)), mode=mirrored)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, frame_length, axis=1)
-    spectrum = np.fft.rfft(frames[:, ::hop_length] * window, axis=2) * (2.0 / window.sum())
+    spectrum = short_time_spectra(padded, window, hop_length) * (2.0 / window.sum())
     power = np.mean(np.abs(spectrum) ** 2, axis=0).T
     return 10 * np.log10(np.maximum(power, 10 ** (floor_db / 10)))
 

@@ -10,11 +10,14 @@ LOWEST_HZ = 62.5
 """Below this, :func:`random_response` is flat."""
 
 OCTAVE_DB = 3.0
-"""Standard deviation of its gain in each octave."""
+"""Standard deviation of an equalizer's gain in each octave."""
 
 CORNERS_HZ = (1000.0, 12000.0)
 STEEPEST_DB = 40.0
-"""Of its roll-off. The test speech falls by 20 to 40 dB per octave, a muted synthesiser by 30."""
+"""Steepest fall of a muffled pair's treble, in dB per octave above one of :data:`CORNERS_HZ`.
+
+The speech of the test set falls by 20 to 40 dB per octave, a muted synthesizer by 30.
+"""
 
 
 _EQUALIZE = ("equalize_probability", "equalise_probability")  # the second in older checkpoints

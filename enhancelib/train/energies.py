@@ -93,14 +93,14 @@ class EnergyTraining(BaseModel):
     seed: int = 0
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         falling = max(1, round(self.decay * self.steps))
         return self.learning_rate * min(
             1.0, (step + 1) / self.warmup, max(0, self.steps - step) / falling
         )
 
     def identity(self) -> str:
-        """What may not change while a run goes on: all but the number of steps."""
+        """Return, as JSON, what may not change while a run goes on: all but ``steps``."""
         return self.model_dump_json(exclude={"steps"})
 
 
@@ -195,7 +195,7 @@ class EnergyTrainer:
             self.validate()
 
     def train_step(self) -> float:
-        """One step; returns the loss."""
+        """Train for one step and return its loss."""
         config = self.config
         batch = self._draw()
         for group in self.optimizer.param_groups:

@@ -24,7 +24,7 @@ LEAST_DB = -88.0
 what the network sees."""
 
 HEARD_DB = -80.0
-"""What is added is measured against at least this: nobody hears what is further down."""
+"""Least level that added energy is measured against: nobody hears what is further down."""
 
 
 WHOLE = 0.01

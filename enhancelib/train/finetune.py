@@ -87,7 +87,16 @@ class _Imitation(nn.Module):
     def forward(
         self, estimate: Tensor | Spectra, reference: Tensor | Spectra, untreated: Tensor | Spectra
     ) -> Tensor:
-        """As :class:`enhancelib.model.losses.CombinedLoss`; the reference is not looked at."""
+        """Compute the loss of an estimate against what the teacher makes of the input.
+
+        Args:
+            estimate: waves (batch, 1, samples).
+            reference: the originals, which are not looked at; every loss takes them.
+            untreated: the input of teacher and student.
+
+        Returns:
+            A scalar, as of :class:`enhancelib.model.losses.CombinedLoss`.
+        """
         return self.loss(estimate, self.teacher(Spectra.of(untreated).wave), untreated)
 
 

@@ -32,7 +32,7 @@ class RunRecorder(Callback):
         return self.folder / f"checkpoint_epoch_{self.best_epoch}_best.pth"
 
     def state_dict(self) -> dict:
-        """What a resumed run needs to know of the best epoch."""
+        """Return the number and the losses of the best epoch, for a run that is resumed."""
         names = ("best_epoch", "best_loss", "untreated_loss")
         return {name: getattr(self, name) for name in names}
 

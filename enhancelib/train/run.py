@@ -41,7 +41,7 @@ from enhancelib.train.recorder import RunRecorder, WholeFiles
 from enhancelib.train.task import Restorer, TrainingConfig, nearest_preset
 
 _KEYS_OF_A_RUN = {"preset", "training_config", "manifest_sha256"}
-"""In every run's config.json, those of earlier versions too."""
+"""Keys that the config.json of every run has, also of runs by earlier versions."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _rates_asked_for(
     start_from: str | Path | None,
     start: AudioUNet | None,
 ) -> dict[str, int]:
-    """What asks for a sample rate → the rate in Hz.
+    """Collect the sample rates asked for: the argument or file that asks → its rate in Hz.
 
     Raises:
         ConfigError: two of them differ.

@@ -174,6 +174,7 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         smaller = path.with_suffix(".partial")
         few = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
         few.save(smaller, "PNG", optimize=True)
+        # Not by replacing(): a build that is cut off starts anew, and not all pictures shrink.
         smaller.replace(path) if smaller.stat().st_size < path.stat().st_size else smaller.unlink()
 
 

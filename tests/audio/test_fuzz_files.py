@@ -13,9 +13,10 @@ import pytest
 import soundfile
 from odd_files import encode, joined, tone, vorbis
 
+from enhancelib.audio.reading import display_name
 from enhancelib.audio.tags.maps import Chapter, Tags, picture
 from enhancelib.audio.tags.write import write_tags
-from enhancelib.audio.writing import display_name, save
+from enhancelib.audio.writing import save
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.files import enhance_file
 from enhancelib.enhance.modelfiles import open_stream

@@ -407,6 +407,7 @@ def test_damaged_tags_cost_the_sound_nothing(tmp_path, name):
     source, target = sound(tmp_path, name), sound(tmp_path, "t.flac")
     write_tags(source, Tags({"title": ["Tide"]}, [picture(PNG, "image/png")]))
     rng, content = np.random.default_rng(0), source.read_bytes()
+    before, _ = audio.load(target)
     start = max(0, content.find(b"Tide") - 100)
     for _ in range(60):
         broken = bytearray(content)
@@ -414,4 +415,4 @@ def test_damaged_tags_cost_the_sound_nothing(tmp_path, name):
             broken[min(at, len(broken) - 1)] = rng.integers(256)
         source.write_bytes(broken)
         copy_tags(source, target)
-        assert audio.info(target).frames > 0
+        np.testing.assert_array_equal(audio.load(target)[0], before)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enhancelib import audio
+from enhancelib.audio.waves import hann_window, short_time_spectra
 from enhancelib.errors import InputError
 
 
@@ -92,6 +93,20 @@ def test_segments_keep_a_last_third_and_fill_it_up(samples, parts):
 def test_segments_refuse_nothing_long():
     with pytest.raises(InputError, match="duration_s"):
         audio.segments(noise(), sample_rate=44100, duration_s=0)
+
+
+def test_short_time_spectra_are_those_of_the_definition():
+    """Every frame within the wave, times the periodic Hann window, by the sum of the DFT itself."""
+    wave, length, hop = noise(samples=117), 32, 10
+    window = hann_window(length)
+    np.testing.assert_allclose(window, scipy.signal.get_window("hann", length), atol=1e-12)
+    spectra = short_time_spectra(wave, window, hop)
+    assert spectra.shape == (2, 9, 17)  # the last frame ends at sample 112: one more would not fit
+    turns = np.exp(-2j * np.pi * np.outer(np.arange(17), np.arange(length)) / length)
+    for frame in range(9):
+        part = window * wave[:, 10 * frame : 10 * frame + length]
+        np.testing.assert_allclose(spectra[:, frame], part @ turns.T, atol=1e-12)
+    assert short_time_spectra(wave, window.astype(np.float32), hop).dtype == np.complex64
 
 
 @pytest.mark.parametrize("frame_length", [2, 512, 1024])

@@ -186,6 +186,7 @@ def test_a_set_is_written_once_and_whole(tmp_path, monkeypatch):
     assert float(rows[0]["seconds"]) == 6.0
     with pytest.raises(ConfigError, match="is there, and a test set is not to change"):
         sets.make_testset(None, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"testset", "testset.csv"}
 
 
 def test_what_was_coded_before_is_refused_and_nothing_is_left(tmp_path, monkeypatch):

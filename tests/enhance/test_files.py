@@ -15,8 +15,10 @@ from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TIT2, TPE1, TXXX
 
 from enhancelib.audio.loudness import TruePeakMeter
+from enhancelib.audio.reading import load
 from enhancelib.audio.tags import copy_tags, read_tags
-from enhancelib.audio.writing import load, resample, save
+from enhancelib.audio.waves import resample
+from enhancelib.audio.writing import save
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.files import enhance_blocks, enhance_file
 from enhancelib.enhance.folders import enhance_folder

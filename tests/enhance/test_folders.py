@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from mutagen.flac import FLAC
 
 from enhancelib.atomic import held, hidden_files, remove_abandoned
-from enhancelib.audio.writing import load, save
+from enhancelib.audio.reading import load
+from enhancelib.audio.writing import save
 from enhancelib.enhance.folders import enhance_folder
 from enhancelib.enhance.ledger import NAME, choose_names
 from enhancelib.errors import ConfigError, InputError, printable

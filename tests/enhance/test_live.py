@@ -19,7 +19,7 @@ from conftest import PATIENCE_S, ROOT, interruptible
 
 from enhancelib.audio.limiter import TruePeakLimiter
 from enhancelib.audio.loudness import true_peak_db
-from enhancelib.audio.writing import load
+from enhancelib.audio.reading import load
 from enhancelib.enhance.live import LiveEnhancer, _as_channels
 from enhancelib.enhance.modelfiles import default_model
 from enhancelib.errors import ConfigError, InputError

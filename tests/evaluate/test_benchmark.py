@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -104,6 +105,37 @@ print(json.dumps(stopwatch.timed(lambda: time.sleep(0.02), audio_s=2.0, repeats=
     assert measures["latency_ms"] >= 19.5  # more on a busy machine
     assert measures["rtf"] == pytest.approx(measures["latency_ms"] / 2000)
     assert measures["cpu_ms"] < 0.25 * measures["latency_ms"]  # which other work only lengthens
+
+
+def test_one_call_is_timed_by_the_clock_and_by_its_own_thread():
+    """Waiting for the work of another thread takes time, but no processor time of this one."""
+
+    def wait():
+        other = threading.Thread(target=lambda: sum(i * i for i in range(1_000_000)))
+        other.start()
+        other.join()
+        time.sleep(0.02)
+
+    wall_s, cpu_s = stopwatch.timed_once(wait)
+    assert wall_s >= 0.0195
+    assert cpu_s < 0.25 * wall_s  # which other work only lengthens
+
+
+def test_memory_is_that_of_the_process_named():
+    """20 MB that a process fills are its own, resident, and in its peak; psutil says the same."""
+    filled = f"import sys; held = b'x' * {20 * 10**6}; print('ready', flush=True); sys.stdin.read()"
+    before_mb = stopwatch.own_memory_mb()
+    held = bytearray(b"x" * 40 * 10**6)
+    assert stopwatch.own_memory_mb() - before_mb == pytest.approx(len(held) / 1e6, abs=2)
+    with subprocess.Popen(
+        [sys.executable, "-c", filled], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.stdout.readline()
+        measured = stopwatch.memory(child.pid)
+        truth_mb = psutil.Process(child.pid).memory_info().rss / 1e6
+        child.stdin.close()
+    assert measured["resident_mb"] == pytest.approx(truth_mb, abs=0.5)
+    assert 20 < measured["resident_mb"] <= measured["peak_mb"] < 60
 
 
 def test_energy_comes_from_the_packages_counters(tmp_path, monkeypatch):

@@ -12,7 +12,9 @@ import scipy.signal
 import torch
 import torchmetrics.functional.audio as tm_audio
 
-from enhancelib.audio.writing import load, resample, save
+from enhancelib.audio.reading import load
+from enhancelib.audio.waves import resample
+from enhancelib.audio.writing import save
 from enhancelib.errors import InputError
 from enhancelib.evaluate.metrics import METRICS, perceptual, score, spectral, transforms, waveform
 

@@ -218,21 +218,38 @@ def test_relative_error_ignores_bins_that_were_lost():
 def test_clean_input_may_not_get_worse():
     reference = noise(7)
     changed = relative_error(reference + 0.03 * noise(8), reference, reference).item()
-    assert changed > 2
+    floor, error_power = 1e-6, 0.03**2  # of the reference's power
+    expected = HARM * np.log10((error_power + floor) / floor)
+    assert changed == pytest.approx(expected, abs=0.05)
 
 
-@pytest.mark.parametrize("loss", [mse, l1, log_magnitude])
-def test_identity_is_zero_and_zeros_are_not(loss):
-    reference = noise(9)
-    assert loss(reference, reference).item() == 0
-    assert loss(torch.zeros_like(reference), reference).item() > 0
+def powers(wave: torch.Tensor) -> list[np.ndarray]:
+    """``|STFT|²`` in both sizes by librosa, (batch, bins, frames)."""
+    spectra = (
+        librosa.stft(wave[:, 0].numpy(), n_fft=size, hop_length=size // 2, pad_mode="reflect")
+        for size in (512, 2048)
+    )
+    return [np.abs(spectrum.astype(complex)) ** 2 for spectrum in spectra]
+
+
+def test_identity_costs_nothing_and_silence_costs_what_is_missing():
+    reference, floor = noise(9), 1e-6
+    samples = reference.numpy()
+    decades = [np.log10(np.maximum(power, floor) / floor).mean() for power in powers(reference)]
+    missing = {mse: np.mean(samples**2), l1: np.mean(np.abs(samples))}
+    for loss, expected in (missing | {log_magnitude: np.mean(decades)}).items():
+        assert loss(reference, reference).item() == 0
+        silence = torch.zeros_like(reference)
+        assert loss(silence, reference).item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_swap_shows_where_it_should():
     estimate, reference, untreated = noise(10), noise(11), noise(11) + 0.1 * noise(12)
     forth = relative_error(estimate, reference, untreated).item()
     back = relative_error(reference, estimate, untreated).item()
-    assert abs(forth - back) > 0.1
+    # Two unlike noises differ by twice their power, the untreated one by a hundredth of it.
+    assert forth == pytest.approx(HARM * np.log10(2 / 0.01), abs=0.1)
+    assert back == pytest.approx(0, abs=0.1)  # either differs as much from the third
 
 
 def test_combined_is_the_weighted_sum():
@@ -327,7 +344,18 @@ def test_the_relative_floor_lies_90_db_under_the_frame():
 def test_compressed_losses_are_zero_at_identity_and_finite_at_silence(loss):
     reference = noise(22)
     assert loss(reference, reference).item() == 0
-    assert loss(torch.zeros_like(reference), reference).item() > 0
+    missing = []  # where silence stands for the reference
+    for power in powers(reference):
+        floor = 1e-9 * power.max(axis=1, keepdims=True)  # 90 dB under the frame's loudest bin
+        missing.append(
+            {
+                compressed_magnitude: ((power + floor) ** 0.15 - floor**0.15) ** 2,
+                compressed_complex: power * (power + floor) ** -0.7,
+                relative_magnitude: np.log10((power + floor) / floor),
+            }[loss].mean()
+        )
+    got = loss(torch.zeros_like(reference), reference).item()
+    assert got == pytest.approx(np.mean(missing), rel=1e-4)
     for wave in (torch.zeros(1, 1, 8192), reference):
         estimate = wave.clone().requires_grad_()
         loss(estimate, wave).backward()

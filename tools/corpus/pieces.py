@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from enhancelib import audio
+from enhancelib.atomic import replacing
 from enhancelib.errors import InputError
 from tools.corpus import scores
 
@@ -87,8 +88,7 @@ class Shelf:
         made = self.songs / f"{score.stem}.wav"
         if not made.exists():
             self.songs.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.songs) as folder:
-                sound = Path(folder, made.name)
+            with tempfile.TemporaryDirectory() as folder, replacing(made) as sound:
                 command = ["lmms", "-r", score, "--allowroot", "-f", "wav", "-s", str(RATE)]
                 place = {"QT_QPA_PLATFORM": "offscreen", "HOME": folder}
                 try:
@@ -98,7 +98,6 @@ class Shelf:
                     )  # fmt: skip
                 except (OSError, subprocess.CalledProcessError) as error:
                     raise InputError(f"{score}: LMMS failed ({error})") from None
-                sound.replace(made)
         return audio.load(made)[0]
 
 

@@ -14,11 +14,10 @@ import argparse
 import csv
 import hashlib
 import sys
-import tempfile
 from pathlib import Path
 
 from enhancelib import audio
-from enhancelib.atomic import write_csv
+from enhancelib.atomic import replacing_folder, write_csv
 from enhancelib.audio.bandwidth import bandwidth_hz, spectral_cliff
 from enhancelib.errors import ConfigError, EnhanceError, InputError
 from tools.corpus.pieces import EXCERPTS, RATE, TESTSET, Piece, Shelf
@@ -33,7 +32,7 @@ EXCERPT_COLUMNS = ("path", "source", "licence", "rate", "seconds", "bytes", "gro
 
 
 def write(piece: Piece, shelf: Shelf, path: Path) -> dict[str, object]:
-    """Make one file and return its row of data/testset.csv.
+    """Make one file and return its row of data/testset.csv, with the bare name as its path.
 
     Raises:
         InputError: A package is missing, or the audio was coded before.
@@ -48,7 +47,7 @@ def write(piece: Piece, shelf: Shelf, path: Path) -> dict[str, object]:
     audio.save(path, wave, sample_rate=RATE, subtype="PCM_16")
     stored, _ = audio.load(path)
     return {
-        "path": f"{path.parent.name}/{path.name}",
+        "path": path.name,
         "kind": piece.heard_as,
         "texture": "sparse" if piece.kind == "sparse" else "full",
         "source": piece.source,
@@ -74,13 +73,11 @@ def make_testset(shelf: Shelf, data: Path) -> None:
         if path.exists():
             raise ConfigError(f"{path} is there, and a test set is not to change")
     rows = []
-    with tempfile.TemporaryDirectory(dir=data) as scratch:
-        part = Path(scratch, folder.name)
-        part.mkdir()
+    with replacing_folder(folder) as partial:
         for piece in TESTSET:
-            rows.append(write(piece, shelf, part / f"{piece.kind}_{piece.name}.flac"))
+            row = write(piece, shelf, partial / f"{piece.kind}_{piece.name}.flac")
+            rows.append({**row, "path": f"{folder.name}/{row['path']}"})
             print(_line(rows[-1]))
-        part.replace(folder)
     write_csv(table, COLUMNS, rows)
     print(f"{len(rows)} pieces in {folder}, listed in {table}")
 
@@ -102,7 +99,7 @@ def make_excerpts(shelf: Shelf, data: Path) -> None:
     for piece, path in targets:
         row = write(piece, shelf, path)
         print(_line(row))
-        facts = {"path": path.name, "rate": RATE, "bytes": path.stat().st_size}
+        facts = {"rate": RATE, "bytes": path.stat().st_size}
         rows.append({**row, **facts, "group": piece.group or path.stem})
     write_csv(index, EXCERPT_COLUMNS, rows)
     print(f"{len(targets)} pieces added to {folder}")

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+from enhancelib.atomic import write_json
 from enhancelib.errors import EnhanceError
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import provenance
@@ -241,7 +242,7 @@ def main() -> None:
             arguments.output.mkdir(parents=True, exist_ok=True)
             name = "core" if share == 1 else f"core-{share.numerator}-of-{share.denominator}"
             path = arguments.output / f"chromium-{name}.json"
-            path.write_text(json.dumps(rows, indent=1) + "\n")
+            write_json(path, rows)
             print(path)
     sys.exit(refused)
 

@@ -77,11 +77,14 @@ class FrameCore(SpectralCore):
         nn.init.zeros_(self.head.bias)
 
     def state_shapes(self) -> list[tuple[int, int, int]]:
-        """None: it is compared on clips only."""
+        """Return no shapes: this network runs on whole clips and keeps nothing between them."""
         return []
 
     def with_gate(self, spectrum: Tensor, states: object) -> tuple[Tensor, list[Tensor], Tensor]:
-        """As of the U-Net's core, on whole clips."""
+        """Enhance the spectrum of whole clips and return the gate's logits too.
+
+        Shapes are those of the U-Net's core. The states are not looked at, and none come back.
+        """
         used = self.config.hop_length
         body, nyquist = spectrum[:, :, :used] / self.scale, spectrum[:, :, used:]
         magnitude = (body.square().sum(dim=1, keepdim=True) + self.FLOOR).sqrt()

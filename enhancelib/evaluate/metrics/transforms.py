@@ -13,6 +13,7 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 
+from enhancelib.audio.waves import hann_window
 from enhancelib.evaluate.metrics.waveform import check_pair
 
 BLOCK_FRAMES = 512
@@ -44,9 +45,8 @@ SHARED = Frames(2048, 512, 2048)
 @cache
 def _window(frames: Frames) -> np.ndarray:
     window = np.zeros(frames.n_fft, np.float32)
-    phase = 2 * np.pi * np.arange(frames.window_length) / frames.window_length
     start = (frames.n_fft - frames.window_length) // 2
-    hann = np.maximum(0.5 - 0.5 * np.cos(phase), 0)
+    hann = hann_window(frames.window_length)
     window[start : start + frames.window_length] = hann**frames.exponent
     return window
 
@@ -62,7 +62,7 @@ class Spectra:
     def pair(
         cls, estimate: "np.ndarray | Spectra", reference: "np.ndarray | Spectra"
     ) -> tuple[Self, Self]:
-        """Both with their spectra.
+        """Check two waves, and return both with their spectra.
 
         Raises:
             InputError: as :func:`enhancelib.evaluate.metrics.waveform.check_pair`.
@@ -120,6 +120,7 @@ class Spectra:
         return next(iter(whole))
 
     def _transform(self, frames: Frames) -> Iterator[np.ndarray]:
+        """Not by :func:`enhancelib.audio.waves.short_time_spectra`: SciPy takes a seventh."""
         samples, half, hop = self.wave.shape[1], frames.n_fft // 2, frames.hop_length
         count = 1 + samples // hop
         for first in range(0, count, BLOCK_FRAMES):

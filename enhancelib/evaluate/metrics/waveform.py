@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from enhancelib.audio.writing import check_wave
+from enhancelib.audio.waves import check_wave
 from enhancelib.errors import InputError
 
 CLAMP_DB = 100.0
@@ -29,7 +29,14 @@ _PIECE = 1 << 19  # samples
 
 
 def check_pair(estimate: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both waves, checked one by one and against each other.
+    """Check two waves, each by itself and one against the other.
+
+    Args:
+        estimate: (channels, samples).
+        reference: the same shape.
+
+    Returns:
+        Both, in float32.
 
     Raises:
         InputError: one of them is no wave, or they differ in shape.
@@ -61,7 +68,7 @@ def level_ratio_db(signal: float, error: float, *, clamp_db: float = CLAMP_DB) -
 
 
 def _pieces(estimate: np.ndarray, reference: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Both checked, in float64, some seconds at a time: a song need not be held twice."""
+    """Yield a checked pair in float64, some seconds at a time: a song need not be held twice."""
     estimate, reference = check_pair(estimate, reference)
     for start in range(0, reference.shape[1], _PIECE):
         piece = np.s_[:, start : start + _PIECE]

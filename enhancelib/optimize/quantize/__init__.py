@@ -26,7 +26,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
-from enhancelib.audio.writing import PathLike, Wave
+from enhancelib.audio.reading import PathLike
+from enhancelib.audio.waves import Wave
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.errors import ModelError
 from enhancelib.optimize.export import ExportResult, check_music, model_file

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from enhancelib.audio.writing import Wave
+from enhancelib.audio.waves import Wave
 from enhancelib.errors import InputError, ModelError
 from enhancelib.model.network import AudioUNet
 
@@ -34,14 +34,14 @@ step is twice as wide.
 """
 
 SAMPLES = 1 << 14
-"""So many values of a tensor are looked at in each clip, evenly spaced, besides its extremes."""
+"""Number of values of a tensor that are looked at in each clip, besides its extremes."""
 
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class LayerRange:
-    """What passes through one convolution.
+    """Ranges of the values that go into and come out of one convolution.
 
     Attributes:
         name: of the module within the network.
@@ -217,5 +217,5 @@ def spread(
 
 
 def _sizes(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """What two layouts of the same weights have in common."""
+    """Return the sizes above one, sorted: two layouts of the same weights share them."""
     return tuple(sorted(size for size in shape if size > 1))

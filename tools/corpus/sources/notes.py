@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from enhancelib.audio.writing import Wave, resample
+from enhancelib.audio.waves import Wave, resample
 from enhancelib.errors import InputError
 from tools.corpus.recipe import RATE
 from tools.corpus.sources import sequencer

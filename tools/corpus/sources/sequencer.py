@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy.signal import fftconvolve
 
-from enhancelib.audio.writing import Wave, resample
+from enhancelib.audio.waves import Wave, resample
 from enhancelib.errors import InputError
 from tools.corpus.recipe import RATE
 

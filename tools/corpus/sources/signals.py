@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.signal import butter, chirp, lfilter, sosfilt
 
-from enhancelib.audio.writing import Wave
+from enhancelib.audio.waves import Wave
 from tools.corpus.recipe import NYQUIST, RATE, Recipe
 from tools.corpus.sources import sequencer
 

@@ -8,6 +8,7 @@ the loader alone against the training step it feeds.
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ import soundfile
 
 from enhancelib.data.pairing import DEFAULT_CONDITIONS
 from enhancelib.data.pairs import read_manifest
+from enhancelib.evaluate.stopwatch import timed_once
 from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.tables import check_commit, write_table
 
@@ -36,6 +39,7 @@ PREPARE = """
 import json, sys, threading, time
 import psutil
 from enhancelib import data
+from enhancelib.evaluate.stopwatch import timed_once
 
 peak = {"head": 0.0, "worker": 0.0}
 
@@ -51,9 +55,8 @@ def watch():
         time.sleep(0.02)
 
 threading.Thread(target=watch, daemon=True).start()
-started = time.monotonic()
-data.prepare(**json.loads(sys.argv[1]))
-print(json.dumps({"seconds": time.monotonic() - started, **peak}))
+seconds, _ = timed_once(lambda: data.prepare(**json.loads(sys.argv[1])))
+print(json.dumps({"seconds": seconds, **peak}))
 """
 
 
@@ -163,9 +166,8 @@ def making_items(folder: Path, count: int) -> Iterator[dict]:
 
     settings = ItemSettings(count=count, seconds=3.0)
     corpus = excerpt_corpus(folder)
-    started = time.monotonic()
-    prepare_items(corpus, folder / "items", settings, n_jobs=1)
-    speed = count * settings.seconds / (time.monotonic() - started)
+    took_s, _ = timed_once(lambda: prepare_items(corpus, folder / "items", settings, n_jobs=1))
+    speed = count * settings.seconds / took_s
     where = {"condition": "as drawn", "piece": f"{count} items of 3 s from excerpts"}
     yield row("items, 1 process", "speed", speed, "x real time", **where)
 
@@ -188,23 +190,30 @@ def loading(folder: Path) -> Iterator[dict]:
     where = {"condition": "pairs of 3 s", "piece": "excerpts"}
     for name, dataset in datasets.items():
         loader = torch.utils.data.DataLoader(dataset, batch_size=batch, shuffle=True)
-        started = time.monotonic()
-        pairs = sum(len(lossy) for _ in range(2) for lossy, _ in loader)
-        yield row(name, "rate", pairs / (time.monotonic() - started), "pairs/s", **where)
+        took_s, _ = timed_once(partial(read_twice, loader))
+        yield row(name, "rate", 2 * len(dataset) / took_s, "pairs/s", **where)
     model, loss = AudioUNet().to(memory_format=torch.channels_last), CombinedLoss()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     loader = torch.utils.data.DataLoader(datasets["PairDataset"], batch_size=batch, drop_last=True)
-    busy_s, pairs = 0.0, 0
-    for (lossy, lossless), _ in zip(loader, range(12), strict=False):
-        started = time.monotonic()
+
+    def step(lossy: torch.Tensor, lossless: torch.Tensor) -> None:
         untreated, reference = augment(
             lossy, lossless, Augmentation(), crop_samples=44100, sample_rate=44100
         )
         optimizer.zero_grad()
         loss(model(untreated), reference, untreated).backward()
         optimizer.step()
-        busy_s, pairs = busy_s + time.monotonic() - started, pairs + batch
-    yield row("training step, crops of 1 s", "rate", pairs / busy_s, "pairs/s", **where)
+
+    busy_s = [timed_once(partial(step, *pair))[0] for pair in itertools.islice(loader, 12)]
+    rate = batch * len(busy_s) / sum(busy_s)
+    yield row("training step, crops of 1 s", "rate", rate, "pairs/s", **where)
+
+
+def read_twice(loader: Iterable[object]) -> None:
+    """Go through a loader two times and drop what it gives."""
+    for _ in range(2):
+        for _ in loader:
+            pass
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ from scipy.signal import correlate
 
 import enhancelib as el
 from enhancelib.enhance.modelfiles import default_model, open_model
+from enhancelib.evaluate.stopwatch import memory
 from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.dev import sound
 from tools.measure.tables import check_commit, write_table
@@ -36,7 +37,7 @@ PIECE = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M2.flac"
 COMMAND = "make soak"
 RATE = 44100
 CHUNK = 512  # 11.6 ms at 44.1 kHz
-# Its own process, with nothing in it that a player would not have.
+# Its own process, with nothing in it that a player would not have: the stopwatch needs only NumPy.
 HOUR = """
 import json, sys, time
 began = time.perf_counter()
@@ -49,10 +50,7 @@ enhancer.process_audio_chunk(np.zeros((2, size), np.float32))
 startup_s = time.perf_counter() - began
 enhancer.reset()
 
-def memory():
-    lines = open("/proc/self/status").read().splitlines()
-    kib = {line.split(":")[0]: int(line.split()[1]) for line in lines if "kB" in line}
-    return [kib[name] * 1.024e-3 for name in ("RssAnon", "VmRSS", "VmHWM")]
+from enhancelib.evaluate import stopwatch
 
 music, _ = el.load(piece, sample_rate=enhancer.sample_rate)
 music = np.concatenate([music[:, : music.shape[1] // size * size]] * (3 - music.shape[0]))
@@ -60,13 +58,10 @@ turns = music.shape[1] // size
 wall, cpu = np.full(chunks, np.nan), np.full(chunks, np.nan)
 for turn in range(chunks):
     if turn == max(turns, chunks // 60):
-        early_mb, *_ = memory()
+        early_mb = stopwatch.own_memory_mb()
     chunk = music[:, turn % turns * size :][:, :size]
-    wall_before, cpu_before = time.perf_counter(), time.thread_time()
-    enhancer.process_audio_chunk(chunk)
-    cpu[turn] = time.thread_time() - cpu_before
-    wall[turn] = time.perf_counter() - wall_before
-own_mb, resident_mb, peak_mb = memory()
+    wall[turn], cpu[turn] = stopwatch.timed_once(lambda: enhancer.process_audio_chunk(chunk))
+own_mb = stopwatch.own_memory_mb()
 budget = size / enhancer.sample_rate
 print(json.dumps({
     "startup_s": startup_s, "rtf": wall.mean() / budget,
@@ -74,17 +69,15 @@ print(json.dumps({
     "chunk_max_ms": 1e3 * wall.max(), "chunk_p99_share": np.quantile(wall, 0.99) / budget,
     "cpu_p99_share": np.quantile(cpu, 0.99) / budget,
     "own_mb": own_mb, "growth_mb": own_mb - early_mb,  # the rest is libraries' files, shared
-    "resident_mb": resident_mb, "peak_mb": peak_mb,
+    **stopwatch.memory(),
 }))
 """
 FILE = """
-import sys, time
+import sys
 import enhancelib as el
-began = time.perf_counter()
-el.enhance_file(sys.argv[1], sys.argv[2])
-took = time.perf_counter() - began
-lines = open("/proc/self/status").read().splitlines()  # getrusage would tell the parent's peak too
-print(took, next(int(line.split()[1]) * 1.024e-3 for line in lines if line.startswith("VmHWM")))
+from enhancelib.evaluate import stopwatch
+took, _ = stopwatch.timed_once(lambda: el.enhance_file(sys.argv[1], sys.argv[2]))
+print(took, stopwatch.memory()["peak_mb"])  # getrusage would tell the parent's peak too
 """
 UNITS = {"rtf": "1", "chunk_p99_share": "1", "cpu_p99_share": "1", "startup_s": "s"}
 
@@ -221,14 +214,12 @@ def play(
             time.sleep(0.1)
         subprocess.run(["paplay", "--device=player", song], env=environment, check=True)
         time.sleep(1)
-        resident_kib = re.search(
-            r"VmRSS:\s+(\d+)", Path(f"/proc/{enhancer.pid}/status").read_text()
-        )
+        resident_mb = memory(enhancer.pid)["resident_mb"]
         enhancer.send_signal(signal.SIGINT)
         said, _ = enhancer.communicate(timeout=20)
     if enhancer.returncode != 0:
         raise RuntimeError(f"enhancelib live ended with {enhancer.returncode}: {said}")
-    return summary_of(said), int(resident_kib.group(1)) * 1.024e-3
+    return summary_of(said), resident_mb
 
 
 def summary_of(said: str) -> dict[str, float]:
