@@ -518,7 +518,7 @@ el.Player(
         "int8": el.enhance_wave(lossy, int8, sample_rate=sample_rate),
     },
     sample_rate=sample_rate,
-    title=f"{condition}: {game.path.stem}",
+    title=f"{game.path.stem}: {el.condition_title(condition)}",
 )
 
 # %% [markdown]

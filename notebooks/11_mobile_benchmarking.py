@@ -292,7 +292,7 @@ Markdown(
 
 # %%
 el.Player(
-    {"original": original, f"lossy ({condition})": lossy, "enhanced, streamed": streamed},
+    {"original": original, el.condition_title(condition): lossy, "enhanced, streamed": streamed},
     sample_rate=rate,
     title=f"{piece.path.stem}: in chunks",
 )
