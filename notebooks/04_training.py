@@ -155,7 +155,7 @@ Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}."
 # terms that compare waves. The table has the weight of each term, in the short run of this chapter
 # (the library's default) and in the training of the published network:
 
-# %%
+# %% tags=["hide-input"]
 config = el.TrainingConfig(
     base_channels=base_channels,
     depth=depth,
@@ -379,7 +379,7 @@ lines = {"untreated": (steps, np.full(len(steps), alone)), "student": (steps, se
 el.plotting.curves(lines, x_label="Step", y_label="Loss", ax=right, title="network")
 el.plotting.save_figure(figure, "04_by_heart", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 beat = torch.from_numpy(el.degrade(music, listen_to, sample_rate=rate)[:, part])[:, None]
 with torch.no_grad():
     foreign = [of_waves(each, reference[:, :, part], beat) for each in (beat, student.eval()(beat))]
@@ -459,14 +459,11 @@ Markdown(
 # %% [markdown]
 # ## On music it has never met
 #
-# The test split played no part, neither in the steps nor in the choice of the best epoch. Its loss,
-# condition by condition, beside that of the audio as it was:
+# The test split played no part, neither in the steps nor in the choice of the best epoch. The
+# figure has its loss, condition by condition, beside that of the audio as it was.
 
 # %% tags=["remove-stderr"]
 held_out = el.held_out_loss(result.weights, manifest).set_index("condition")
-change = 100 * (held_out["loss"] / held_out["untreated"] - 1)
-held_out["change %"] = change.replace(np.inf, np.nan)  # nothing had been lost
-held_out.rename(index=el.condition_title).style.format(precision=2, na_rep="–")
 
 # %% tags=["hide-input"]
 axes = el.plotting.bars(
@@ -477,9 +474,6 @@ axes = el.plotting.bars(
     x_label="Held-out loss (lower is better)",
 )
 el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
-
-# %% [markdown]
-# Over all conditions together:
 
 # %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
@@ -497,7 +491,7 @@ Markdown(
 # %% [markdown]
 # If the run does not beat doing nothing, the chapter stops here.
 
-# %%
+# %% tags=["hide-input"]
 if improvement < least_improvement_percent:
     raise RuntimeError(f"{improvement:.1f} % under untreated: train longer (epochs={epochs})")
 
@@ -524,7 +518,7 @@ Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 # only. A share over 100 % is no harm by itself: every loss of waveforms takes the fill for an
 # error. [Models of hearing](06_spectral_evaluation) and listeners say whether it is one.
 
-# %%
+# %% tags=["hide-input"]
 share = history.assign(value=100 * history["loss"] / history["untreated"])
 tables = {"network": share.pivot_table(index="step", columns="condition", values="value")}
 if "energies" in logs:
@@ -603,7 +597,7 @@ Markdown(
 # Under the *weak* conditions a low LSD and a high ViSQOL are good. The last column is the worst
 # loss of in-band SI-SDR on a clip where there was nothing to gain.
 
-# %%
+# %% tags=["hide-input"]
 ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
 shown = {
     "question": "question",
