@@ -475,6 +475,9 @@ axes = el.plotting.bars(
 )
 el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
 
+# %% [markdown]
+# Over all conditions together:
+
 # %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())
 worst = held_out["loss"].sub(held_out["untreated"]).idxmax()
@@ -525,12 +528,7 @@ if "energies" in logs:
     tables["energies"] = logs["energies"].pivot_table(
         index="hours_seen", columns="condition", values="error_db"
     )
-families = {
-    "aac": "AAC",
-    "mp3": "MP3",
-    "sbc": "SBC",
-    "down": "sampled down",
-}  # of the network's log
+families = {"aac": "AAC", "mp3": "MP3", "sbc": "SBC", "down": "sampled down"}
 chosen = ("aac-64", "mp3-64", "sbc-20", "down-16000hz")
 titles = families | {name: el.condition_title(name) for name in chosen}
 tables = {
