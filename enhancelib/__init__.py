@@ -12,7 +12,7 @@ PUBLIC = {
     "audio.masking": ["noise_to_mask"],
     "data": ["PairDataset", "prepare", "read_manifest"],
     "data.catalog": ["choose_pieces", "list_pieces"],
-    "degrade.codecs": ["degrade", "encode", "standard_conditions"],
+    "degrade.codecs": ["condition_title", "degrade", "encode", "standard_conditions"],
     "enhance.files": ["enhance_file"],
     "enhance.folders": ["enhance_folder"],
     "enhance.live": ["LiveEnhancer", "sound_devices"],

@@ -86,7 +86,7 @@ Markdown(f"The example is `{song.path.stem}` ({song.source}, licence {song.licen
 segment = pairs[(pairs["piece"] == song.name) & (pairs["start_s"] == 0)]
 waves = {"original": el.load(segment["lossless"].iloc[0])[0]}
 for row in segment[segment["condition"] != "lossless"].itertuples():
-    waves[row.condition] = el.load(row.lossy)[0]
+    waves[el.condition_title(row.condition)] = el.load(row.lossy)[0]
 
 # %% [markdown]
 # A spectrogram shows level over time (left to right) and frequency (bottom to top). Look for a
@@ -120,7 +120,7 @@ el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir
 heights = {name: each["bandwidth"] for name, each in ceilings.items()}
 lowest = min(heights, key=heights.get)
 Markdown(
-    f"The original reaches {heights['original']:.1f} kHz. The lowest ceiling is that of `{lowest}`, "
+    f"The original reaches {heights['original']:.1f} kHz. The lowest ceiling is that of {lowest}, "
     f"{heights[lowest]:.1f} kHz."
 )
 
@@ -179,7 +179,8 @@ def room_for(row) -> dict:
         el.score(wave, lossless, sample_rate=sample_rate, names=names) for wave in (lossy, best)
     )
     untreated, oracle = before["gain_matched_snr"], after["gain_matched_snr"]
-    return {"condition": row.condition, "SNR": untreated, "oracle": oracle, "LSD": before["lsd"]}
+    values = {"SNR": untreated, "oracle": oracle, "LSD": before["lsd"]}
+    return {"condition": el.condition_title(row.condition), **values}
 
 
 # %%
@@ -218,12 +219,12 @@ Markdown(
     f"- {segments['piece'].nunique()} pieces, {segments['seconds'].sum() / 60:.1f} minutes of "
     f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: [chapter 04](04_training) "
     f"trains on them.\n"
-    f"- `{easiest}` is the closest to transparent (LSD {mean['LSD'][easiest]:.2f}): here a network "
-    f"can mostly do harm. `{hardest}` loses most (LSD {mean['LSD'][hardest]:.2f}).\n"
+    f"- The closest to transparent is {easiest} (LSD {mean['LSD'][easiest]:.2f}): here a network "
+    f"can mostly do harm. Most is lost by {hardest} (LSD {mean['LSD'][hardest]:.2f}).\n"
     f"- The oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
-    f"(`{gains.idxmax()}`) and {gains.min():.1f} dB in that of its worst (`{gains.idxmin()}`). A "
+    f"({gains.idxmax()}) and {gains.min():.1f} dB in that of its worst ({gains.idxmin()}). A "
     f"system that gains much more must do something other than change levels.\n"
-    f"- Pieces differ more than codecs do: the SNR of `{hardest}` runs from {spread.min():.0f} to "
+    f"- Pieces differ more than codecs do: the SNR of {hardest} runs from {spread.min():.0f} to "
     f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."
 )
 

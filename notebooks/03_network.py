@@ -134,9 +134,10 @@ el.plotting.save_figure(figure, "03_parts.png", figures_dir=figures_dir)
 # Here are the same parts to hear. *After the mask* and *enhanced* differ by what the fill wrote.
 
 # %%
-way = {"lossless": lossless, listen_to: lossy, "after the mask": seen.corrected}
+coded = el.condition_title(listen_to)
+way = {"lossless": lossless, coded: lossy, "after the mask": seen.corrected}
 way["enhanced"] = seen.enhanced
-el.Player(way, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}")
+el.Player(way, sample_rate=rate, title=f"{heard_piece.path.stem}: {coded}")
 
 # %% [markdown]
 # How strong is each change, compared with the music, and how much nearer does it bring the clip?
@@ -227,12 +228,15 @@ centres_khz = (np.arange(network.config.bands) + 0.5) * rate / 2000 / network.co
 opened = {}
 for name in codecs.split(","):
     heard = el.degrade(lossless, name, sample_rate=rate, seed=seed)
-    opened[name] = (centres_khz, 100 * el.parts(network, heard).gate.mean(axis=(0, 2)))
+    opened[el.condition_title(name)] = (
+        centres_khz,
+        100 * el.parts(network, heard).gate.mean(axis=(0, 2)),
+    )
 axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
 el.plotting.save_figure(axes.figure, "03_gate", figures_dir=figures_dir)
 
 # %% tags=["hide-input"]
-said = [f"{np.mean(gate):.0f} % for `{name}`" for name, (_, gate) in opened.items()]
+said = [f"{np.mean(gate):.0f} % for {name}" for name, (_, gate) in opened.items()]
 Markdown(f"On the mean over the bands the gate is open by {', '.join(said)}.")
 
 # %% [markdown]
@@ -242,7 +246,7 @@ Markdown(f"On the mean over the bands the gate is open by {', '.join(said)}.")
 widest, narrowest = (pick(opened, key=lambda name: np.mean(opened[name][1])) for pick in (max, min))
 Markdown(
     f"- The mask corrects what survived, the fill replaces what is gone, the gate decides where.\n"
-    f"- Of these codecs `{widest}` opens the gate most and `{narrowest}` least.\n"
+    f"- Of these codecs {widest} opens the gate most and {narrowest} least.\n"
     f"- What is filled in has the right strength at best, and never the right phase: on this clip the "
     f"LSD went from {lsd['as it comes in']:.2f} to {lsd['as it goes out']:.2f} bel.\n"
     f"- All layers look back only, so the output is {latency_ms:.1f} ms late and no more."

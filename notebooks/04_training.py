@@ -155,7 +155,7 @@ Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}."
 # terms that compare waves. The table has the weight of each term, in the short run of this chapter
 # (the library's default) and in the training of the published network:
 
-# %%
+# %% tags=["hide-input"]
 config = el.TrainingConfig(
     base_channels=base_channels,
     depth=depth,
@@ -379,7 +379,7 @@ lines = {"untreated": (steps, np.full(len(steps), alone)), "student": (steps, se
 el.plotting.curves(lines, x_label="Step", y_label="Loss", ax=right, title="network")
 el.plotting.save_figure(figure, "04_by_heart", figures_dir=figures_dir)
 
-# %%
+# %% tags=["hide-input"]
 beat = torch.from_numpy(el.degrade(music, listen_to, sample_rate=rate)[:, part])[:, None]
 with torch.no_grad():
     foreign = [of_waves(each, reference[:, :, part], beat) for each in (beat, student.eval()(beat))]
@@ -396,7 +396,8 @@ Markdown(
 # first. Mask and gate come with the steps.
 
 # %%
-by_heart = {"lossless": original[:, 0].numpy(), listen_to: clip[:, 0].numpy(), **learnt}
+coded = el.condition_title(listen_to)
+by_heart = {"lossless": original[:, 0].numpy(), coded: clip[:, 0].numpy(), **learnt}
 el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by heart")
 
 # %% [markdown]
@@ -458,19 +459,16 @@ Markdown(
 # %% [markdown]
 # ## On music it has never met
 #
-# The test split played no part, neither in the steps nor in the choice of the best epoch. Its loss,
-# condition by condition, beside that of the audio as it was:
+# The test split played no part, neither in the steps nor in the choice of the best epoch. The
+# figure has its loss, condition by condition, beside that of the audio as it was.
 
 # %% tags=["remove-stderr"]
 held_out = el.held_out_loss(result.weights, manifest).set_index("condition")
-change = 100 * (held_out["loss"] / held_out["untreated"] - 1)
-held_out["change %"] = change.replace(np.inf, np.nan)  # nothing had been lost
-held_out.style.format(precision=2, na_rep="–")
 
 # %% tags=["hide-input"]
 axes = el.plotting.bars(
     {
-        name: {"untreated": row["untreated"], "enhanced": row["loss"]}
+        el.condition_title(name): {"untreated": row["untreated"], "enhanced": row["loss"]}
         for name, row in held_out.iterrows()
     },
     x_label="Held-out loss (lower is better)",
@@ -488,7 +486,7 @@ Markdown(
     f"Over all conditions the held-out loss is **{improvement:.1f} % under that of the untreated "
     f"audio** (the chapter asks for {least_improvement_percent:g} %). On the validation split, by "
     f"which the epoch was chosen, it is {chosen_by:.1f} %. With so few pieces, single pieces dominate "
-    f"both figures: expect other values on your music. The least favorable condition is `{worst}`, "
+    f"both figures: expect other values on your music. The least favorable condition is {el.condition_title(worst)}, "
     f"with {held_out.loc[worst, 'untreated']:.2f} untreated and {held_out.loc[worst, 'loss']:.2f} "
     f"enhanced."
 )
@@ -496,7 +494,7 @@ Markdown(
 # %% [markdown]
 # If the run does not beat doing nothing, the chapter stops here.
 
-# %%
+# %% tags=["hide-input"]
 if improvement < least_improvement_percent:
     raise RuntimeError(f"{improvement:.1f} % under untreated: train longer (epochs={epochs})")
 
@@ -523,15 +521,20 @@ Markdown("\n".join(f"{place + 1}. {stage}" for place, stage in enumerate(done)))
 # only. A share over 100 % is no harm by itself: every loss of waveforms takes the fill for an
 # error. [Models of hearing](06_spectral_evaluation) and listeners say whether it is one.
 
-# %%
+# %% tags=["hide-input"]
 share = history.assign(value=100 * history["loss"] / history["untreated"])
 tables = {"network": share.pivot_table(index="step", columns="condition", values="value")}
 if "energies" in logs:
     tables["energies"] = logs["energies"].pivot_table(
         index="hours_seen", columns="condition", values="error_db"
     )
+families = {"aac": "AAC", "mp3": "MP3", "sbc": "SBC", "down": "sampled down"}
 chosen = ("aac-64", "mp3-64", "sbc-20", "down-16000hz")
-tables = {name: table[[each for each in chosen if each in table]] for name, table in tables.items()}
+titles = families | {name: el.condition_title(name) for name in chosen}
+tables = {
+    name: table[[each for each in titles if each in table]].rename(columns=titles)
+    for name, table in tables.items()
+}
 
 # %% [markdown]
 # Each condition has a curve of its own:
@@ -554,10 +557,10 @@ ends = {
 units = {"network": "%", "energies": "dB"}
 said = [
     f"{name}: "
-    + ", ".join(f"`{each}` {a:.1f} to {b:.1f} {units[name]}" for each, (a, b) in table.items())
+    + "; ".join(f"{each} {a:.1f} to {b:.1f} {units[name]}" for each, (a, b) in table.items())
     for name, table in ends.items()
 ]
-Markdown(f"From the first entry of the log to the last, {'; '.join(said)}.")
+Markdown(f"From the first entry of the log to the last, {'. '.join(said)}.")
 
 # %% [markdown]
 # The next table has the published weights on the test pairs of this run, beside the network trained
@@ -571,7 +574,7 @@ same_loss = Path(run_dir) / "published_by_this_loss.safetensors"
 network.save(same_loss, overwrite=True, metadata={"training_config": config.model_dump_json()})
 both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(same_loss, manifest).set_index("condition")["loss"]
-both.style.format(precision=2)
+both.rename(index=el.condition_title).style.format(precision=2)
 
 # %% tags=["hide-input"]
 ahead = both.index[both["published"] < both["this run"]]
@@ -592,7 +595,7 @@ Markdown(
 # Under the *weak* conditions a low LSD and a high ViSQOL are good. The last column is the worst
 # loss of in-band SI-SDR on a clip where there was nothing to gain.
 
-# %%
+# %% tags=["hide-input"]
 ablations = pd.read_csv(Path(results_dir) / "ablations.csv").set_index("variant")
 shown = {
     "question": "question",
@@ -620,8 +623,8 @@ table.set_index("question").style.format(precision=2, na_rep="–")
 # %%
 enhanced = el.enhance_wave(lossy, result.weights, sample_rate=rate)
 best = el.enhance_wave(lossy, published, sample_rate=rate)
-clips = {"lossless": lossless, listen_to: lossy, "this run": enhanced, "published": best}
-el.Player(clips, sample_rate=rate, title=f"{listen_to}: {heard_piece.path.stem}")
+clips = {"lossless": lossless, coded: lossy, "this run": enhanced, "published": best}
+el.Player(clips, sample_rate=rate, title=f"{heard_piece.path.stem}: {coded}")
 
 # %% [markdown]
 # The same four clips as spectrograms:

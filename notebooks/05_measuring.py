@@ -157,6 +157,7 @@ one = live[live["piece"] == chosen[0].path.stem]
 cells = one.pivot(index=["condition", "metric"], columns="system", values="value")
 texts = cells["untreated"].map("{:.2f}".format) + " → " + cells[preset].map("{:.2f}".format)
 table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=heads)
+table = table.rename(index=el.condition_title)
 table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")
 
 # %% tags=["hide-input"]
@@ -164,7 +165,7 @@ lsd = live[live["metric"] == "lsd"].pivot(
     index=["piece", "condition"], columns="system", values="value"
 )
 closer = (lsd[preset] < lsd["untreated"]).groupby("condition").sum().reindex(conditions)
-told = ", ".join(f"`{name}` {count}" for name, count in closer.items())
+told = "; ".join(f"{el.condition_title(name)}: {count}" for name, count in closer.items())
 Markdown(
     f"{len(chosen)} pieces, {len(conditions)} conditions, {live['metric'].nunique()} metrics: "
     f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. So many of "
@@ -186,8 +187,9 @@ of_visqol = published[(published["metric"] == "visqol") & (published["condition"
 pairs = {}
 for kind, part in el.by_kind(of_visqol):
     pairs[kind] = part.pivot(index="piece", columns="system", values="value")[["untreated", preset]]
+what = el.condition_title(judged)
 lines = {kind: table.to_numpy() for kind, table in pairs.items()}
-axes = el.plotting.slopes(lines, y_label="ViSQOL (1 to 5)", title=f"{judged}: untreated → enhanced")
+axes = el.plotting.slopes(lines, y_label="ViSQOL (1 to 5)", title=f"{what}: untreated → enhanced")
 el.plotting.save_figure(axes.figure, "05_pairs", figures_dir=figures_dir)
 
 # %% tags=["hide-input"]
@@ -195,7 +197,7 @@ rising = [
     f"{(table[preset] > table['untreated']).sum()} of {len(table)} {kind}"
     for kind, table in pairs.items()
 ]
-Markdown(f"Pieces that rise under `{judged}`: {', '.join(rising)}.")
+Markdown(f"Pieces that rise under {what}: {', '.join(rising)}.")
 
 # %% [markdown]
 # Take the kind with the most pieces. How far its mean difference $\bar d$ over $n$ pieces can be

@@ -89,7 +89,7 @@ marks = {"better": " ▲", "worse": " ▼", "open": " •", "few": ""}
 means = good["untreated"].map("{:.2f}".format) + " → " + good["value"].map("{:.2f}".format)
 shown = good.assign(shown=means + good["verdict"].map(marks)).query("metric == @asked[0]")
 table = shown.pivot(index="condition", columns="kind", values="shown")
-table = table.reindex(index=conditions, columns=list(parts))
+table = table.reindex(index=conditions, columns=list(parts)).rename(index=el.condition_title)
 table.rename_axis(columns=None).astype(object).fillna("–")
 
 # %% [markdown]
@@ -117,7 +117,9 @@ figure, axes = el.plotting.subplots(columns=2, width=9, height=height)
 for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
     rows = summary[summary["metric"] == name].set_index(["condition", "kind"])
     groups = {
-        condition: {row.Index: (row.delta, row.low, row.high) for row in part.itertuples()}
+        el.condition_title(condition): {
+            row.Index: (row.delta, row.low, row.high) for row in part.itertuples()
+        }
         for condition in conditions
         if condition in rows.index and len(part := rows.loc[condition])
     }
@@ -220,10 +222,11 @@ errors = {
 
 # %% tags=["hide-input"]
 figure, axes = el.plotting.subplots(columns=2, width=9, height=3)
+what = el.condition_title(condition)
 labels = ("Error against the music (dB)", "Level against the music (dB)")
 for side, (ax, label) in enumerate(zip(axes.flat, labels, strict=True)):
     curves = {name: (middles_khz, each[side]) for name, each in errors.items()}
-    el.plotting.curves(curves, x_label="Frequency (kHz)", y_label=label, ax=ax, title=condition)
+    el.plotting.curves(curves, x_label="Frequency (kHz)", y_label=label, ax=ax, title=what)
     ax.axhline(0, color="#6e6e73", linestyle="--", linewidth=1)
 el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures_dir)
 
@@ -245,7 +248,7 @@ Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} 
 heard = {"A song": waves, "A voice": three(voice), "A loop": three(loop)}
 names = {"A song": song, "A voice": voice, "A loop": loop}
 players = {
-    tab: el.Player(each, sample_rate=sample_rate, title=f"{condition}: {names[tab].path.stem}")
+    tab: el.Player(each, sample_rate=sample_rate, title=f"{names[tab].path.stem}: {what}")
     for tab, each in heard.items()
 }
 el.Gallery(players, title="Pieces before and after")

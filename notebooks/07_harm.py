@@ -82,6 +82,7 @@ def worst_of(metric: str) -> pd.DataFrame:
         "{:+.2f}".format
     )
     table = rows.assign(shown=texts).pivot(index="condition", columns="kind", values="shown")
+    table = table.rename(index=el.condition_title)
     kinds = [kind for kind in parts if kind in table]
     return table[kinds].rename_axis(columns=None).astype(object).fillna("–")
 
@@ -150,7 +151,7 @@ deltas = el.paired_deltas(pd.read_csv(of_run).query("system in ['untreated', @pr
 by = next(name for name in ("visqol", "zimtohrli", "lsd") if name in set(deltas["metric"]))
 of_each = deltas[deltas["metric"] == by].sort_values("gain").drop_duplicates("piece")
 lost = of_each.head(failures).reset_index(drop=True)
-lost.index = [f"{place + 1}. {name}" for place, name in enumerate(lost["condition"])]
+lost.index = [f"{n}. {el.condition_title(name)}" for n, name in enumerate(lost["condition"], 1)]
 
 # %% [markdown]
 # The middle of each piece, which is what was measured, goes through codec and network again:
@@ -203,9 +204,10 @@ pd.DataFrame.from_dict(cells, orient="index", columns=ranges)
 def reason(tab: str) -> str:
     row, (before, after) = lost.loc[tab], levels[tab]
     most = int(np.argmax(np.abs(np.subtract(after, before))))
+    was, now = (f"{each[most]:+.1f} dB".replace("-", "−") for each in (before, after))
     return (
         f"{el.METRICS[by].title} {row['untreated']:.2f} → {row['value']:.2f}. The level {ranges[most]} "
-        f"moved most: it was off by {before[most]:+.1f} dB and is off by {after[most]:+.1f} dB."
+        f"moved most: it was off by {was} and is off by {now}."
     )
 
 

@@ -23,7 +23,7 @@ figures_dir: str = "figures"  # where figures are saved
 answers_dir: str = "data/runs/default/answers"  # put the CSV files here that the tests below save
 weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint enhances
-condition: str = "sbc-20"  # what happened to the music: here, a weak Bluetooth link
+condition: str = "mp3-64"  # what happened to the music; "sbc-20", a weak Bluetooth link, is harder
 max_pieces: int = 2  # pieces to rate
 excerpt_s: float = 6.0  # from the beginning of each piece, in seconds
 trials: int = 16  # of each ABX test
@@ -69,7 +69,8 @@ def versions(path: Path) -> dict[str, np.ndarray]:
 
 music = {piece.path.stem: versions(piece.path) for piece in chosen}
 first, waves = next(iter(music.items()))
-el.Player(waves, sample_rate=sample_rate, title=f"{first}, {condition}")
+what = el.condition_title(condition)
+el.Player(waves, sample_rate=sample_rate, title=f"{first}: {what}")
 
 # %% [markdown]
 # ## Is there a difference?
@@ -84,7 +85,7 @@ el.ABX(
     sample_rate=sample_rate,
     trials=trials,
     names=("lossy", "enhanced"),
-    title=f"{first}, {condition}: lossy or enhanced",
+    title=f"{first}, {what}: lossy or enhanced",
 )
 
 # %% [markdown]
@@ -97,7 +98,7 @@ el.ABX(
     sample_rate=sample_rate,
     trials=trials,
     names=("lossless", "enhanced"),
-    title=f"{first}, {condition}: lossless or enhanced",
+    title=f"{first}, {what}: lossless or enhanced",
 )
 
 # %% [markdown]
@@ -111,7 +112,7 @@ el.ABX(
 # %%
 for piece, each in music.items():
     rated = {name: each[name] for name in ("lossy", "enhanced")}
-    title = f"{piece}, {condition}"
+    title = f"{piece}, {what}"
     display(el.MUSHRA(rated, each["lossless"], sample_rate=sample_rate, title=title))
 
 # %% [markdown]

@@ -92,11 +92,18 @@ def show(results: list) -> pd.DataFrame:
 show(written)
 
 # %% [markdown]
+# No file should stray far:
+
+# %% tags=["hide-input"]
+worst = max(written, key=lambda each: each.error_db)
+Markdown(f"The largest error is that of `{worst.path.name}`: {worst.error_db:.0f} dB.")
+
+# %% [markdown]
 # *ExecuTorch* is PyTorch's own runtime for phones. It needs packages of its own, so `make
 # executorch` writes its stream files apart, in float and in 8 bits, and measures them against
 # PyTorch:
 
-# %%
+# %% tags=["hide-input"]
 apart = Path("data/results") / f"{preset}-executorch.csv"
 if apart.exists():
     rows = pd.read_csv(apart)
@@ -216,6 +223,13 @@ for path in (each.path for each in written if each.kind == "clip"):
         quantized += smaller.to_float16(path, output_dir=made, **options)
 show(quantized)
 
+# %% tags=["hide-input"]
+least, nearest = (min(quantized, key=lambda each: getattr(each, k)) for k in ("bytes", "error_db"))
+Markdown(
+    f"The smallest is `{least.path.name}` ({least.bytes / 1e6:.2f} MB, {least.error_db:.0f} dB). The "
+    f"nearest to the full network is `{nearest.path.name}` ({nearest.error_db:.0f} dB)."
+)
+
 # %% [markdown]
 # ## Training with 8 bits in mind
 #
@@ -233,7 +247,9 @@ el.export_model(aware, made, preset=preset, formats=["onnx"], kinds=["clip"], ov
 trained = smaller.quantize_static(
     made / f"{preset}.onnx", ranges, variant="int8-qat", reference=checkpoint, **options
 )
-show(trained)
+rounded = [each for each in quantized if each.path.name.endswith(".int8.onnx")]
+before = "".join(f", for {each.error_db:.1f} dB without training" for each in rounded)
+Markdown(f"The file has an error of {trained[0].error_db:.1f} dB{before}.")
 
 # %% [markdown]
 # ## Fewer weights
@@ -293,11 +309,22 @@ networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format
 )
 
 # %% [markdown]
+# So the two kinds of cut differ in what they save:
+
+# %% tags=["hide-input"]
+zeros, cut = (networks.filter(like=f".{kind}-", axis="index") for kind in ("weights", "channels"))
+Markdown(
+    f"With zeros no file is under {zeros['file (MB)'].min():.2f} MB, gzipped "
+    f"{zeros['gzipped (MB)'].min():.2f} MB. Without channels the least is "
+    f"{cut['file (MB)'].min():.2f} MB as it is."
+)
+
+# %% [markdown]
 # The figure shows how far the output strays from that of the full network, by how much was removed.
 # The dashed line is an untrained network, which changes nothing. A variant on that line has
 # forgotten everything.
 
-# %%
+# %% tags=["hide-input"]
 strayed = {}
 for name in kept:
     kind, method, tail = name.removeprefix(f"{preset}.").removesuffix(".safetensors").split("-", 2)
@@ -378,7 +405,7 @@ summary = smaller.losses(quality, reference=checkpoint.name)
 summary = summary.join(footprint[["size", "macs", "error"]])
 summary = summary.join(times.set_index("file")[["latency_ms", "cpu_rtf", "peak_mb"]])
 
-# %%
+# %% tags=["hide-input"]
 heads = {
     "size": "file (MB)",
     "macs": "multiplications per second",
@@ -480,11 +507,11 @@ Markdown(
 # - `tuned`: fine-tuned for some minutes;
 # - `trained`: trained for an evening.
 
-# %%
+# %% tags=["hide-input"]
 columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
 columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
 
-# %%
+# %% tags=["hide-input"]
 whole = Path("data/results") / f"{preset}-smaller.csv"
 published = pd.read_csv(whole) if whole.exists() else pd.DataFrame({"checkpoint_sha256": []})
 mine = el.checkpoint_sha256(checkpoint)
@@ -518,13 +545,13 @@ el.Player(
         "int8": el.enhance_wave(lossy, int8, sample_rate=sample_rate),
     },
     sample_rate=sample_rate,
-    title=f"{condition}: {game.path.stem}",
+    title=f"{game.path.stem}: {el.condition_title(condition)}",
 )
 
 # %% [markdown]
 # ## Take-away
 
-# %%
+# %% tags=["hide-input"]
 full, static = f"{preset}.{quantisable[0]}", f"{preset}.int8.{quantisable[0]}"
 small = footprint["size"][static] / footprint["size"][full]
 quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]

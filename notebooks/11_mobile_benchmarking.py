@@ -65,7 +65,7 @@ for name, path in origins.items():
         missing = [f for f in wanted if not (exports / f"{name}{infix}{suffixes[f]}").exists()]
         el.export_model(model, exports, formats=missing, kinds=[kind], **facts)
 files = sorted(p for p in exports.iterdir() if p.suffix in suffixes.values())
-pd.DataFrame({"MB": [round(p.stat().st_size / 1e6, 2) for p in files]}, [p.name for p in files])
+Markdown(f"{len(files)} files, {min(p.stat().st_size for p in files) / 1e6:.1f} MB and more.")
 
 # %% [markdown]
 # ## Time and memory
@@ -95,7 +95,7 @@ table = el.benchmark_files(
 # table also has percentiles, memory at rest, and energy where the processor's own counters (RAPL)
 # can be read.
 
-# %%
+# %% tags=["hide-input"]
 measured = table[table["status"] == ""].reset_index(drop=True)
 stale = measured["file"][measured["checkpoint_sha256"] != measured["preset"].map(hashes)]
 if len(stale):
@@ -103,10 +103,7 @@ if len(stale):
 results = el.benchmark_results(table)
 file = el.write_results(results, Path(run_dir) / "results" / "11_mobile_benchmarking.csv")
 
-# %% [markdown]
-# These columns are shown:
-
-# %%
+# %% tags=["hide-input"]
 columns = {
     "latency_ms": "latency (ms)",
     "cpu_rtf": "CPU (s/s)",
@@ -116,7 +113,10 @@ columns = {
     "file_mb": "file (MB)",
 }
 
-# %%
+# %% [markdown]
+# These columns are shown:
+
+# %% tags=["hide-input"]
 index = ["file", "threads"]
 shown = measured.sort_values(index).set_index(index)[list(columns)].rename(columns=columns)
 display(
@@ -229,7 +229,7 @@ display(others.rename(columns=heads) if isinstance(others, pd.DataFrame) else ot
 # millions per second of audio and channel, for streams with one frame per call. The real-time
 # factor is an **estimate**: it assumes how many instructions a core finishes per cycle.
 
-# %%
+# %% tags=["hide-input"]
 on_arm = measured_apart("arm", "make arm")
 if isinstance(on_arm, pd.DataFrame):
     on_arm = on_arm.reset_index()
@@ -292,7 +292,7 @@ Markdown(
 
 # %%
 el.Player(
-    {"original": original, f"lossy ({condition})": lossy, "enhanced, streamed": streamed},
+    {"original": original, el.condition_title(condition): lossy, "enhanced, streamed": streamed},
     sample_rate=rate,
     title=f"{piece.path.stem}: in chunks",
 )
@@ -330,11 +330,11 @@ Markdown(
 # above, since it has one thread and no wide vectors. *Working ahead* is the real-time factor with
 # eight hops in one call, as the page plays a file. The table is for two channels.
 
-# %%
+# %% tags=["hide-input"]
 devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
 devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
 
-# %%
+# %% tags=["hide-input"]
 names = {"device": "device", "system": "file"}
 columns = {"rtf": "real-time factor", "rtf_ahead": "working ahead", "wasm_mb": "memory (MB)"}
 mono = devices["condition"].str.contains("1 channel")
@@ -354,7 +354,7 @@ el.Download(devices, "11_devices.csv")
 # blocks passed the lossy signal through. A clock under 1 would mean that the sound itself dragged.
 # A browser that is too slow for both channels enhances the middle of the stereo image only.
 
-# %%
+# %% tags=["hide-input"]
 played = devices[devices["condition"].str.startswith("browser, played")]
 columns = {
     "slowdown": "slowdown of the processor",
@@ -374,7 +374,7 @@ shown.style.format("{:.4g}", na_rep="none").format_index(escape="html")
 # the published files, and plays five minutes of it into a real sound server, where `enhancelib
 # live` listens. Its rows are in `data/results/streaming.csv`.
 
-# %%
+# %% tags=["hide-input"]
 soak = pd.read_csv(Path(results_dir) / "streaming.csv")
 measures = ["chunk_p50_ms", "chunk_p99_ms", "chunk_p99_share", "startup_s", "growth_mb", "peak_mb"]
 hours = soak[soak["condition"].str.startswith("chunks of")]

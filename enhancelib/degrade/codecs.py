@@ -47,6 +47,7 @@ from enhancelib.degrade.conditions import (
     OldRecording,
     Resampling,
     Step,
+    condition_title,
     parse_condition,
 )
 from enhancelib.degrade.degradations import add_noise, clip, old_recording
@@ -67,6 +68,7 @@ __all__ = [
     "Codec",
     "Condition",
     "Encoded",
+    "condition_title",
     "degrade",
     "encode",
     "gain_db",

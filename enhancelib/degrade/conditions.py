@@ -36,6 +36,12 @@ class Loss(_Frozen):
         burst = "" if self.burst == 2 else f"-burst-{self.burst:g}"
         return f"-loss-{self.percent:g}pct{burst}"
 
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        burst = "" if self.burst == 2 else f" in bursts of {self.burst:g}"
+        return f", {self.percent:g} % of packets lost{burst}"
+
 
 class Congestion(_Frozen):
     """A radio congested ``percent`` of the time, to which the sender adapts its bitpool."""
@@ -46,6 +52,11 @@ class Congestion(_Frozen):
     def name(self) -> str:
         """The step as it stands in a condition's name."""
         return f"-adaptive-{self.percent:g}pct"
+
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        return f", congested {self.percent:g} % of the time"
 
 
 class Coding(_Frozen):
@@ -74,6 +85,16 @@ class Coding(_Frozen):
         link = "".join(part.name for part in (self.congestion, self.loss) if part)
         return f"{self.codec}{setting}{link}" + (f"@{self.rate_hz}hz" if self.rate_hz else "")
 
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        title = re.split(r"-LC| \(|,", self.how.title)[0]
+        value = {"": "", "kbit/s": f" at {self.setting} kbit/s"}
+        title += value.get(self.how.unit, f" at {self.how.unit} {self.setting}")
+        title += "" if self.variant is None else f" ({self.variant})"
+        title += f", coded at {_khz(self.rate_hz)}" if self.rate_hz else ""
+        return title + "".join(part.title for part in (self.congestion, self.loss) if part)
+
 
 class Resampling(_Frozen):
     """Resampled to ``rate_hz`` and back: ``down`` takes the band above, ``up`` takes nothing."""
@@ -85,6 +106,11 @@ class Resampling(_Frozen):
     def name(self) -> str:
         """The step as it stands in a condition's name."""
         return f"{self.direction}-{self.rate_hz}hz"
+
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        return f"sampled {self.direction} to {_khz(self.rate_hz)}"
 
 
 class Noise(_Frozen):
@@ -98,6 +124,11 @@ class Noise(_Frozen):
         """The step as it stands in a condition's name."""
         return f"noise-{self.color}-{self.snr_db:g}db"
 
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        return f"{self.color} noise, SNR {self.snr_db:g} dB".replace("-", "\N{MINUS SIGN}")
+
 
 class Clipping(_Frozen):
     """Clipped hard, ``drive_db`` under the peak."""
@@ -109,11 +140,21 @@ class Clipping(_Frozen):
         """The step as it stands in a condition's name."""
         return f"clip-{self.drive_db:g}db"
 
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        return f"clipped by {self.drive_db:g} dB"
+
 
 class OldRecording(_Frozen):
     """A shellac disc: band limit, wow, crackle, hiss."""
 
     name: Literal["old-recording"] = "old-recording"
+
+    @property
+    def title(self) -> str:
+        """The step in plain words."""
+        return "old recording"
 
 
 Step = Coding | Resampling | Noise | Clipping | OldRecording
@@ -129,9 +170,18 @@ class Condition(_Frozen):
         """The canonical name; :func:`parse_condition` of it gives this condition back."""
         return "+".join(step.name for step in self.steps) or "lossless"
 
+    @property
+    def title(self) -> str:
+        """What happens, in plain words."""
+        return ", then ".join(step.title for step in self.steps) or "lossless"
+
     def at_rate(self, sample_rate: int) -> Condition:
         """Return the condition that names every rate conversion for waves of this rate in Hz."""
         return Condition(steps=tuple(_at_rate(step, sample_rate) for step in self.steps))
+
+
+def _khz(rate_hz: int) -> str:
+    return f"{rate_hz / 1000:g} kHz"
 
 
 def _at_rate(step: Step, sample_rate: int) -> Step:
@@ -169,6 +219,15 @@ def parse_condition(name: str) -> Condition:
     """
     steps = (_step(part) for part in name.strip().lower().split("+"))
     return Condition(steps=tuple(step for step in steps if step is not None))
+
+
+def condition_title(name: str) -> str:
+    """A condition's name in plain words, for figures and prose: ``MP3 at 64 kbit/s``.
+
+    Raises:
+        InputError: as :func:`parse_condition`.
+    """
+    return parse_condition(name).title
 
 
 def _step(text: str) -> Step | None:

@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: equations, captions, glossary, links to sources, light pages.
+"""The book's own Sphinx extension: equations, captions, glossary, minus signs, light pages.
 
 MathML is what browsers display by themselves, so that no script is needed, ours or another site's.
 """
@@ -113,6 +113,24 @@ def link_terms(app: Sphinx, tree: document, docname: str) -> None:
             text.parent.replace(text, [*parts, nodes.Text(text[end:])])
 
 
+MINUS = "\N{MINUS SIGN}"
+HYPHEN = re.compile(r"(?<![\w.+-])-(?=\d)")
+"""A hyphen that stands for a minus: before a digit, and behind no word, sign or number."""
+CELL = re.compile(r"(<t[dh]\b[^>]*>)([^<]*)(?=</t[dh]>)")
+
+
+def write_minus(app: Sphinx, tree: document, docname: str) -> None:
+    """Write negative numbers with a minus sign, in prose and in tables; code stays as it is."""
+    code = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
+    for text in list(tree.findall(nodes.Text)):
+        if HYPHEN.search(text) and not any(isinstance(node, code) for node in parents(text)):
+            text.parent.replace(text, nodes.Text(HYPHEN.sub(MINUS, text)))
+    for raw in tree.findall(nodes.raw):
+        if "<table" in raw.astext():
+            html = CELL.sub(lambda cell: cell[1] + HYPHEN.sub(MINUS, cell[2]), raw.astext())
+            raw[:] = [nodes.Text(html)]
+
+
 def known_as(word: str, terms: dict) -> str | None:
     """The term that a word is, if it is one: a capital may begin it, others have to agree."""
     return next((name for name in (word, word[:1].lower() + word[1:]) if name in terms), None)
@@ -206,6 +224,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_theme_options, priority=100)
     app.connect("source-read", caption_figures)
     app.connect("doctree-resolved", link_terms)
+    app.connect("doctree-resolved", write_minus)
     app.connect("build-finished", lighten)
     app.connect("html-page-context", name_list_items)
     app.connect("html-page-context", point_at_real_files, priority=900)  # after the theme

@@ -531,3 +531,26 @@ def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path, monke
         ("index.html#term-SNR", "A ratio.", "SNR"),
         ("index.html#term-kind", "Song or speech.", "kind"),
     ]
+
+
+def test_negative_numbers_have_a_minus_sign_and_code_and_names_do_not(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
+    (tmp_path / "conf.py").write_text("html_theme = 'basic'\n")
+    (tmp_path / "index.rst").write_text(
+        "Title\n=====\n\nFrom -3.5 to (-1), mp3-64 of 2026-11-28 at 1e-5, ``x = -2``.\n\n"
+        "::\n\n   y = -4\n\n.. raw:: html\n\n   <table><tr><th>sbc-20</th><td>-0.7 → -0.1</td></tr>"
+        "</table><script>z = -5</script>\n"
+    )
+    from book import write_minus
+    from sphinx.application import Sphinx
+
+    app = Sphinx(tmp_path, tmp_path, tmp_path / "html", tmp_path / "trees", "html", status=None)
+    app.connect("doctree-resolved", write_minus)
+    app.build()
+    text = (tmp_path / "html" / "index.html").read_text()
+    assert "From −3.5 to (−1), mp3-64 of 2026-11-28 at 1e-5" in text
+    assert "<th>sbc-20</th><td>−0.7 → −0.1</td>" in text
+    assert "<script>z = -5</script>" in text
+    code = re.sub(r"<[^>]+>", "", text)
+    assert "x = -2" in code
+    assert "y = -4" in code

@@ -11,6 +11,7 @@ from conftest import ROOT
 from IPython.display import Markdown
 
 import enhancelib as el
+from enhancelib.model.weights import PRETRAINED
 
 SOURCES = sorted((ROOT / "notebooks").glob("[0-9]*.py"))
 
@@ -71,3 +72,18 @@ def test_one_format_alone_is_heard_weighed_and_summed_up(formats, tmp_path):
     shown(cell_with("full, static = "), scope)
     text = shown(cell_with("8 bits throughout make"), scope).data
     assert f"make `small.{made[0]}` 25% of its size (1.00 MB)" in text
+
+
+@pytest.mark.parametrize("preset", ["fullband-44k", "seed-22k"])
+def test_both_logs_of_the_published_weights_have_curves(preset):
+    """Logs name conditions or families of them, as the recipe of the time did."""
+    logs = {
+        "network": pandas.read_csv(PRETRAINED / f"{preset}.csv"),
+        "energies": pandas.read_csv(PRETRAINED / f"{preset}-energies.csv"),
+    }
+    history = logs["network"].query("split == 'validation'")
+    scope = {"el": el, "pd": pandas, "logs": logs, "history": history}
+    exec(cell_with("titles = families"), scope)
+    for name, table in scope["tables"].items():
+        assert "MP3" in " ".join(table), name
+        assert len(table.columns) >= 3, name

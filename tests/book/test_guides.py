@@ -108,6 +108,16 @@ def test_loop_for_phones_gives_what_the_package_gives(by_hand, result):
     np.testing.assert_allclose(ours[hop:], wanted[: len(ours) - hop], atol=2e-5)
 
 
+def test_loop_for_phones_takes_the_file_in_8_bits(by_hand):
+    """Its states are integers, and zero is another number in each: a start from 0 is wrong."""
+    name = "fullband-44k.int8.stream.tflite"
+    _, _, lite = blocks("phone", "python")
+    exec(lite.replace("fullband-44k.stream.tflite", name), by_hand)
+    ours, wave, hop = by_hand["enhanced_lite"], by_hand["wave"], 512
+    wanted = el.enhance_wave(wave[None], name, sample_rate=RATE)[0]
+    np.testing.assert_allclose(ours[hop:], wanted[: len(ours) - hop], atol=2e-5)
+
+
 def test_the_files_to_take_are_there_and_the_fastest():
     """The table of guide/phone, by the costs that `make results` measured."""
     section = (GUIDES / "phone.md").read_text().split("## Which file do I take?")[1]

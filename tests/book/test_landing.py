@@ -72,7 +72,7 @@ def test_other_kinds_and_a_network_with_a_fill_do_not_break_the_page(elsewhere, 
     deltas = el.paired_deltas(results[results["system"].isin(["untreated", PRESET])])
     worst = deltas.loc[deltas["delta"].idxmin()]
     assert f"{worst['piece']}, by" in gallery.html()
-    assert f"Condition {worst['condition']}" in gallery.html()
+    assert f"{el.condition_title(worst['condition'])}, the greatest loss" in gallery.html()
     assert cards.data.count("{grid-item-card}") == 4
     assert f"\N{MINUS SIGN}{abs(worst['delta']):.2f}" in cards.data
 

@@ -21,6 +21,7 @@ from enhancelib.degrade.conditions import (
     Noise,
     OldRecording,
     Resampling,
+    condition_title,
 )
 from enhancelib.degrade.degradations import NOISE_COLORS
 from enhancelib.errors import InputError
@@ -154,3 +155,31 @@ def test_conditions_are_frozen_and_closed():
         condition.steps = ()
     with pytest.raises(ValidationError):
         Coding(codec="sbc", setting=53, bitpool=3)
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("lossless", "lossless"),
+        ("mp3-64", "MP3 at 64 kbit/s"),
+        ("mp3-24@22050hz", "MP3 at 24 kbit/s, coded at 22.05 kHz"),
+        ("aac-64+sbc-20", "AAC at 64 kbit/s, then SBC at bitpool 20"),
+        ("sbc-53-loss-5pct", "SBC at bitpool 53, 5 % of packets lost"),
+        ("sbc-53-loss-5pct-burst-3", "SBC at bitpool 53, 5 % of packets lost in bursts of 3"),
+        ("sbc-53-adaptive-10pct", "SBC at bitpool 53, congested 10 % of the time"),
+        ("sbc-38-dual", "SBC at bitpool per channel 38 (dual)"),
+        ("aptx-hd", "aptX HD"),
+        ("down-16000hz", "sampled down to 16 kHz"),
+        ("noise-white--3db", "white noise, SNR −3 dB"),
+        ("clip-6db", "clipped by 6 dB"),
+        ("old-recording", "old recording"),
+    ],
+)
+def test_a_title_says_in_plain_words_what_a_name_says(name, title):
+    assert condition_title(name) == title
+
+
+@given(st.lists(steps, max_size=4).map(lambda s: Condition(steps=tuple(s))))
+def test_a_title_has_no_marks_of_a_name(condition):
+    assert condition_title(condition.name) == parse_condition(condition.name).title
+    assert not set("@+_`") & set(condition.title)

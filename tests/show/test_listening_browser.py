@@ -321,6 +321,10 @@ def test_keyboard(visit):
     assert root.get_attribute("data-active") == "2"
     page.keyboard.press("4")
     assert root.get_attribute("data-active") == "2"
+    for button in root.locator(".el-sources button[data-source]").all():
+        page.keyboard.press(button.locator("kbd").inner_text())  # the number that it shows
+        assert button.get_attribute("aria-pressed") == "true"
+    assert "1–3 choose the version with that number" in root.locator(".el-hint").inner_text()
     loop = root.locator("[data-action=loop]")
     assert loop.get_attribute("aria-pressed") == "true"  # a short clip loops unasked
     page.keyboard.press("l")

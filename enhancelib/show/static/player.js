@@ -207,7 +207,8 @@ function mountPlayer(root, spec) {
     frequencyAxis(spec.sampleRate), track.lane, track.axis);
   root.append(heading(spec, describe(spec)), bar, plot,
     hint(spec.note, "Drag over the picture to loop a part.",
-      `Space plays, 1–${Math.min(9, spec.sources.length)} switch, ←→ seek, L loops`
+      `Space plays, 1–${Math.min(9, spec.sources.length)} choose the version with that number, `
+      + "←→ seek, L loops"
       + `${withError ? ", E lets you hear the error" : ""}${zoom ? ", Z zooms" : ""}.`));
   engine.addEventListener("change", () => {
     const shown = (engine.difference ? views.errors : views.sources)[engine.active];
