@@ -39,7 +39,7 @@ NEEDED = {
 """Programs, each with the Debian package that has it."""
 DEBIAN = ("python3", "libstdc++6")
 WHEELS = ("numpy", "onnxruntime", "ai-edge-litert", "flatbuffers", "lazy_loader", "packaging")
-WHEELS += ("soundfile", "cffi", "pycparser", "soxr", "typing_extensions")
+WHEELS += ("soundfile", "cffi", "pycparser", "soxr", "typing_extensions", "mutagen", "filelock")
 CORES = {
     "Cortex-A53 at 1.4 GHz": ("cortex-a53", 1.4e9, 0.8),
     "Cortex-A76 at 2.4 GHz": ("cortex-a76", 2.4e9, 2.0),

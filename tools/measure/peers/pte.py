@@ -130,6 +130,8 @@ def quantize(
     quantizer = XNNPACKQuantizer()
     quantizer.set_global(get_symmetric_quantization_config(is_per_channel=True))
     quantizer.set_filter_function(in_u_net)
+    # Its own preparation makes floats of all numbers, also of those that count places in a table.
+    quantizer.transform_for_annotation = lambda program: program
     prepared = prepare_pt2e(program, quantizer)
     rate = model.config.sample_rate
     with torch.inference_mode():
