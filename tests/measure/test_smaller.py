@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from importlib.metadata import files
 
 import numpy as np
 import pandas
@@ -18,6 +19,7 @@ from enhancelib.model.weights import PRETRAINED
 from enhancelib.optimize import compression
 from enhancelib.train.task import TrainingConfig
 from tools.measure import smaller
+from tools.measure.peers import arm
 from tools.publish.weights import publish_quantized
 
 
@@ -145,6 +147,36 @@ def test_the_file_to_carry_by_the_rule_is_in_the_package(root, preset):
     carried = PRETRAINED / best
     assert carried.stat().st_size == round(1e6 * result["size"][best])
     assert stream_path(carried).is_file()
+
+
+def test_arm_gets_every_package_that_a_stream_imports(root):
+    """As on ARM: nothing but the wheels of the list can be imported there."""
+    code = """
+import sys
+from enhancelib.enhance.frames import FrameEngine
+from enhancelib.enhance.modelfiles import open_model
+open_model(sys.argv[1])
+files = ((name, getattr(module, "__file__", None)) for name, module in sys.modules.items())
+print(*{name.split(".")[0] for name, file in files if file and "site-packages" in file})
+"""
+    there = {
+        module
+        for wheel in arm.WHEELS
+        for file in files(wheel)
+        if (module := str(file).split("/")[0].split(".")[0])
+    }
+    for suffix in (".stream.onnx", ".stream.tflite"):
+        model = PRETRAINED / f"fullband-44k{suffix}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, model],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        needed = {name for name in done.stdout.split() if not name.startswith("__editable__")}
+        assert "numpy" in needed
+        assert needed - there <= {"_distutils_hack"}, model
 
 
 def test_without_an_emulator_arm_is_skipped_with_a_reason(root, tmp_path):
