@@ -107,21 +107,21 @@ el.Download(good.drop(columns=["system"]), "06_gains.csv")
 # second, since an invented band has a random phase.
 
 # %%
+titles = [el.condition_title(condition) for condition in conditions]
 summary = good.assign(  # one piece alone has no interval
-    **{name: good[name].fillna(good["delta"]) for name in ("low", "high")}
+    title=good["condition"].map(el.condition_title),
+    **{name: good[name].fillna(good["delta"]) for name in ("low", "high")},
 )
 
 # %% tags=["hide-input"]
 height = 0.9 + 0.17 * len(conditions) * (1 + len(parts))
 figure, axes = el.plotting.subplots(columns=2, width=9, height=height)
 for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
-    rows = summary[summary["metric"] == name].set_index(["condition", "kind"])
+    rows = summary[summary["metric"] == name].set_index(["title", "kind"])
     groups = {
-        el.condition_title(condition): {
-            row.Index: (row.delta, row.low, row.high) for row in part.itertuples()
-        }
-        for condition in conditions
-        if condition in rows.index and len(part := rows.loc[condition])
+        title: {row.Index: (row.delta, row.low, row.high) for row in part.itertuples()}
+        for title in titles
+        if title in rows.index and len(part := rows.loc[title])
     }
     metric = el.METRICS[name]
     label = f"{metric.title}: difference ({metric.unit})"
