@@ -60,6 +60,7 @@ class EnergyTraining(BaseModel):
         survivors: weight of bands that were not emptied; the others have one.
         harm: weight of what is predicted too much in items from which nothing was lost, beyond the
             fill's margin: music without treble is not to get any.
+        dissimilarity: weight of the shape of what is predicted, over both bands and frames.
         color_db: each item is heard through a smooth filter drawn anew, its lossy and its lossless
             side alike; so far the filter's tilt and its two bumps rise or fall.
         average: share of the mean weights that a step keeps.
@@ -86,6 +87,7 @@ class EnergyTraining(BaseModel):
     difference: float = Field(0.3, ge=0)
     survivors: float = Field(0.1, ge=0)
     harm: float = Field(0.2, ge=0)
+    dissimilarity: float = Field(0.0, ge=0)
     color_db: float = Field(0.0, ge=0)
     average: float = Field(0.998, ge=0, lt=1)
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -205,8 +207,8 @@ class EnergyTrainer:
             states = self.predictor.initial_state(len(batch.features))
             energies, _ = self.predictor(batch.features, states)
         terms = energy_loss(energies.float(), batch, survivors=config.survivors)
-        loss = terms["level"] + config.difference * terms["difference"]
-        loss = loss + config.harm * terms["harm"]
+        weights = {name: getattr(config, name) for name in ("difference", "harm", "dissimilarity")}
+        loss = terms["level"] + sum(weight * terms[name] for name, weight in weights.items())
         self.optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.predictor.parameters(), config.gradient_clip)

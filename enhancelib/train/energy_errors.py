@@ -10,6 +10,7 @@ from torch import Tensor
 
 from enhancelib.data.envelopes import Tables
 from enhancelib.model.fill import MARGIN_DB, EnergyPredictor
+from enhancelib.model.losses import nsim
 
 if TYPE_CHECKING:
     from enhancelib.train.energies import EnergyTraining
@@ -26,6 +27,9 @@ what the network sees."""
 HEARD_DB = -80.0
 """Least level that added energy is measured against: nobody hears what is further down."""
 
+
+RANGE_DB = 60.0
+"""Shapes are compared down to here, against the strongest band of the frame."""
 
 WHOLE = 0.01
 """Share of emptied bands under which an item counts as whole: there, whatever is added is harm."""
@@ -62,7 +66,28 @@ def energy_loss(energies: Tensor, batch: Batch, *, survivors: float) -> dict[str
     difference = NEPER_DB * (between * steps.abs()).sum() / between.sum().clamp(min=1)
     whole, excess = added_treble(energies, batch)
     harm = (whole * excess).sum() / whole.sum().clamp(min=1)
-    return {"level": level, "difference": difference, "harm": harm}
+    terms = {"level": level, "difference": difference, "harm": harm}
+    return terms | {"dissimilarity": dissimilarity(energies, batch, lost)}
+
+
+def dissimilarity(energies: Tensor, batch: Batch, lost: Tensor) -> Tensor:
+    """One minus the neurogram similarity (:func:`enhancelib.model.losses.nsim`) of lost bands.
+
+    A guess that is right in the mean is too smooth, and so differs in shape from the original.
+
+    Args:
+        energies: predicted, log, (batch, bands, frames).
+        batch: what was to be predicted.
+        lost: of :func:`emptied`.
+    """
+    first = batch.features.shape[1] // 2 - batch.target.shape[1]
+    whole = torch.cat([batch.features[:, :first], batch.target], dim=1)
+    floor = NEPER_DB * whole.amax(dim=1, keepdim=True) - RANGE_DB
+    images = [torch.maximum(NEPER_DB * values, floor) / 2 for values in (energies, batch.target)]
+    lowest = floor.amin(dim=(1, 2), keepdim=True) / 2
+    similar = nsim(*[(image - lowest)[:, None] for image in images])[:, 0]
+    weight = (batch.trusted * lost)[:, 1:-1, 1:-1]
+    return (weight * (1 - similar)).sum() / weight.sum().clamp(min=1)
 
 
 def added_treble(energies: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

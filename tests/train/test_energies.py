@@ -203,6 +203,7 @@ def test_terms_of_known_errors():
         "level": 3.0,
         "difference": 0.0,
         "harm": 0.0,  # nothing was left whole
+        "dissimilarity": pytest.approx(0.001, abs=0.001),  # alike in shape, 3 dB apart in height
     }
     terms = energy_errors.energy_loss(predicted(-40, 2.0), batch_of(-70.0, -40.0), survivors=0.1)
     assert float(terms["level"]) == pytest.approx(1.0, abs=1e-3)
@@ -222,6 +223,29 @@ def test_emptied_bands_count_more_than_survivors():
     level = torch.where(torch.arange(56)[:, None] < 28, predicted(-44.0), batch.target)
     terms = energy_errors.energy_loss(level, batch, survivors=0.1)
     assert float(terms["level"]) == pytest.approx(4 / 1.1, abs=1e-3)
+
+
+def test_a_smooth_guess_differs_in_shape_and_lost_bands_alone_count():
+    """Of the shape nothing is left in a flat guess, most of it in a rough one."""
+    rng = np.random.default_rng(0)
+    values = np.empty((1, 192, 40), np.float32)
+    values[:, 128:] = -30 / 4.342945 + rng.standard_normal((1, 64, 40))
+    values[:, :128] = -70 / 4.342945
+    values[:, :8] = 0.0  # what survived, and sets the range
+    batch = energy_errors.Batch(torch.from_numpy(values), np.ones((1, 64), bool), 8)
+    flat = batch.target.mean().expand_as(batch.target)
+    rough = batch.target + 0.3 * torch.from_numpy(rng.standard_normal((1, 56, 40))).float()
+
+    def of(guess):
+        return float(energy_errors.energy_loss(guess, batch, survivors=0.1)["dissimilarity"])
+
+    assert of(batch.target) == pytest.approx(0, abs=1e-5)
+    assert of(flat) > 0.8  # no covariance is left
+    assert 0 < of(rough) < of(flat) / 2
+    batch.own[:, 28:] = batch.target[:, 28:]  # the upper half was not lost
+    wrong = batch.target.clone()
+    wrong[:, 31:] = flat[:, 31:]
+    assert of(wrong) == pytest.approx(0, abs=1e-5)
 
 
 def test_treble_that_music_never_had_costs_what_exceeds_the_margin():
