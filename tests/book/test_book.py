@@ -505,25 +505,33 @@ def test_equations_are_mathml_without_a_script(tmp_path):
     assert not re.search(r"<script[^>]*mathjax", text, re.IGNORECASE)
 
 
+def pages_of_sphinx(folder, monkeypatch, step: str, **sources: str) -> dict[str, str]:
+    """The HTML of pages in reStructuredText, by Sphinx alone with one step of the book's own."""
+    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
+    (folder / "conf.py").write_text("html_theme = 'basic'\n")
+    for name, text in sources.items():
+        (folder / f"{name}.rst").write_text(text)
+    import book
+    from sphinx.application import Sphinx
+
+    app = Sphinx(folder, folder, folder / "html", folder / "trees", "html", status=None)
+    app.connect("doctree-resolved", getattr(book, step))
+    app.build()
+    return {name: (folder / "html" / f"{name}.html").read_text() for name in sources}
+
+
 def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path, monkeypatch):
     """In prose alone, with what they mean; plain words only where they are emphasized."""
-    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
-    (tmp_path / "conf.py").write_text("html_theme = 'basic'\n")
-    (tmp_path / "index.rst").write_text(
+    index = (
         "Title\n=====\n\nA bin.\n\n.. toctree::\n\n   page\n\n.. glossary::\n\n   bin\n"
         "     One frequency of a frame.\n\n   kind\n     Song or speech.\n\n   SNR\n     A ratio.\n"
     )
-    (tmp_path / "page.rst").write_text(
+    page = (
         "SNR\n===\n\nThe ``SNR``, a `bin <https://a.org>`_, snr, a cabin of this kind. Bins have "
         "an SNR, bins.\n\nA *kind* apart.\n"
     )
-    from book import link_terms
-    from sphinx.application import Sphinx
-
-    app = Sphinx(tmp_path, tmp_path, tmp_path / "html", tmp_path / "trees", "html", status=None)
-    app.connect("doctree-resolved", link_terms)
-    app.build()
-    home, text = ((tmp_path / "html" / name).read_text() for name in ("index.html", "page.html"))
+    pages = pages_of_sphinx(tmp_path, monkeypatch, "link_terms", index=index, page=page)
+    home, text = pages["index"], pages["page"]
     link = r'<a class="[^"]*el-term[^"]*" href="([^"]+)" title="([^"]*)">([^<]+)</a>'
     assert not re.findall(link, home)
     assert re.findall(link, text) == [
@@ -534,20 +542,12 @@ def test_terms_of_the_glossary_are_linked_where_they_first_stand(tmp_path, monke
 
 
 def test_negative_numbers_have_a_minus_sign_and_code_and_names_do_not(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
-    (tmp_path / "conf.py").write_text("html_theme = 'basic'\n")
-    (tmp_path / "index.rst").write_text(
+    index = (
         "Title\n=====\n\nFrom -3.5 to (-1), mp3-64 of 2026-11-28 at 1e-5, ``x = -2``.\n\n"
         "::\n\n   y = -4\n\n.. raw:: html\n\n   <table><tr><th>sbc-20</th><td>-0.7 → -0.1</td></tr>"
         "</table><script>z = -5</script>\n"
     )
-    from book import write_minus
-    from sphinx.application import Sphinx
-
-    app = Sphinx(tmp_path, tmp_path, tmp_path / "html", tmp_path / "trees", "html", status=None)
-    app.connect("doctree-resolved", write_minus)
-    app.build()
-    text = (tmp_path / "html" / "index.html").read_text()
+    text = pages_of_sphinx(tmp_path, monkeypatch, "write_minus", index=index)["index"]
     assert "From −3.5 to (−1), mp3-64 of 2026-11-28 at 1e-5" in text
     assert "<th>sbc-20</th><td>−0.7 → −0.1</td>" in text
     assert "<script>z = -5</script>" in text
