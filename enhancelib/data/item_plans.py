@@ -43,6 +43,13 @@ CHANNEL_SHARES = {"mean": 0.40, "left": 0.25, "right": 0.25, "side": 0.10}
 
 JOIN, DIP, DULL, LIMITED = 0.06, 0.08, 0.15, 0.25
 """Shares of two pieces joined, dips into silence, natural roll-offs and limiters."""
+HISS, HISS_OF_SIGNALS = 0.15, 0.5
+"""Shares of originals with the hiss of a recording, and of signals with it: music may end far under
+the highest frequency and have a floor there that no codec left."""
+HISS_DB = 50.0, 90.0
+"""How far the hiss lies under the music, at the least and at the most."""
+WHOLE_SIGNALS = 0.4
+"""Share of signals that stay as they are, beside those that the conditions' own shares leave."""
 
 
 class ItemSettings(BaseModel):
@@ -113,6 +120,7 @@ class Plan:
         level_db: peak of the mix in dBFS, before the condition.
         drive_db: into a limiter; 0 for none.
         slope: corner in Hz and fall in dB per octave of a natural roll-off, if any.
+        hiss_db: how far under the music the original's own hiss is; 0 for none.
         wall_hz: of a brick wall in the original too; 0 for none.
         dip_s: first and last second of a silence, if any.
         seed: of what is random in the condition.
@@ -127,6 +135,7 @@ class Plan:
     level_db: float
     drive_db: float
     slope: tuple[float, float] | None
+    hiss_db: float
     wall_hz: float
     dip_s: tuple[float, float] | None
     seed: int
@@ -248,11 +257,14 @@ def draw(rng: np.random.Generator, pool: Pool, *, seconds: float = 10.0) -> Plan
     """
     main = pool.main(rng)
     table = PARTS_OF_MIXED if main.kind in ("song", "game") else PARTS_OF_OTHERS
-    count = 1 if main.kind == "signal" else 1 + int(rng.choice(len(table), p=table))
+    signal = main.kind == "signal"
+    count = 1 if signal else 1 + int(rng.choice(len(table), p=table))
     chosen = [main, *(pool.beside(main, rng) for _ in range(count - 1))]
     parts = tuple(_part(piece, rng, seconds) for piece in chosen)
     joined = _part(pool.beside(main, rng), rng, seconds) if rng.random() < JOIN else None
     condition, wall_hz = draw_condition(rng, energies_only=main.energies_only)
+    if signal and rng.random() < WHOLE_SIGNALS:
+        condition, wall_hz = "lossless", 0.0
     drive_db = float(rng.uniform(3, 12)) if rng.random() < LIMITED else 0.0
     loud = rng.random() < 0.7
     return Plan(
@@ -265,6 +277,7 @@ def draw(rng: np.random.Generator, pool: Pool, *, seconds: float = 10.0) -> Plan
         level_db=float(rng.uniform(-6, 0) if loud else rng.uniform(-30, -6)),
         drive_db=drive_db,
         slope=_slope(rng) if rng.random() < DULL else None,
+        hiss_db=_hiss(rng) if rng.random() < (HISS_OF_SIGNALS if signal else HISS) else 0.0,
         wall_hz=wall_hz,
         dip_s=_dip(rng, seconds) if rng.random() < DIP else None,
         seed=int(rng.integers(1 << 31)),
@@ -279,6 +292,10 @@ def _part(piece: Material, rng: np.random.Generator, seconds: float) -> Part:
 
 def _slope(rng: np.random.Generator) -> tuple[float, float]:
     return within(rng, 1000, 12000), float(rng.uniform(12, 40))
+
+
+def _hiss(rng: np.random.Generator) -> float:
+    return round(float(rng.uniform(*HISS_DB)), 2)
 
 
 def _dip(rng: np.random.Generator, seconds: float) -> tuple[float, float]:

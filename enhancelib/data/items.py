@@ -234,6 +234,8 @@ def _mix(plan: Plan, corpus_dir: Path, settings: ItemSettings) -> np.ndarray:
         wave = mixing.limit(wave, plan.drive_db, sample_rate=rate)
     if plan.slope is not None:
         wave = mixing.roll_off(wave, *plan.slope, sample_rate=rate)
+    if plan.hiss_db:
+        wave = mixing.add_hiss(wave, plan.hiss_db, rng=np.random.default_rng([plan.seed, 1]))
     if plan.wall_hz:
         wave = mixing.brick_wall(wave, plan.wall_hz, sample_rate=rate)
     wave = mixing.to_level(wave, plan.level_db)

@@ -142,6 +142,19 @@ def roll_off(
     return _filtered(wave, gain, sample_rate)
 
 
+def add_hiss(wave: np.ndarray, below_db: float, *, rng: np.random.Generator) -> np.ndarray:
+    """Add the white noise of a recording, the same in each channel: mono music stays mono.
+
+    Args:
+        wave: ``(channels, samples)``.
+        below_db: how far its power lies under the wave's.
+        rng: source of randomness.
+    """
+    noise = rng.standard_normal(wave.shape[1])
+    rms = np.sqrt(np.mean(np.square(wave, dtype=np.float64)))
+    return (wave + noise * (rms * 10 ** (-below_db / 20))).astype(np.float32)
+
+
 def brick_wall(
     wave: np.ndarray, cut_hz: float, *, sample_rate: int, width_hz: float = 200.0
 ) -> np.ndarray:

@@ -123,6 +123,9 @@ def test_kinds_have_the_shares_promised(plans):
     assert (kinds["song"] + kinds["game"]) / DRAWN == pytest.approx(0.52, abs=0.015)
     assert (kinds["speech"] + kinds["singing"]) / DRAWN == pytest.approx(0.20, abs=0.012)
     assert kinds["signal"] / DRAWN == pytest.approx(0.04, abs=0.006)
+    signals = [plan for plan in plans if plan.kind == "signal"]
+    assert share(signals, lambda p: p.condition == "lossless") == pytest.approx(0.45, abs=0.1)
+    assert share(signals, lambda p: p.hiss_db > 0) == pytest.approx(0.5, abs=0.1)
 
 
 @pytest.mark.parametrize("rate", [*LOW_RATES, *MIDDLE_RATES, *USUAL_RATES])
@@ -204,6 +207,7 @@ def test_mixes_levels_and_channels_vary(plans):
         (lambda p: p.dip_s is not None, item_plans.DIP),
         (lambda p: p.slope is not None, item_plans.DULL),
         (lambda p: p.drive_db > 0, item_plans.LIMITED),
+        (lambda p: p.hiss_db > 0, item_plans.HISS + 0.04 * (item_plans.HISS_OF_SIGNALS - 0.15)),
         (lambda p: p.channel == "side", 0.10),
     ):
         assert share(plans, what) == pytest.approx(expected, abs=0.012)
@@ -269,7 +273,7 @@ def test_the_data_set_gives_pairs_with_their_rows(made):
 def plain(path, condition, *, start_s=1.0, channel="left", duration_s=6.0):
     """A plan without anything random."""
     part = Part(Material(path, "song", "a", duration_s), start_s, 0.0)
-    return Plan("song", (part,), None, 0.5, condition, channel, -6.0, 0.0, None, 0.0, None, 1)
+    return Plan("song", (part,), None, 0.5, condition, channel, -6.0, 0.0, None, 0.0, 0.0, None, 1)
 
 
 @pytest.mark.parametrize("path", ["song/a.flac", "game/c.ogg"])

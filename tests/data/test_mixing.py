@@ -114,6 +114,18 @@ def test_a_roll_off_falls_by_so_much_in_an_octave(slope_db):
     assert levels[4000] - levels[8000] == pytest.approx(slope_db, abs=0.4)
 
 
+def test_hiss_lies_as_far_under_the_music_as_it_is_told_and_mono_stays_mono():
+    quiet = np.repeat(0.01 * sine(440), 2, axis=0)
+    for wave in (quiet, 30 * quiet):
+        noise = mixing.add_hiss(wave, 60, rng=np.random.default_rng(0)) - wave
+        power = np.mean(np.square([wave, noise], dtype=np.float64), axis=(1, 2))
+        assert 10 * np.log10(power[0] / power[1]) == pytest.approx(60, abs=0.1)
+        assert np.abs(noise[0] - noise[1]).max() < 1e-6
+        spectrum = np.abs(np.fft.rfft(noise[0])) ** 2
+        low, high = (part.mean() for part in np.array_split(spectrum, 2))
+        assert low == pytest.approx(high, rel=0.05)
+
+
 def test_a_brick_wall_takes_what_is_above_and_nothing_below():
     kept = mixing.brick_wall(sine(9700), 10000, sample_rate=RATE)
     gone = mixing.brick_wall(sine(10100), 10000, sample_rate=RATE)
