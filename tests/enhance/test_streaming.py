@@ -222,7 +222,7 @@ def test_late_chunks_are_counted_and_recovery_is_complete(backends, offline):
         enhancer.process_audio_chunk(wave)
     backend.delay_s = 0.0
     late = enhancer.counters.late_chunks
-    assert late > 0
+    assert 1 <= late <= 4  # of six: the first two come out before anything could be late
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:  # the worker catches up while chunks keep coming
         time.sleep(0.005)
@@ -240,7 +240,8 @@ def test_a_full_queue_drops_and_begins_anew(backends):
     enhancer.start_processing()
     wave = music(6000, 1)[0]
     out = [enhancer.process_audio_chunk(wave[at : at + 500]) for at in range(0, 6000, 500)]
-    assert enhancer.counters.dropped_samples > 0
+    # Whole chunks, and never the first.
+    assert enhancer.counters.dropped_samples in range(500, 5501, 500)
     assert enhancer.counters.waiting_samples <= 600
     backend.delay_s = 0.0
     out = np.concatenate([*out, enhancer.flush()])
