@@ -160,11 +160,11 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 	ruff check --fix .
 	"$(BIN)/python" -m tools.dev.pair
 
-# RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (3.2 GB).
+# RECORDINGS=FOLDER adds recorded voices and instruments, SMALL=1 leaves out the games' music (5.1 GB).
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
-items: corpus  ## Training items from the corpus in data/pretraining (7.6 GB; goes on)
+items: corpus  ## Training items from the corpus in data/pretraining (11 GB; goes on)
 	"$(BIN)/python" -m tools.research.items
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)

@@ -24,7 +24,7 @@ def main() -> None:
         prog="python -m tools.corpus", description=__doc__.splitlines()[0]
     )
     parser.add_argument("output", type=Path)
-    parser.add_argument("--small", action="store_true", help="leave out the games' music (3.2 GB)")
+    parser.add_argument("--small", action="store_true", help="leave out the games' music (5.1 GB)")
     parser.add_argument("--recordings", type=Path, help="folder of free recordings")
     parser.add_argument("--jobs", type=int, help="processes (one per core)")
     parser.add_argument("--scheduler", help="address of a Dask scheduler that does the work")

@@ -1,4 +1,4 @@
-"""Real mixed music: what plays in free games, coded once as Ogg Vorbis at 110 to 320 kbit/s.
+"""Real mixed music: what plays in free games, coded once as Ogg Vorbis at 105 to 450 kbit/s.
 
 People composed, recorded and mastered it, so it is dense as nothing else here is; but its treble
 was coded before. It teaches energies, and those only up to :func:`trusted_hz`; it teaches neither
@@ -15,6 +15,8 @@ import functools
 import gzip
 import re
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
@@ -31,6 +33,9 @@ from tools.corpus.sources import sequencer
 DOCS = Path("/usr/share/doc")
 LEAST_TRUSTED_HZ = 12000.0
 SHORTEST_S = 45.0
+LEAST_KBPS = 105.0
+UNPACKED = Path(tempfile.gettempdir()) / "enhancelib-games"
+"""Where music goes that its package holds in an archive; one piece has at most 20 MB."""
 LONGEST_AUTHOR = 120
 """Letters. Packages whose list of holders is longer name all who ever wrote a line of code."""
 
@@ -51,6 +56,7 @@ class Game:
         prefix: what that file puts before them, where the package installs less than the sources.
         split: of all of it, or as much of it as one author made.
         licence, author: where the copyright file names none for single files.
+        archive: ZIP file that holds the music, of which ``root`` is then the unpacked top.
     """
 
     music: Path
@@ -59,6 +65,25 @@ class Game:
     split: str = "train"
     licence: str = ""
     author: str = ""
+    archive: Path | None = None
+
+    @property
+    def proof(self) -> Path:
+        """What is there if the package is installed."""
+        return self.archive or self.music
+
+    def files(self) -> list[Path]:
+        """The music, unpacked the first time."""
+        if self.archive is not None and self.archive.exists():
+            with zipfile.ZipFile(self.archive) as archive:
+                for member in archive.infolist():
+                    path = self.root / member.filename
+                    wanted = path.is_relative_to(self.music) and path.suffix == ".ogg"
+                    if wanted and not path.exists():
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        with replacing(path) as partial:
+                            partial.write_bytes(archive.read(member))
+        return sorted(self.music.rglob("*.ogg"))
 
 
 _SHARE = Path("/usr/share")
@@ -94,6 +119,21 @@ PACKAGES: dict[str, Game] = {
         licence="MIT",
         author="Carlos Viola Iborra (Sectoid)",
     ),
+    "0ad-data": Game(
+        UNPACKED / "0ad-data/audio/music",
+        UNPACKED / "0ad-data",
+        archive=_GAMES / "0ad/mods/public/public.zip",
+    ),
+    "colobot-common-sounds": Game(_GAMES / "colobot/music", _GAMES / "colobot"),
+    "davegnukem-data": Game(_GAMES / "davegnukem/music", _GAMES / "davegnukem"),
+    "freedroidrpg-data": Game(_SHARE / "freedroidrpg/data/sound/music", _SHARE / "freedroidrpg"),
+    "lincity-ng-data": Game(_GAMES / "lincity-ng/music", _GAMES / "lincity-ng"),
+    "marsshooter-data": Game(_GAMES / "marsshooter/audio", _GAMES / "marsshooter"),
+    "neverball-common": Game(_GAMES / "neverball/bgm", _GAMES / "neverball"),
+    "pushover-data": Game(_SHARE / "pushover/themes", _SHARE / "pushover"),
+    "starfighter-data": Game(_SHARE / "starfighter/music", _SHARE / "starfighter"),
+    "trackballs-data": Game(_GAMES / "trackballs/music", _GAMES / "trackballs"),
+    "xmoto-data": Game(_GAMES / "xmoto/Textures/Musics", _GAMES / "xmoto"),
     "unknown-horizons": Game(
         _SHARE / "unknown-horizons/content/audio/music",
         _SHARE / "unknown-horizons",
@@ -156,7 +196,7 @@ def once_lossy_facts(
     Raises:
         InputError: it may be trusted up to less than ``least_hz``.
     """
-    kbps = file.stat().st_size * 8e-3 / (wave.shape[1] / RATE)
+    kbps = kbps_of(file, wave.shape[1] / RATE)
     hertz = trusted_hz(wave, kbps=kbps)
     if hertz < least_hz:
         raise InputError(f"{file}: ends at {hertz / 1000:.1f} kHz")
@@ -176,13 +216,14 @@ def trusted_hz(wave: audio.Wave, *, kbps: float) -> float:
 
 
 def game_recipes() -> list[Recipe]:
-    """Every piece of 45 seconds and more under a free licence of the packages that are there."""
+    """Every piece of 45 seconds and more, under a free licence, of the packages that are there."""
     made: list[Recipe] = []
     for package, game in PACKAGES.items():
-        for file in different(sorted(game.music.rglob("*.ogg"))):
+        for file in different(game.files()):
             info = soundfile.info(file)
             licence, author = ownership(package, file)
-            if info.duration < SHORTEST_S or info.samplerate != RATE or not is_free(licence):
+            short = info.duration < SHORTEST_S or kbps_of(file, info.duration) < LEAST_KBPS
+            if short or info.samplerate != RATE or not is_free(licence):
                 continue
             name = "_".join(file.relative_to(game.music).with_suffix("").parts)
             facts = (name, package, licence, f"{package}/{file.parent.name}", game.split)
@@ -192,6 +233,11 @@ def game_recipes() -> list[Recipe]:
                 facts = (f"{name}_and_guitar", *facts[1:])
                 made.append(StemsRecipe(*facts, (file, guitar), kind="game", author=author))
     return made
+
+
+def kbps_of(file: Path, seconds: float) -> float:
+    """Mean bit rate of a file in kbit/s."""
+    return file.stat().st_size * 8e-3 / seconds
 
 
 def different(files: Iterable[Path]) -> list[Path]:
