@@ -47,6 +47,8 @@ def test_debian_says_that_each_package_brings_its_pieces(table, pieces):
             while isinstance(value, tuple):
                 value = value[-1]
             if isinstance(value, Path):
+                if value.is_relative_to(games.UNPACKED):
+                    value = games.PACKAGES[piece.source].archive
                 files[str(value)] = credits.package_of(piece)
     files |= {str(midi.MUSESCORE): "musescore-general-soundfont-lossless"}
     files |= {str(midi.FLUID): "fluid-soundfont-gm", str(recordings.CABINETS): "guitarix-common"}

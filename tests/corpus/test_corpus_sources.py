@@ -8,6 +8,7 @@ import io
 import os
 import threading
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from pathlib import Path
 
 import mido
@@ -152,6 +153,29 @@ def test_pieces_of_a_game_are_the_long_and_free_ones_as_they_are(package, tmp_pa
     facts = recipe.store(target)
     assert target.read_bytes() == battle.read_bytes()
     assert facts["duration_s"] == pytest.approx(46, abs=0.01)
+
+
+def test_music_in_an_archive_is_unpacked_once_and_what_is_coded_too_low_is_left(
+    package, tmp_path, monkeypatch
+):
+    battle = coded(tmp_path / "battle.ogg", quality=0.7)
+    low = coded(tmp_path / "low.ogg", quality=0.0)
+    assert games.kbps_of(low, 46) < games.LEAST_KBPS < games.kbps_of(battle, 46)
+    archive = tmp_path / "game.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("music/old/battle.ogg", "music/old/low.ogg", "voices/battle.ogg"):
+            file.write(tmp_path / Path(name).name, name)
+    packed = dataclasses.replace(package, archive=archive)
+    monkeypatch.setattr(games, "PACKAGES", {"a-game": packed})
+    assert packed.proof == archive
+    (recipe,) = games.game_recipes()
+    assert (recipe.name, recipe.author, recipe.licence) == ("old_battle", "Bea", "CC-BY-SA-4.0")
+    recipe.store(tmp_path / "stored.ogg")
+    assert (tmp_path / "stored.ogg").read_bytes() == battle.read_bytes()
+    assert not (package.root / "voices").exists()
+    before = recipe.file.stat().st_mtime_ns
+    games.game_recipes()
+    assert recipe.file.stat().st_mtime_ns == before
 
 
 def test_a_song_with_a_guitar_beside_it_gives_their_sum(package, tmp_path):

@@ -34,6 +34,11 @@ SPELT_OUT = {
     "-lucas-",
     "Andrey Korotaev Igor Ulyanov aka Displacer Hedgewars Project": "Andrey Korotaev, Igor Ulyanov "
     "(Displacer), Hedgewars Project",
+    "Parallel Realities Guus Sliepen, Astrid S. de Wijn, and others Julie Marchant": "Parallel "
+    "Realities, Guus Sliepen, Astrid S. de Wijn, Julie Marchant and others",
+    "Rasmus Neckelmann Nicolas Adenis-Lamarre Emmanuel Gorse Jens Erler X-Moto Development Team": (
+        "Rasmus Neckelmann, Nicolas Adenis-Lamarre, Emmanuel Gorse, Jens Erler, X-Moto's team"
+    ),
     "the da speaker of KTuberling": "the Danish speaker of KTuberling",
     "the ro speaker of KTuberling": "the Romanian speaker of KTuberling",
     "the ru speaker of KTuberling": "the Russian speaker of KTuberling",
