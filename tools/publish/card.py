@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -85,20 +86,30 @@ def limits(results: pandas.DataFrame, preset: str) -> list[str]:
     return lines
 
 
-def source_tables(facts: dict[str, str]) -> str:
-    """Who made the music that a checkpoint has learnt from, a table for each edition of the corpus.
+def makers_of(facts: dict[str, str]) -> list[dict[str, str]]:
+    """Rows of the credits of what a checkpoint has learnt from, each with its ``edition``.
 
     Args:
         facts: the checkpoint's metadata. Where it names its ``corpus_sources``, only those of the
             last edition are listed, with what played them.
     """
     editions = facts.get("corpus_editions", "1").split()
+    tables = {edition: credits.read(edition) for edition in editions}
+    if "corpus_sources" in facts:
+        used = credits.used_in(tables[editions[-1]], json.loads(facts["corpus_sources"]))
+        tables[editions[-1]] = used
+    return [{**row, "edition": edition} for edition, rows in tables.items() for row in rows]
+
+
+def source_tables(facts: dict[str, str]) -> str:
+    """Who made the music that a checkpoint has learnt from, a table for each edition of the corpus.
+
+    Args:
+        facts: the checkpoint's metadata, see :func:`makers_of`.
+    """
+    columns = ("kind", "author", "licence", "package", "split")
     parts = []
-    for edition in editions:
-        rows = credits.read(edition)
-        if edition == editions[-1] and "corpus_sources" in facts:
-            rows = credits.used_in(rows, json.loads(facts["corpus_sources"]))
-        columns = ("kind", "author", "licence", "package", "split")
+    for edition, rows in itertools.groupby(makers_of(facts), key=lambda row: row["edition"]):
         lines = dict.fromkeys(
             "| " + " | ".join(row[name] for name in columns) + " |" for row in rows
         )
