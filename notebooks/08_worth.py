@@ -169,8 +169,8 @@ el.Player(heard, sample_rate=44100, title=title, reference="studio")
 # A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
 # before the second codec, or in the headphones, behind it, or at both ends.
 # `tools/measure/chain.py` measured these at the ear, over strong links, weak ones, and one that
-# loses packets. The condition `+lossless` is the stream on the phone, before Bluetooth. The table
-# has the means of ViSQOL over the pieces of each kind, with AAC at 128 kbit/s as the stream:
+# loses packets. The table has the means of ViSQOL over the pieces of each kind, with AAC at 128
+# kbit/s as the stream. Its first row of each kind is that stream on the phone, before Bluetooth:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -185,7 +185,7 @@ keys = {"index": "condition", "columns": "system", "values": "value", "sort": Fa
 tables = {kind: part.pivot_table(**keys) for kind, part in at_ear.items()}
 places = ["untreated", "phone", "headphones", "both"]
 stream = pd.concat(tables)[places].filter(like="aac-128+", axis="index")
-stream.round(2).rename_axis(columns=None)
+stream.round(2).rename(index=el.condition_title, level="condition").rename_axis(columns=None)
 
 # %% tags=["hide-input"]
 measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ear.items())
@@ -197,16 +197,18 @@ Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, fla
 
 # %% tags=["hide-input"]
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
-figure, axes = el.plotting.subplots(columns=len(where), width=4.6 * len(where), height=9)
+figure, axes = el.plotting.subplots(columns=len(where), width=2 + 3.2 * len(where), height=9)
 for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):
-    over_air = rows[~rows["condition"].str.endswith("+lossless")]
     groups = {
-        condition: {row.system: (row.delta, row.low, row.high) for row in part.itertuples()}
-        for condition, part in over_air.groupby("condition", sort=False)
+        el.condition_title(name).replace(", then ", ",\n"): part.set_index("system")
+        for name, part in rows.groupby("condition", sort=False)
+        if not name.endswith("+lossless")
     }
-    label = "ViSQOL: difference to no enhancement"
-    el.plotting.intervals(groups, x_label=label, ax=ax, title=kind)
+    columns = ["delta", "low", "high"]
+    groups = {name: dict(part[columns].T.items()) for name, part in groups.items()}
+    el.plotting.intervals(groups, x_label="difference in ViSQOL", ax=ax, title=kind)
     ax.get_legend().remove()
+    ax.label_outer()
 ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
 el.plotting.save_figure(figure, "08_chain.svg", figures_dir=figures_dir)
 
@@ -226,6 +228,7 @@ def surviving(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 survives = pd.concat({kind: surviving(rows) for kind, rows in where.items()})
+survives = survives.rename(index=el.condition_title, level=1).rename(columns=el.condition_title)
 survives.rename_axis(index=[None, "stream"], columns=None).astype(object).fillna("–")
 
 # %% [markdown]
