@@ -30,6 +30,7 @@ devices_dir: str = "data/results/devices"  # what other devices have measured
 seed: int = 0  # of the chunk sizes
 
 # %% tags=["hide-input"]
+import html
 import os
 import time
 from pathlib import Path
@@ -220,6 +221,17 @@ others = measured_apart("peers", "make peers")
 heads = {"cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz", "ratio": "times cheaper"}
 display(others.rename(columns=heads) if isinstance(others, pd.DataFrame) else others)
 
+# %% tags=["hide-input"]
+said = ""
+if isinstance(others, pd.DataFrame):
+    streams = others["ratio"].droplevel("condition").filter(like=".stream.")
+    costly = ", ".join(f"`{name}`" for name in streams.index[streams < 1]) or "none"
+    said = (
+        f"Per kHz of bandwidth `{streams.idxmax()}` streams at {1 / streams.max():.0%} of the cost "
+    )
+    said += f"of the cheapest denoiser. Streams that cost more than it does: {costly}."
+Markdown(said)
+
 # %% [markdown]
 # ## On a phone's processor
 #
@@ -240,6 +252,17 @@ if isinstance(on_arm, pd.DataFrame):
     display(on_arm.style.format(precision=2), Markdown("; ".join(assumed)))
 else:
     display(on_arm)
+
+# %% tags=["hide-input"]
+said = ""
+if isinstance(on_arm, pd.DataFrame):
+    streams = on_arm["rtf"].unstack("processor").filter(like=".stream.", axis="index")
+    for processor, factors in streams.items():
+        ready = ", ".join(f"`{name}`" for name in factors.index[factors < 0.5]) or "none"
+        said += (
+            f"- {processor}: streams that keep up with both channels of a stereo song: {ready}.\n"
+        )
+Markdown(said)
 
 # %% [markdown]
 # ## Music as it arrives
@@ -333,8 +356,6 @@ Markdown(
 # %% tags=["hide-input"]
 devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
 devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
-
-# %% tags=["hide-input"]
 names = {"device": "device", "system": "file"}
 columns = {"rtf": "real-time factor", "rtf_ahead": "working ahead", "wasm_mb": "memory (MB)"}
 mono = devices["condition"].str.contains("1 channel")
@@ -342,6 +363,16 @@ hops = devices[devices["metric"].isin(columns) & ~mono]
 shown = hops.pivot_table(index=list(names), columns="metric", values="value")[list(columns)]
 shown = shown.rename(columns=columns).rename_axis(index=names, columns=None)
 shown.style.format(precision=2).format_index(escape="html")
+
+# %% tags=["hide-input"]
+share = shown.groupby("device", sort=False).agg(lambda factors: (factors < 1).mean())
+Markdown(
+    "A factor under 1 keeps up with the music. Share of the files that do so:\n\n"
+    + "\n".join(
+        f"- {html.escape(device)}: {row['real-time factor']:.0%}, ahead {row['working ahead']:.0%}"
+        for device, row in share.iterrows()
+    )
+)
 
 # %% [markdown]
 # This file has all runs of all devices:
