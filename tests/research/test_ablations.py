@@ -33,6 +33,17 @@ def test_every_variant_begins_as_a_wire():
         assert variant.start_from is None or variant.start_from in ablate.VARIANTS
 
 
+def test_a_variant_changes_what_it_names_and_nothing_else():
+    recipe = ablate.training_config(ablate.VARIANTS["baseline"]).model_dump()
+    for name, variant in ablate.VARIANTS.items():
+        config = ablate.training_config(variant).model_dump()
+        changed = {key for key, value in config.items() if value != recipe[key]}
+        assert changed == set(variant.training), name
+        for key, value in variant.training.items():
+            wanted = recipe[key] | value if isinstance(value, dict) else value
+            assert config[key] == wanted, name
+
+
 def test_the_frame_network_costs_what_the_published_one_does():
     config = preset_config(ablate.PRESET)
     costs = [macs_per_second(make(config)) for make in (ablate.network, ablate.frame_network)]

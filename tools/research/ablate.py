@@ -41,7 +41,7 @@ from tools.research.variants import AdversarialRestorer, frame_network, learned_
 TABLE = Path("data/results/ablations.csv")
 RUNS = ROOT / "ablations"
 PRESET = "fullband-44k"
-BUDGET_S = 600.0
+BUDGET_S = 400.0
 """Processor seconds of training, over all threads."""
 TUNED = 0.5
 """Share of it that fine-tuning gets, after a whole one."""
@@ -100,9 +100,14 @@ VARIANTS = {
     "no-gate": Variant("No gate?", model={"gated": False}),
     "no-relative": Variant("No relative error?", training={"loss": {"relative": 0}}),
     "no-dissimilarity": Variant("No similarity term?", training={"loss": {"dissimilarity": 0}}),
-    "no-colours": Variant(
-        "No colouring of pairs?",
-        training={"augmentation": {"noise_probability": 0.2, "equalize_probability": 0}},
+    "no-audible": Variant(
+        "A gate that opens for what nobody hears?", training={"loss": {"audible": 0}}
+    ),
+    "squared-error": Variant(
+        "Squared error of samples?", training={"loss": {"compressed_complex": 0, "mse": 1}}
+    ),
+    "colors": Variant(
+        "Items colored once more?", training={"augmentation": {"equalize_probability": 0.5}}
     ),
     "stream-codecs-only": Variant("Only MP3 and AAC?", rows=coded),
     "tenth-of-music": Variant("A tenth of the music?", rows=tenth),
@@ -160,10 +165,17 @@ def validation_clips(folder: Path) -> Path:
     )
 
 
+def training_config(variant: Variant) -> TrainingConfig:
+    """The recipe's settings but for what the variant changes, be it one weight of the loss."""
+    settings = RECIPES[PRESET].network.model_dump() | {"epochs": 1000}
+    for name, value in variant.training.items():
+        settings[name] = settings[name] | value if isinstance(value, dict) else value
+    return TrainingConfig(**settings)
+
+
 def train(name: str, variant: Variant, items: Path, seconds: float) -> tuple[AudioUNet, int]:
     """Train a variant for so many processor seconds; the network and its number of steps."""
-    settings = RECIPES[PRESET].network.model_dump() | {"epochs": 1000} | variant.training
-    config = TrainingConfig(**settings)
+    config = training_config(variant)
     torch.manual_seed(config.seed)
     geometry = preset_config(PRESET).model_dump() | {"dropout": 0.0} | variant.model
     model = variant.make(ModelConfig(**geometry))
