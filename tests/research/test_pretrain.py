@@ -40,7 +40,8 @@ def test_what_both_stages_learnt_is_joined(preset, few_items, tmp_path, monkeypa
     assert f"{preset}`" in last
     assert "c0ffee" in last
     taught, kept = read_checkpoint(energies)[1], pretrain.RECIPES[preset].kept
-    assert f"{kept:.0%}" in last or not kept
+    assert f"{kept:.0%}" in last or kept in (0, 1)
+    assert ("steps on waveforms" in last) == (kept != 1)
     old, new = begun.state_dict(), network.state_dict()
     for name, value in weights.items():
         if PREFIX in name:
@@ -70,13 +71,48 @@ def test_the_energies_go_on_from_the_published_fill(preset, tmp_path, monkeypatc
 def test_a_fill_of_another_shape_is_not_lent(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "ROOT", tmp_path)
     monkeypatch.setattr(pretrain, "make_items", lambda corpus: None)
-    other = pretrain.recipe("seed-22k", steps=1, epochs=1, octaves=1, width=48)
+    other = pretrain.recipe("seed-22k", {"steps": 1}, epochs=1, octaves=1, width=48)
     monkeypatch.setitem(pretrain.RECIPES, "seed-22k", other)
     assert pretrain.published_fill("seed-22k") is None
     monkeypatch.setattr("sys.argv", ["pretrain", "seed-22k", "--only", "network"])
     with pytest.raises(SystemExit, match="seed-22k: is published with another fill"):
         pretrain.main()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_stays_is_the_published_one_around_new_energies(
+    few_items, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(pretrain, "ROOT", tmp_path)
+    monkeypatch.setattr(pretrain, "ITEMS", tmp_path / "items")
+    monkeypatch.setattr(pretrain, "make_items", lambda corpus: None)
+    preset = next(name for name, recipe in pretrain.RECIPES.items() if recipe.stays)
+    tuned = pretrain.TUNED | {"steps": 2, "batch_size": 2, "seconds": 0.5}
+    monkeypatch.setitem(
+        pretrain.RECIPES, preset, pretrain.recipe(preset, tuned, epochs=1, kept=1.0)
+    )
+    for split in pretrain.COUNTS:
+        (tmp_path / "items").mkdir(exist_ok=True)
+        (tmp_path / "items" / split).symlink_to(few_items)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "manifest.csv").write_text("path,source\na,mma\n")
+    command = ["pretrain", preset, "--corpus", str(corpus)]
+    monkeypatch.setattr("sys.argv", command)
+    pretrain.main()
+    facts, weights = read_checkpoint(tmp_path / f"{preset}.safetensors")
+    before, published = read_checkpoint(find_weights("published", preset=preset))
+    changed = {name for name in weights if not torch.equal(weights[name], published[name])}
+    assert changed
+    assert all(PREFIX in name for name in changed)
+    assert facts["training_config"] == before["training_config"]
+    assert facts["corpus_sources"] == '["mma"]'
+    *earlier, last = json.loads(facts["stages"])
+    assert earlier == json.loads(before["stages"])
+    assert facts["commit"] in last
+    monkeypatch.setattr("sys.argv", [*command, "--only", "network"])
+    with pytest.raises(SystemExit, match="its network stays as it is"):
+        pretrain.main()
 
 
 def test_every_recipe_is_of_the_geometry_of_its_preset():

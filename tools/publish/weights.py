@@ -34,7 +34,9 @@ def publish(preset: str) -> None:
     weights = PRETRAINED / f"{preset}.safetensors"
     with replacing(weights) as partial:
         shutil.copyfile(ROOT / weights.name, partial)
-    logs = {"": ROOT / preset, "-energies": ROOT / f"{preset}-energies"}
+    logs = {"-energies": ROOT / f"{preset}-energies"}
+    if not RECIPES[preset].stays:  # else the network's log is there from when it was taught
+        logs[""] = ROOT / preset
     for name, folder in logs.items():
         log = pandas.read_csv(folder / "log.csv").round(6)
         with replacing(PRETRAINED / f"{preset}{name}.csv") as partial:

@@ -7,11 +7,11 @@
 3. The *network* around it learns on waveforms, from items that no codec had changed before
    (:mod:`enhancelib.train.run`).
 
-Both go on from the published weights. Those that have a fill of the recipe's shape lend it to the
-network, so that neither stage waits for the other: with ``--only energies`` in one terminal and
-``--only network`` in another, two cores share the work. The command without it ends what is left
-and joins the results in data/pretraining/<preset>.safetensors, of which
-:mod:`tools.publish.weights` makes a release.
+Both go on from the published weights; a recipe may leave the network as it was published. Weights
+that have a fill of the recipe's shape lend it to the network, so that neither stage waits for the
+other: with ``--only energies`` in one terminal and ``--only network`` in another, two cores share
+the work. The command without it ends what is left and joins the results in
+data/pretraining/<preset>.safetensors, of which :mod:`tools.publish.weights` makes a release.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.model.weights import find_weights
+from enhancelib.provenance import commit
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
 from enhancelib.train.run import train_model
 from enhancelib.train.task import TrainingConfig
@@ -45,7 +46,8 @@ class Recipe:
         energies: settings of the second stage; its ``model`` is the network's shape.
         network: settings of the third.
         kept: share of the weights that the third stage began with in the mean that is published
-            (Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903).
+            (Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903). With 1
+            there is no third stage.
     """
 
     energies: EnergyTraining
@@ -53,16 +55,23 @@ class Recipe:
     kept: float = 0.0
 
     @property
+    def stays(self) -> bool:
+        """Whether the network stays as it was published."""
+        return self.kept == 1
+
+    @property
     def model(self) -> ModelConfig:
         """The network's shape."""
         return self.energies.model
 
 
-def recipe(preset: str, *, steps: int, epochs: int, kept: float = 0.0, **fill: object) -> Recipe:
+def recipe(
+    preset: str, energies: dict[str, float], *, epochs: int, kept: float = 0.0, **fill: object
+) -> Recipe:
     """The recipe of a preset; ``fill`` gives the shape of its fill."""
     model = preset_config(preset).model_dump() | {"fill": fill, "dropout": 0.0}
     return Recipe(
-        EnergyTraining(model=ModelConfig(**model), steps=steps),
+        EnergyTraining(model=ModelConfig(**model), **energies),
         TrainingConfig(
             epochs=epochs,
             epoch_steps=200,  # some minutes: then validation, and a state to go on from
@@ -86,9 +95,15 @@ LOSS = {
 }
 """What is lost is the fill's; the rest of the network is asked for what survived."""
 
+TUNED = {
+    **{"steps": 1_500, "learning_rate": 1e-3, "warmup": 50, "decay": 1.0, "average": 0.98},
+    **{"dissimilarity": 20.0, "color_db": 4.0, "voice_quantile": 0.25},
+}
+"""Settings of energies that go on from good ones."""
+
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", steps=3_500, epochs=8, kept=0.25),
-    "seed-22k": recipe("seed-22k", steps=5_000, epochs=8, octaves=2, width=144),
+    "fullband-44k": recipe("fullband-44k", TUNED, epochs=8, kept=1.0),
+    "seed-22k": recipe("seed-22k", {"steps": 5_000}, epochs=8, octaves=2, width=144),
 }
 
 
@@ -139,10 +154,9 @@ def make_start(preset: str, fill: Path) -> Path:
     """The published network around this fill; once made, it stays."""
     start, weights = start_of(preset), find_weights("published", preset=preset)
     if not start.exists():
-        facts = {
+        facts = read_checkpoint(weights)[0] | {
             "weights_sha256": checkpoint_sha256(weights),
             "corpus_editions": editions_of(weights),
-            "stages": read_checkpoint(weights)[0].get("stages", "[]"),
         }
         joined(preset, weights, fill).save(start, metadata=facts)
     return start
@@ -159,14 +173,25 @@ def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
     return insert(fill, model)
 
 
-def join(preset: str, network: Path, energies: Path) -> Path:
-    """Put what the second stage learnt into what the third did, in a mean with its start."""
+def join(preset: str, network: Path, energies: Path, notes: dict[str, str] | None = None) -> Path:
+    """Put what the second stage learnt into what the third did, in a mean with its start.
+
+    Args:
+        preset: whose recipe it is.
+        network: weights of the third stage, or its start where that is to stay.
+        energies: those of the second.
+        notes: what the result says of itself where ``network`` does not.
+    """
     kept, start = RECIPES[preset].kept, start_of(preset)
-    facts = read_checkpoint(network)[0] | {
-        "network_sha256": checkpoint_sha256(network),
-        "energies_sha256": checkpoint_sha256(energies),
-        "kept": str(kept),
-    }
+    facts = (
+        read_checkpoint(network)[0]
+        | (notes or {})
+        | {
+            "network_sha256": checkpoint_sha256(network),
+            "energies_sha256": checkpoint_sha256(energies),
+            "kept": str(kept),
+        }
+    )
     stages = json.loads(read_checkpoint(start)[0].get("stages", "[]"))
     facts["stages"] = json.dumps([*stages, stage_of(preset, facts["commit"])])
     model, before = joined(preset, network, energies), joined(preset, start, energies).state_dict()
@@ -178,16 +203,16 @@ def join(preset: str, network: Path, energies: Path) -> Path:
     return model.save(ROOT / f"{preset}.safetensors", metadata=facts, overwrite=True)
 
 
-def stage_of(preset: str, commit: str) -> str:
+def stage_of(preset: str, code: str) -> str:
     """What the model card says of one run of this command."""
     recipe = RECIPES[preset]
     hours = recipe.energies.steps * recipe.energies.batch_size * recipe.energies.seconds / 3600
+    done = f"`tools/research/pretrain.py {preset}`: energies {hours:,.0f} hours"
+    if recipe.stays:
+        return f"{done} (code `{code}`); the rest as it was"
     steps = recipe.network.epochs * recipe.network.epoch_steps
     mean = f", then the mean with {recipe.kept:.0%} of the weights of before" if recipe.kept else ""
-    return (
-        f"`tools/research/pretrain.py {preset}`: energies {hours:,.0f} hours, network {steps:,} "
-        f"steps on waveforms (code `{commit}`){mean}"
-    )
+    return f"{done}, network {steps:,} steps on waveforms (code `{code}`){mean}"
 
 
 def editions_of(weights: Path) -> str:
@@ -218,14 +243,20 @@ def main() -> None:
     try:
         make_items(arguments.corpus)
         fill = published_fill(preset)
+        if RECIPES[preset].stays and only == "network":
+            raise ConfigError(f"{preset}: its network stays as it is; leave out --only network")
         if fill is None and only == "network":
             raise ConfigError(f"{preset}: is published with another fill; teach energies first")
         if only != "network":
             energies = teach_energies(preset, fill)
-        if only != "energies":
+        if only is None and RECIPES[preset].stays:
+            start = make_start(preset, energies)
+            notes = {"commit": commit(), **corpus_notes(arguments.corpus, start)}
+            print(join(preset, start, energies, notes))
+        elif only != "energies":
             network = teach_network(preset, fill or energies, arguments.corpus)
-        if only is None:
-            print(join(preset, network, energies))
+            if only is None:
+                print(join(preset, network, energies))
     except EnhanceError as error:
         sys.exit(f"error: {error}")
 
