@@ -14,6 +14,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
 LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
+AGAIN = "test_executed_chapter_repeats_itself_under_nbval"
+"""Where several processes share the work, one tests the book while another runs chapters again."""
 PATIENCE_S = 240.0
 """How long a test waits for what must come. Nothing is timed by it: only a hang lasts as long."""
 
@@ -42,25 +44,29 @@ def full_disk(room: int):
 def pytest_collection_modifyitems(items):
     """Cheap tests first; the book needs the chapters that test_notebooks runs.
 
-    Where several processes share the work, the end-to-end tests begin, since they take longest.
+    Where several processes share the work, the end-to-end tests begin, since they take longest, and
+    what runs the chapters again comes last.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
 
-    def place(item: pytest.Item) -> tuple[bool, int]:
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
         slow = item.path.name in LAST
-        return slow != shared, LAST.index(item.path.name) if slow else 0
+        again = shared and AGAIN in item.name
+        return again, slow != shared, LAST.index(item.path.name) if slow else 0
 
     items.sort(key=place)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays with one process, and so do the end-to-end tests together."""
+    """A file stays with one process, and so do the end-to-end tests, but for chapters run again."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if AGAIN in nodeid:
+                return AGAIN
             return "end-to-end" if file.rpartition("/")[2] in LAST else file
 
     return ByFile(config, log)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jupytext
@@ -12,7 +13,7 @@ import nbformat
 import pandas
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 
 import enhancelib as el
 
@@ -335,6 +336,16 @@ def test_chapter_executes_with_the_smoke_profile(make, source):
                 assert "Warning" not in output.text, output.text
 
 
+def wait_until_made(executed: Path) -> None:
+    """Another process may still be running the chapter."""
+    question = ["make", "--question", "PROFILE=smoke", str(executed.relative_to(ROOT))]
+    environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL")}
+    deadline = time.monotonic() + PATIENCE_S
+    while subprocess.run(question, cwd=ROOT, env=environment, check=False).returncode:
+        assert time.monotonic() < deadline, f"{executed} was not made"
+        time.sleep(1)
+
+
 @each_chapter
 def test_every_player_and_blind_test_names_what_it_plays(source):
     """A reader finds it in the credits; so do those who made it."""
@@ -350,7 +361,9 @@ def test_every_player_and_blind_test_names_what_it_plays(source):
 
 @each_chapter
 def test_executed_chapter_repeats_itself_under_nbval(source, tmp_path):
-    notebook = nbformat.read(EXECUTED / f"{source.stem}.ipynb", as_version=4)
+    executed = EXECUTED / f"{source.stem}.ipynb"
+    wait_until_made(executed)
+    notebook = nbformat.read(executed, as_version=4)
     # nbval starts in the notebook's folder; chapters run from the root.
     here = nbformat.v4.new_code_cell(f"import os\nos.chdir({str(ROOT)!r})")
     notebook.cells.insert(0, here)
