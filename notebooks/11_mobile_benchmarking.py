@@ -356,6 +356,8 @@ Markdown(
 # %% tags=["hide-input"]
 devices = el.device_results(devices_dir)  # readers send them: what they name is escaped below
 devices["load"] = devices["load"].map("{:.1f}".format).replace("nan", "not told")
+
+# %% tags=["hide-input"]
 names = {"device": "device", "system": "file"}
 columns = {"rtf": "real-time factor", "rtf_ahead": "working ahead", "wasm_mb": "memory (MB)"}
 mono = devices["condition"].str.contains("1 channel")
@@ -364,10 +366,13 @@ shown = hops.pivot_table(index=list(names), columns="metric", values="value")[li
 shown = shown.rename(columns=columns).rename_axis(index=names, columns=None)
 shown.style.format(precision=2).format_index(escape="html")
 
+# %% [markdown]
+# Which of them are fast enough?
+
 # %% tags=["hide-input"]
 share = shown.groupby("device", sort=False).agg(lambda factors: (factors < 1).mean())
 Markdown(
-    "A factor under 1 keeps up with the music. Share of the files that do so:\n\n"
+    "A factor under 1 keeps up with the music. The share of the files that do:\n\n"
     + "\n".join(
         f"- {html.escape(device)}: {row['real-time factor']:.0%}, ahead {row['working ahead']:.0%}"
         for device, row in share.iterrows()
