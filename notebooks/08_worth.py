@@ -170,7 +170,7 @@ el.Player(heard, sample_rate=44100, title=title, reference="studio")
 # before the second codec, or in the headphones, behind it, or at both ends.
 # `tools/measure/chain.py` measured these at the ear, over strong links, weak ones, and one that
 # loses packets. The table has the means of ViSQOL over the pieces of each kind, with AAC at 128
-# kbit/s as the stream. Its first row of each kind is that stream on the phone, before Bluetooth:
+# kbit/s as the stream and the link named in each row. *Lossless* is on the phone, before the link:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -185,11 +185,12 @@ keys = {"index": "condition", "columns": "system", "values": "value", "sort": Fa
 tables = {kind: part.pivot_table(**keys) for kind, part in at_ear.items()}
 places = ["untreated", "phone", "headphones", "both"]
 stream = pd.concat(tables)[places].filter(like="aac-128+", axis="index")
-stream.round(2).rename(index=el.condition_title, level="condition").rename_axis(columns=None)
+stream = stream.rename(index=lambda name: el.condition_title(name.split("+", 1)[1]), level=1)
+stream.round(2).rename_axis(index=[None, "link"], columns=None)
 
 # %% tags=["hide-input"]
-measured = ", ".join(f"{part['piece'].nunique()} {kind}" for kind, part in at_ear.items())
-Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, flagship)}")
+measured = ", ".join(f"{kind} {part['piece'].nunique()}" for kind, part in at_ear.items())
+Markdown(f"Pieces: {measured}. {el.provenance.weights_note(chain, flagship)}")
 
 # %% [markdown]
 # The figure shows the difference from no enhancement, with 95 % intervals over pieces. What the
@@ -197,7 +198,7 @@ Markdown(f"Measured on {measured} pieces. {el.provenance.weights_note(chain, fla
 
 # %% tags=["hide-input"]
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
-figure, axes = el.plotting.subplots(columns=len(where), width=2 + 3.2 * len(where), height=9)
+figure, axes = el.plotting.subplots(columns=len(where), width=2 + 2.3 * len(where), height=9)
 for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):
     groups = {
         el.condition_title(name).replace(", then ", ",\n"): part.set_index("system")
@@ -229,7 +230,8 @@ def surviving(rows: pd.DataFrame) -> pd.DataFrame:
 
 survives = pd.concat({kind: surviving(rows) for kind, rows in where.items()})
 survives = survives.rename(index=el.condition_title, level=1).rename(columns=el.condition_title)
-survives.rename_axis(index=[None, "stream"], columns=None).astype(object).fillna("–")
+survives = survives.rename_axis(index=[None, "stream"], columns="link").stack(future_stack=True)
+survives.unstack("stream", sort=False).rename_axis(columns=None).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Take-away

@@ -155,6 +155,9 @@ FACTS = """() => ({
   text: document.querySelector("article")?.innerText ?? "",
   theme: document.documentElement.dataset.theme,
   width: document.documentElement.scrollWidth,
+  wide: [...document.querySelectorAll("article table")]
+    .filter((t) => t.scrollWidth > t.closest(".output, section, article").clientWidth + 1)
+    .map((t) => t.innerText.slice(0, 60)),
   bytes: performance.getEntries().reduce((sum, entry) => sum + (entry.encodedBodySize || 0), 0),
 })"""
 
@@ -178,6 +181,7 @@ def test_every_page_is_whole_and_open_to_all(html, open_page, view):
             ),
             "theme": facts["theme"] != VIEWS[view]["color_scheme"],
             "wider than the window": facts["width"] > page.viewport_size["width"],
+            "table wider than its column": view != "phone" and facts["wide"],
             "heavier than 2 MB": facts["bytes"] > HEAVIEST and facts["bytes"],
         }
         faults += [(name, what, why) for what, why in wrong.items() if why]
