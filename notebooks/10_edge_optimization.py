@@ -303,10 +303,11 @@ sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=ch
 footprint = sizes.pivot(index="system", columns="metric", values="value")
 footprint.loc[checkpoint.name, "error"] = np.nan  # against itself
 networks = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parameters", "macs"]]
-networks.columns = ["file (MB)", "gzipped (MB)", "parameters", "multiplications per second"]
-networks.style.format(precision=2).format("{:,.0f}", subset="parameters").format(
-    "{:.3g}", subset="multiplications per second"
-)
+networks.columns = ["file (MB)", "gzipped (MB)", "parameters", "million multiplications (1/s)"]
+networks["million multiplications (1/s)"] /= 1e6
+names = {name: name.removeprefix(f"{preset}.").removesuffix(".safetensors") for name in kept}
+short = networks.rename(index=names)
+short.style.format(precision=2).format("{:,.0f}", subset=["parameters", short.columns[-1]])
 
 # %% [markdown]
 # So the two kinds of cut differ in what they save:
