@@ -200,17 +200,17 @@ Markdown(f"Pieces: {measured}. {el.provenance.weights_note(chain, flagship)}")
 where = {kind: el.summarize(part) for kind, part in at_ear.items()}
 figure, axes = el.plotting.subplots(columns=len(where), width=2 + 2.3 * len(where), height=9)
 for ax, (kind, rows) in zip(np.ravel(axes), where.items(), strict=True):
+    spans = rows.set_index("system")[["condition", "delta", "low", "high"]]
     groups = {
-        el.condition_title(name).replace(", then ", ",\n"): part.set_index("system")
-        for name, part in rows.groupby("condition", sort=False)
+        el.condition_title(name).replace(", then ", ",\n"): dict(part.iloc[:, 1:].T.items())
+        for name, part in spans.groupby("condition", sort=False)
         if not name.endswith("+lossless")
     }
-    columns = ["delta", "low", "high"]
-    groups = {name: dict(part[columns].T.items()) for name, part in groups.items()}
-    el.plotting.intervals(groups, x_label="difference in ViSQOL", ax=ax, title=kind)
+    el.plotting.intervals(groups, x_label="", ax=ax, title=kind)
     ax.get_legend().remove()
     ax.label_outer()
-ax.legend(loc="upper right", bbox_to_anchor=(1, -0.06), ncols=3)
+np.ravel(axes)[len(where) // 2].set_xlabel("difference in ViSQOL")
+figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
 el.plotting.save_figure(figure, "08_chain.svg", figures_dir=figures_dir)
 
 # %% [markdown]
