@@ -13,9 +13,9 @@ import filecmp
 import fnmatch
 import functools
 import gzip
+import os
 import re
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,7 +34,8 @@ DOCS = Path("/usr/share/doc")
 LEAST_TRUSTED_HZ = 12000.0
 SHORTEST_S = 45.0
 LEAST_KBPS = 105.0
-UNPACKED = Path(tempfile.gettempdir()) / "enhancelib-games"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+UNPACKED = CACHE / "enhancelib" / "games"
 """Where music goes that its package holds in an archive; one piece has at most 20 MB."""
 LONGEST_AUTHOR = 120
 """Letters. Packages whose list of holders is longer name all who ever wrote a line of code."""
