@@ -91,7 +91,7 @@ table = el.benchmark_files(
 )
 
 # %% [markdown]
-# The table has one row per file, with the fewest threads: the median time of one call, and what the
+# The table has a row per file and kind of call, with the fewest threads: the median time of one call, and what the
 # process needed. *CPU ratio* compares the CPU time with that of the reference file. The file under
 # the table has every number of threads, percentiles, memory at rest, and energy where the
 # processor's own counters (RAPL) can be read.
@@ -118,8 +118,9 @@ columns = {
 # These columns are shown:
 
 # %% tags=["hide-input"]
-fewest = measured[measured["threads"] == measured["threads"].min()].sort_values("file")
-shown = fewest.set_index("file")[list(columns)].rename(columns=columns)
+index = ["file", "kind"]
+fewest = measured[measured["threads"] == measured["threads"].min()].sort_values(index)
+shown = fewest.set_index(index)[list(columns)].rename(columns=columns)
 display(
     shown.style.format(precision=3, na_rep="not measured"),
     el.Download(measured, "11_files.csv"),
