@@ -22,9 +22,10 @@ preset: str = "fullband-44k"  # or "seed-22k", for pairs at 22,050 Hz
 start_from: str = "published"  # weights to go on from, or a checkpoint; empty: from scratch
 base_channels: int = 32  # width of the network, if from scratch
 depth: int = 4  # levels of the U-Net, if from scratch
-epochs: int = 2  # passes over the training pairs
+epochs: int = 2  # after each of them the validation split is measured
+epoch_steps: int = 15  # steps of an epoch; 0: as many as there are pairs for
 batch_size: int = 8  # segments per step
-crop_seconds: float = 1.5  # length of a training segment
+crop_seconds: float = 1.0  # length of a training segment
 learning_rate: float = 3e-4  # peak of the schedule; from scratch 1e-3
 least_improvement_percent: float = 5.0  # the run must beat untreated audio by this much
 steps_by_heart: int = 60  # of each stage, on one clip
@@ -160,6 +161,7 @@ config = el.TrainingConfig(
     base_channels=base_channels,
     depth=depth,
     epochs=epochs,
+    epoch_steps=epoch_steps or None,
     batch_size=batch_size,
     crop_seconds=crop_seconds,
     learning_rate=learning_rate,
@@ -403,12 +405,11 @@ el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by
 # %% [markdown]
 # ## The run
 #
-# Now the second stage runs on all training pairs. *AdamW* takes the steps. Their size rises over
+# Now the second stage draws from all training pairs. *AdamW* takes the steps. Their size rises over
 # the first part of the run and then falls along half a cosine. Each segment is cut at random, made
 # louder or softer, inverted or not, played a little faster or slower, and made brighter or duller,
-# always both sides alike. Some inputs get noise on top. After every pass over the pairs, the
-# validation split is measured, and the best state is kept. A run that is interrupted goes on where
-# it stopped.
+# always both sides alike. Some inputs get noise on top. After every epoch the validation split is
+# measured, and the best state is kept. A run that is interrupted goes on where it stopped.
 #
 # The run begins from the published weights, as you would to fit them to your own music. A run from
 # scratch (`start_from` empty) learns within minutes to fill an empty treble, but not what is best
@@ -752,9 +753,10 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # and the other terms of levels ask for treble, and they are outvoted.
 # ```
 #
-# **3. From scratch.** Run the chapter with `start_from=""`, `epochs=9`, `learning_rate=1e-3` and
-# `least_improvement_percent=-1000`, so that it does not stop early. Which conditions gain within
-# minutes, and what becomes of `lossless`? Why is doing nothing the hardest lesson?
+# **3. From scratch.** Run the chapter with `start_from=""`, `epochs=9`, `epoch_steps=0`,
+# `learning_rate=1e-3` and `least_improvement_percent=-1000`, so that it does not stop early. Which
+# conditions gain within minutes, and what becomes of `lossless`? Why is doing nothing the hardest
+# lesson?
 #
 # ```{dropdown} Solution
 # Conditions without treble gain first: nearly any treble is nearer in level than none. `lossless`

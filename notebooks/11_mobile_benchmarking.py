@@ -52,20 +52,21 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 #
 # Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes the next
 # spectral frame (with ONNX and TorchScript also several) and hands its memory back as tensors, so
-# that no state hides inside a runtime. Beside the preset stands the lighter network for 22.05 kHz.
+# that no state hides inside a runtime. Files that chapter 10 did not leave are written here. Beside
+# them stand the two ONNX files of the lighter network for 22.05 kHz that come with the package.
 
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
-origins = {"seed-22k": el.find_weights("published", preset="seed-22k")} | {preset: checkpoint}
+lighter = el.find_weights("published", preset="seed-22k")
+origins = {lighter.stem: lighter, preset: checkpoint}
 hashes = {name: el.checkpoint_sha256(path) for name, path in origins.items()}
-for name, path in origins.items():
-    model, facts = el.AudioUNet.load(path), {"preset": name, "checkpoint_sha256": hashes[name]}
-    kinds = {"clip": "", "stream": ".stream"} if name == preset else {"clip": ""}
-    for kind, infix in kinds.items():
-        wanted = formats.split(",")
-        missing = [f for f in wanted if not (exports / f"{name}{infix}{suffixes[f]}").exists()]
-        el.export_model(model, exports, formats=missing, kinds=[kind], **facts)
-files = sorted(p for p in exports.iterdir() if p.suffix in suffixes.values())
+facts = {"preset": preset, "checkpoint_sha256": hashes[preset]}
+for kind, infix in {"clip": "", "stream": ".stream"}.items():
+    wanted = formats.split(",")
+    missing = [f for f in wanted if not (exports / f"{preset}{infix}{suffixes[f]}").exists()]
+    el.export_model(el.AudioUNet.load(checkpoint), exports, formats=missing, kinds=[kind], **facts)
+files = sorted(p for p in exports.glob(f"{preset}.*") if p.suffix in suffixes.values())
+files += [lighter.with_suffix(end) for end in (".onnx", ".stream.onnx") if preset != lighter.stem]
 Markdown(f"{len(files)} files, {min(p.stat().st_size for p in files) / 1e6:.1f} MB and more.")
 
 # %% [markdown]
