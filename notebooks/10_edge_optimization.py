@@ -507,8 +507,7 @@ Markdown(
 #
 # - `half`: so many channels were removed that half of the *multiplications* is left;
 # - `0.5`: half of the *channels* was removed;
-# - `tuned`: fine-tuned for some minutes;
-# - `trained`: trained for an evening.
+# - `tuned`: fine-tuned for some minutes.
 
 # %% tags=["hide-input"]
 columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
