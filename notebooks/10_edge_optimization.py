@@ -19,7 +19,7 @@ figures_dir: str = "figures"  # where figures are saved
 weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is made smaller
 formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
-calibration_clips: int = 12  # training segments on which activations are measured
+calibration_clips: int = 9  # training segments on which activations are measured
 sparsities: str = "0.3,0.5,0.8"  # shares of weights or channels to remove
 tuned_sparsities: str = "0.5"  # after which of these to fine-tune
 tuning_steps: int = 16  # batches of fine-tuning
@@ -30,7 +30,7 @@ qat_rate: float = 1e-5  # peak of its learning rate
 batch_size: int = 8  # segments per batch
 transparent: str = "lossless"  # conditions under which a variant can only do harm
 damaged: str = "mp3-64"  # conditions with room to enhance
-max_pieces: int = 3  # test pieces on which quality is measured; 0 takes all
+max_pieces: int = 2  # test pieces on which quality is measured; 0 takes all
 excerpt_s: float = 2.5  # from the middle of each piece, in seconds
 metrics: str = "visqol,lsd,si_sdr,in_band_si_sdr"  # by which quality is judged
 seed: int = 0  # of random pruning, order and noise
@@ -161,7 +161,7 @@ def with_full_scale(waves: list[np.ndarray]) -> list[np.ndarray]:
     return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
 
 
-held_out = clips("test", 4)
+held_out = clips("test", 3)
 
 # %% [markdown]
 # Which music does it take, and how much? The network computes as if in 8 bits, with ranges from

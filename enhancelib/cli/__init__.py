@@ -1,5 +1,6 @@
-"""The commands."""
+"""The commands, in the order in which the help lists them."""
 
-from enhancelib.cli.commands import app
+from enhancelib.cli import listening, making
+from enhancelib.cli.program import app
 
-__all__ = ["app"]
+__all__ = ["app", "listening", "making"]
