@@ -63,7 +63,7 @@ def weights_note(table: pandas.DataFrame, checkpoint_sha256: str) -> str:
     if not measured:
         return "Measured on the weights that are published now."
     hashes = ", ".join(f"`{each[:8]}…`" for each in measured)
-    return f"Measured on weights of before (SHA-256 {hashes}), not yet on those published now."
+    return f"Measured on earlier weights (SHA-256 {hashes}), not yet on those published now."
 
 
 def result_row(

@@ -120,15 +120,15 @@ el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir
 heights = {name: each["bandwidth"] for name, each in ceilings.items()}
 lowest = min(heights, key=heights.get)
 Markdown(
-    f"The original reaches {heights['original']:.1f} kHz. The lowest ceiling is that of {lowest}, "
-    f"{heights[lowest]:.1f} kHz."
+    f"The original reaches {heights['original']:.1f} kHz. The lowest ceiling, "
+    f"{heights[lowest]:.1f} kHz, belongs to: {lowest}."
 )
 
 # %% [markdown]
 # ## What of it can be heard
 #
 # A codec does not avoid errors, it hides them: under loud sounds the ear does not notice quiet ones
-# of neighbouring pitch. The *noise-to-mask ratio* compares the error in every critical band with
+# of neighboring pitch. The *noise-to-mask ratio* compares the error in every critical band with
 # what the music hides there. With the energy $E_b$ of the error in band $b$ and the energy $M_b$
 # that the music hides, it is
 #
@@ -219,8 +219,8 @@ Markdown(
     f"- {segments['piece'].nunique()} pieces, {segments['seconds'].sum() / 60:.1f} minutes of "
     f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: [chapter 04](04_training) "
     f"trains on them.\n"
-    f"- The closest to transparent is {easiest} (LSD {mean['LSD'][easiest]:.2f}): here a network "
-    f"can mostly do harm. Most is lost by {hardest} (LSD {mean['LSD'][hardest]:.2f}).\n"
+    f"- The closest to transparent: {easiest} (LSD {mean['LSD'][easiest]:.2f}): here a network "
+    f"can mostly do harm. The most is lost under: {hardest} (LSD {mean['LSD'][hardest]:.2f}).\n"
     f"- The oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
     f"({gains.idxmax()}) and {gains.min():.1f} dB in that of its worst ({gains.idxmin()}). A "
     f"system that gains much more must do something other than change levels.\n"
@@ -241,7 +241,7 @@ Markdown(
 # every frequency that it codes, and the measure of bandwidth may count that noise.
 # ```
 #
-# **2. The colour of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise
+# **2. The color of noise.** Replace `noise-white-20db` by `noise-pink-20db`. The signal-to-noise
 # ratio stays as it was. Which of the two leaves the oracle more room, and which is heard less? Look
 # at {numref}`fig-01-room` and {numref}`fig-01-noise-to-mask` before you listen.
 #

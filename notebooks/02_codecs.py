@@ -205,7 +205,7 @@ noise_db = {
 }
 long, short = noise_db.values()
 Markdown(
-    f"In the 10 ms before the stroke the error has {long:.0f} dBFS with long frames and {short:.0f} dBFS with "
+    f"In the 10 ms before the stroke the error lies at {long:.0f} dBFS with long frames and at {short:.0f} dBFS with "
     f"short ones, which is {abs(long - short):.0f} dB {'less' if short < long else 'more'}. MP3 and AAC look for "
     f"strokes, and change to short frames where they find one."
 )

@@ -125,7 +125,7 @@ for place, (title, wave) in levels.items():
 with_scale(gate_map(seen.gate, grid[0, 1]), "Open (0 to 1)")
 grid[1, 1].set_ylabel("")
 grid[2, 1].set_ylabel("")
-options |= {"ax": grid[1, 0], "title": "what the mask changes", "range_db": 6}
+options |= {"ax": grid[1, 0], "title": "what the mask changes", "range_db": 3}
 with_scale(el.plotting.spectrogram_difference(seen.corrected, lossy, **options), "Change (dB)")
 el.plotting.save_figure(figure, "03_parts.png", figures_dir=figures_dir)
 

@@ -255,7 +255,7 @@ Markdown(
 #
 # ```{dropdown} Solution
 # `late = np.pad(original, ((0, 0), (1, 0)))[:, :-1]`. The SNR falls as low as under a weak codec,
-# since every sample is compared with its neighbour, while the LSD stays near zero. Nobody hears the
+# since every sample is compared with its neighbor, while the LSD stays near zero. Nobody hears the
 # delay.
 # ```
 #

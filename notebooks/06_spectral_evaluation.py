@@ -59,7 +59,7 @@ counts = {kind: part["piece"].nunique() for kind, part in parts.items()}
 
 # %% tags=["hide-input"]
 measured_on = {
-    "test set": "On the test set, which no choice was made on (`data/testset.csv`):",
+    "test set": "On the test set, by which nothing was chosen (`data/testset.csv`):",
     "development set": "On the development set (`data/devset.csv`), at which people looked while "
     "they chose the network and its training, so that it flatters a little:",
     "pieces of this run": "On pieces of this run:",
@@ -104,7 +104,8 @@ el.Download(good.drop(columns=["system"]), "06_gains.csv")
 #
 # The figure shows the differences in log-spectral distance (left of zero is better) and in SI-SDR
 # (right of zero is better). A system that invents missing treble improves the first and worsens the
-# second, since an invented band has a random phase.
+# second, since an invented band has a random phase. A kind with few pieces has a wide interval, which
+# may leave the figure.
 
 # %%
 titles = [el.condition_title(condition) for condition in conditions]
@@ -126,8 +127,11 @@ for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
     metric = el.METRICS[name]
     label = f"{metric.title}: difference ({metric.unit})"
     el.plotting.intervals(groups, x_label=label, ax=ax)
+    reach = 1.6 * rows.loc[rows.index.isin(titles, level=0), "delta"].abs().max()
+    ax.set_xlim(-reach, reach)
 if legend := axes.flat[0].get_legend():  # the other panel has it
     legend.remove()
+axes.flat[1].tick_params(labelleft=False)
 el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
 
 # %% [markdown]
@@ -258,7 +262,7 @@ el.Gallery(players, title="Pieces before and after")
 
 # %% tags=["hide-input"]
 lsd = gains.loc[condition]
-words = {"better": "better", "worse": "worse", "open": "unsure", "few": "of too few pieces to tell"}
+words = {"better": "better", "worse": "worse", "open": "unsure", "few": "with too few pieces"}
 count = good.groupby("kind")["verdict"].value_counts().unstack(fill_value=0)
 count = count.reindex(index=list(parts), columns=list(words), fill_value=0)
 verdicts = "; ".join(

@@ -90,7 +90,9 @@ def worst_of(metric: str) -> pd.DataFrame:
 worst_of("in_band_si_sdr")
 
 # %% [markdown]
-# This was the change in in-band SI-SDR of the worst piece, in dB. The next table is by a model of
+# This was the change in in-band SI-SDR of the worst piece, in dB. It is counted from 60 dB, beyond
+# which nobody hears a difference: music that lost 20 dB there still has its error 40 dB under it.
+# The next table is by a model of
 # hearing, or by levels where none was measured, with a tolerance of 0.02:
 
 # %% tags=["hide-input"]
@@ -107,7 +109,7 @@ beside = (
     else ""
 )
 Markdown(
-    f"The second table is by {el.METRICS[second].title}. Over all measures of harm, so many checks "
+    f"The second table is by {el.METRICS[second].title}. All measures of harm together, these checks "
     f"fail: {checks}.{beside} The figures are kept in `{file}`."
 )
 

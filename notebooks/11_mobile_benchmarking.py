@@ -78,8 +78,8 @@ Markdown(f"{len(files)} files, {min(p.stat().st_size for p in files) / 1e6:.1f} 
 #
 # $$\mathrm{RTF} = \frac{T_{\text{computing}}}{T_{\text{audio}}}.$$
 #
-# *CPU* is the same with processor time, added over all threads. On a busy machine it is the figure
-# to trust.
+# The column *CPU* has the processor time in place of the time that passed, added over all threads.
+# On a busy machine it is the figure to trust.
 
 # %% tags=["remove-stderr"]
 paths = [*files, checkpoint]

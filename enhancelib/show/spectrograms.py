@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
@@ -173,8 +174,9 @@ def spectrogram_grid(
         rows, columns, figsize=size, sharex=True, sharey=True, squeeze=False
     )
     for axes, (title, wave) in zip(grid.flat, waves.items(), strict=False):
+        heading = textwrap.fill(title, 72 // columns)  # it must not run into its neighbor's
         image = spectrogram(
-            wave, sample_rate=sample_rate, ax=axes, title=title, max_hz=max_hz, floor_db=floor_db
+            wave, sample_rate=sample_rate, ax=axes, title=heading, max_hz=max_hz, floor_db=floor_db
         )
         axes.label_outer()
     for axes in grid.flat[len(waves) :]:

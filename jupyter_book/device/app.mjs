@@ -484,7 +484,7 @@ class Listening {
       const { speed = 0, economy } = this;
       const under = news.late + news.stalled;
       this.counters.textContent = `Work ${percent(speed)} of the time · ` +
-        `${(news.ready / this.rate).toFixed(1)} s ahead · ` +
+        `${Math.max(0, news.ready / this.rate).toFixed(1)} s ahead · ` +
         (under ? `${under} of ${news.quanta} blocks too late` : "nothing too late") +
         (economy ? " · slow device: the middle of the stereo image is enhanced, the sides pass" : "");
       this.tellChange(news.changeDb);

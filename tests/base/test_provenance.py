@@ -148,4 +148,4 @@ def test_a_table_of_other_weights_says_so():
     table = pandas.DataFrame({"checkpoint_sha256": ["c0ffee00" * 8, None, ""]})
     assert "are published now" in prov.weights_note(table, "c0ffee00" * 8)
     note = prov.weights_note(table, "decade00" * 8)
-    assert "weights of before (SHA-256 `c0ffee00…`)" in note
+    assert "earlier weights (SHA-256 `c0ffee00…`)" in note

@@ -64,8 +64,8 @@ CLAIMS = {
     r"brings (?:some of it back|music from MP3, AAC and Bluetooth closer)": (
         weakly_coded_music_comes_closer
     ),
-    r"On the mean, music gains where a weak codec left little of it": weakly_coded_music_gains,
-    r"so do voices of which little is left": voices_of_which_little_is_left_gain,
+    r"On average, music gains where a weak codec left little of it": weakly_coded_music_gains,
+    r"voices gain where little of them is left": voices_of_which_little_is_left_gain,
     r"What was fine does not always stay as it was": something_fine_is_changed,
 }
 DEFINITIONS = (

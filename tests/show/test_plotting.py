@@ -1,5 +1,6 @@
 """Plots: true levels, one style, units on every axis, files that stay the same."""
 
+import itertools
 import base64
 import io
 import re
@@ -96,6 +97,16 @@ def test_difference_is_estimate_minus_reference():
 def test_level_maps_rise_in_lightness_so_that_grey_print_keeps_order(name):
     red, green, blue, _ = mpl.colormaps[name](np.linspace(0, 1, 64)).T
     assert np.all(np.diff(0.2126 * red + 0.7152 * green + 0.0722 * blue) > 0)
+
+
+def test_long_titles_of_a_grid_do_not_run_into_each_other():
+    names = ["AAC at 64 kbit/s, then SBC at bitpool 20", "white noise at 20 dB", "MP3 at 64 kbit/s"]
+    figure = plotting.spectrogram_grid(
+        {name: sine(500) for name in names}, sample_rate=RATE, columns=3
+    )
+    renderer = figure.canvas.get_renderer()
+    boxes = [axes._left_title.get_window_extent(renderer) for axes in figure.axes[:3]]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
 
 
 @pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3))])
