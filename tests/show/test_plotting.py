@@ -1,8 +1,8 @@
 """Plots: true levels, one style, units on every axis, files that stay the same."""
 
-import itertools
 import base64
 import io
+import itertools
 import re
 import warnings
 import xml.etree.ElementTree
