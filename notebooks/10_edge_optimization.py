@@ -59,11 +59,10 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## Three formats
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
-# stays in PyTorch's world. Each comes as a *clip* file for a whole waveform, and as a *stream* file
-# that takes the next frame (with ONNX and TorchScript also several) and hands its memory back.
-# Every file runs real music in its own runtime and is compared with PyTorch. The error is in dB
-# relative to the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly
-# other errors further down.)
+# stays in PyTorch's world. Here are the *clip* files, which take a whole waveform; the *stream* files
+# of [the next chapter](11_mobile_benchmarking) take the next frame. Every file runs real music in
+# its own runtime and is compared with PyTorch. The error is in dB relative to the signal; for
+# comparison, that of 16-bit audio is −98. (Other music gives slightly other errors further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -77,6 +76,7 @@ written = el.export_model(
     exports,
     preset=preset,
     formats=formats.split(","),
+    kinds=["clip"],
     checkpoint_sha256=el.checkpoint_sha256(checkpoint),
     overwrite=True,
 )
@@ -205,7 +205,7 @@ Markdown(
 )
 
 # %% [markdown]
-# The same ranges then serve every file, ONNX and TensorFlow Lite, clip and stream. In all of them
+# The same ranges then serve every file, ONNX and TensorFlow Lite, clip or stream. In all of them
 # the Fourier transforms, the arithmetic around the U-Net, its input and its output stay float:
 # music spans 100 dB there, and 8 bits span 48. The static files join the exports, and the others go
 # to a folder for comparison.
@@ -214,7 +214,7 @@ Markdown(
 made = run / "compressed"
 options = {"music": held_out, "overwrite": True}
 quantized = []
-for path in (each.path for each in written if each.kind == "clip"):
+for path in (each.path for each in written):
     if path.suffix in (".onnx", ".tflite"):
         quantized += smaller.quantize_weights(path, output_dir=made, **options)
         quantized += smaller.quantize_dynamic(path, output_dir=made, **options)
@@ -300,7 +300,7 @@ for state, networks in (("", pruned), ("-tuned", tuned)):
         name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
         kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
 origin = {"music": held_out, "seed": seed, "command": "notebooks/10_edge_optimization.py"}
-files = [each.path for each in (*written, *quantized) if each.kind == "clip"]
+files = [each.path for each in (*written, *quantized)]
 sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=checkpoint, **origin)
 
 # %%

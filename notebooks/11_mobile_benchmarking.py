@@ -10,8 +10,9 @@
 # this machine.
 
 # %% [markdown]
-# Every setting of the chapter stands in the next cell. It reads the files that the chapter before
-# left in `run_dir/exports`, and exports those that are missing, so it also runs alone.
+# Every setting of the chapter stands in the next cell. It times the files of the published weights,
+# or those of your own in `run_dir/exports`, and writes what is missing there, so it also runs
+# alone.
 
 # %% tags=["parameters"]
 input_dir: str = "data/excerpts"  # folder of music for the listening example
@@ -20,7 +21,7 @@ figures_dir: str = "figures"  # where figures are saved
 results_dir: str = "data/results"  # what `make soak` measured
 weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose files are measured
-formats: str = "onnx,tflite,torchscript"  # export these if they are missing, separated by commas
+formats: str = "onnx,tflite"  # of other weights than the published ones, separated by commas
 seconds: float = 3.0  # length of the clip that is timed
 repeats: int = 8  # how often it is timed; a slow file gets fewer
 threads: str = "1,2"  # thread counts to try, separated by commas
@@ -44,7 +45,6 @@ import enhancelib as el
 if Path.cwd().name == "notebooks":  # opened in JupyterLab
     os.chdir("..")
 
-exports = Path(run_dir) / "exports"
 checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 
 # %% [markdown]
@@ -52,20 +52,23 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 #
 # Each format comes twice. The *clip* file takes a whole waveform. The *stream* file takes the next
 # spectral frame (with ONNX and TorchScript also several) and hands its memory back as tensors, so
-# that no state hides inside a runtime. Files that chapter 10 did not leave are written here. Beside
-# them stand the two ONNX files of the lighter network for 22.05 kHz that come with the package.
+# that no state hides inside a runtime. The published weights come with their files. For other
+# weights, those that chapter 10 did not leave are written here. Beside them stand two ONNX files of
+# the lighter network for 22.05 kHz.
 
 # %% tags=["remove-stderr"]
 suffixes = {"onnx": ".onnx", "tflite": ".tflite", "torchscript": ".pt"}
 lighter = el.find_weights("published", preset="seed-22k")
 origins = {lighter.stem: lighter, preset: checkpoint}
 hashes = {name: el.checkpoint_sha256(path) for name, path in origins.items()}
+published = checkpoint.parent == lighter.parent
+folder = checkpoint.parent if published else Path(run_dir) / "exports"
 facts = {"preset": preset, "checkpoint_sha256": hashes[preset]}
 for kind, infix in {"clip": "", "stream": ".stream"}.items():
-    wanted = formats.split(",")
-    missing = [f for f in wanted if not (exports / f"{preset}{infix}{suffixes[f]}").exists()]
-    el.export_model(el.AudioUNet.load(checkpoint), exports, formats=missing, kinds=[kind], **facts)
-files = sorted(p for p in exports.glob(f"{preset}.*") if p.suffix in suffixes.values())
+    wanted = [] if published else formats.split(",")
+    missing = [f for f in wanted if not (folder / f"{preset}{infix}{suffixes[f]}").exists()]
+    el.export_model(el.AudioUNet.load(checkpoint), folder, formats=missing, kinds=[kind], **facts)
+files = sorted(p for p in folder.glob(f"{preset}.*") if p.suffix in suffixes.values())
 files += [lighter.with_suffix(end) for end in (".onnx", ".stream.onnx") if preset != lighter.stem]
 Markdown(f"{len(files)} files, {min(p.stat().st_size for p in files) / 1e6:.1f} MB and more.")
 
@@ -102,7 +105,7 @@ table = el.benchmark_files(
 measured = table[table["status"] == ""].reset_index(drop=True)
 stale = measured["file"][measured["checkpoint_sha256"] != measured["preset"].map(hashes)]
 if len(stale):
-    raise el.EnhanceError(f"{exports / stale.iloc[0]}: of other weights; remove it and run again")
+    raise el.EnhanceError(f"{folder / stale.iloc[0]}: of other weights; remove it and run again")
 results = el.benchmark_results(table)
 file = el.write_results(results, Path(run_dir) / "results" / "11_mobile_benchmarking.csv")
 
