@@ -85,12 +85,14 @@ asked = [name for name in ("visqol", "zimtohrli", "lsd", "si_sdr") if name in se
 Markdown(f"The measure is {el.METRICS[asked[0]].title} ({el.METRICS[asked[0]].unit}).")
 
 # %% tags=["hide-input"]
-marks = {"better": " ▲", "worse": " ▼", "open": " •", "few": ""}
-means = good["untreated"].map("{:.2f}".format) + " → " + good["value"].map("{:.2f}".format)
+marks = {"better": "\u00a0▲", "worse": "\u00a0▼", "open": "\u00a0•", "few": ""}
+means = (
+    good["untreated"].map("{:.2f}".format) + "\u00a0→\u00a0" + good["value"].map("{:.2f}".format)
+)
 shown = good.assign(shown=means + good["verdict"].map(marks)).query("metric == @asked[0]")
 table = shown.pivot(index="condition", columns="kind", values="shown")
 table = table.reindex(index=conditions, columns=list(parts)).rename(index=el.condition_title)
-table.rename_axis(columns=None).astype(object).fillna("–")
+table.rename_axis(index=None, columns=None).astype(object).fillna("–")
 
 # %% [markdown]
 # This file has every condition and measure, with the number of pieces, the interval, *p*, and the

@@ -84,7 +84,7 @@ def worst_of(metric: str) -> pd.DataFrame:
     table = rows.assign(shown=texts).pivot(index="condition", columns="kind", values="shown")
     table = table.rename(index=el.condition_title)
     kinds = [kind for kind in parts if kind in table]
-    return table[kinds].rename_axis(columns=None).astype(object).fillna("–")
+    return table[kinds].rename_axis(index=None, columns=None).astype(object).fillna("–")
 
 
 worst_of("in_band_si_sdr")
@@ -193,7 +193,9 @@ levels = {
 
 # %% tags=["hide-input"]
 cells = {
-    tab: [f"{before:+.1f} → {after:+.1f}" for before, after in (np.round(both, 1) + 0.0).T]
+    tab: [
+        f"{before:+.1f}\u00a0→\u00a0{after:+.1f}" for before, after in (np.round(both, 1) + 0.0).T
+    ]
     for tab, both in levels.items()
 }
 pd.DataFrame.from_dict(cells, orient="index", columns=ranges)
