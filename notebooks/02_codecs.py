@@ -19,7 +19,7 @@ run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
 duration_s: float = 3.0  # from the beginning of each piece, in seconds
 our_rates: str = "32,64,128"  # bit rates of our own codec in kbit/s, separated by commas
-study_pieces: int = 3  # pieces on which every bit rate of every real codec is measured
+study_pieces: int = 2  # pieces on which every bit rate of every real codec is measured
 dial_steps: int = 4  # bit rates of each real codec that can be heard
 seed: int = 0  # of what a codec draws at random
 

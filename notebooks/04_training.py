@@ -157,16 +157,10 @@ Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}."
 # (the library's default) and in the training of the published network:
 
 # %% tags=["hide-input"]
-config = el.TrainingConfig(
-    base_channels=base_channels,
-    depth=depth,
-    epochs=epochs,
-    epoch_steps=epoch_steps or None,
-    batch_size=batch_size,
-    crop_seconds=crop_seconds,
-    learning_rate=learning_rate,
-    seed=seed,
-)
+size = {"base_channels": base_channels, "depth": depth}
+length = {"epochs": epochs, "epoch_steps": epoch_steps or None}
+batch = {"batch_size": batch_size, "crop_seconds": crop_seconds}
+config = el.TrainingConfig(**size, **length, **batch, learning_rate=learning_rate, seed=seed)
 with safe_open(published, framework="pt") as file:
     facts = file.metadata()
 weights = {"this run": config.loss.model_dump()}

@@ -111,26 +111,25 @@ el.Download(good.drop(columns=["system"]), "06_gains.csv")
 
 # %%
 titles = [el.condition_title(condition) for condition in conditions]
-summary = good.assign(  # one piece alone has no interval
-    title=good["condition"].map(el.condition_title),
-    **{name: good[name].fillna(good["delta"]) for name in ("low", "high")},
+drawn = good[good["condition"].isin(conditions)]
+drawn = drawn.assign(  # one piece alone has no interval
+    title=drawn["condition"].map(el.condition_title),
+    **{name: drawn[name].fillna(drawn["delta"]) for name in ("low", "high")},
 )
+height = 0.9 + 0.17 * len(conditions) * (1 + len(parts))
 
 # %% tags=["hide-input"]
-height = 0.9 + 0.17 * len(conditions) * (1 + len(parts))
 figure, axes = el.plotting.subplots(columns=2, width=9, height=height)
 for ax, name in zip(axes.flat, ["lsd", "si_sdr"], strict=True):
-    rows = summary[summary["metric"] == name].set_index(["title", "kind"])
+    rows = drawn[drawn["metric"] == name].set_index(["title", "kind"])
     groups = {
-        title: {row.Index: (row.delta, row.low, row.high) for row in part.itertuples()}
+        title: {row.Index: (row.delta, row.low, row.high) for row in rows.loc[title].itertuples()}
         for title in titles
-        if title in rows.index and len(part := rows.loc[title])
+        if title in rows.index
     }
-    metric = el.METRICS[name]
-    label = f"{metric.title}: difference ({metric.unit})"
+    label = f"{el.METRICS[name].title}: difference ({el.METRICS[name].unit})"
     el.plotting.intervals(groups, x_label=label, ax=ax)
-    reach = 1.6 * rows.loc[rows.index.isin(titles, level=0), "delta"].abs().max()
-    ax.set_xlim(-reach, reach)
+    ax.set_xlim(np.array([-1.6, 1.6]) * rows["delta"].abs().max())
 if legend := axes.flat[0].get_legend():  # the other panel has it
     legend.remove()
 axes.flat[1].tick_params(labelleft=False)
@@ -140,7 +139,6 @@ el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
 # Counted over the rows of the figure:
 
 # %% tags=["hide-input"]
-drawn = summary[summary["condition"].isin(conditions)]
 nearer, further = (
     drawn[drawn["metric"] == name]["delta"].lt(0).agg(["sum", "size"]) for name in ("lsd", "si_sdr")
 )
