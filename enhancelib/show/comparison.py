@@ -392,7 +392,7 @@ def _loudness_note(first: np.ndarray, gains_db: Mapping[str, float], sample_rate
     short = [name for name, gain in gains_db.items() if gain - lowered > MAX_GAIN_DB - 1e-6]
     shown = f"{level:.1f}".replace("-", "\N{MINUS SIGN}")
     unmatched = f"; {', '.join(short)} raised by no more than {MAX_GAIN_DB:.0f} dB" if short else ""
-    return f"Loudness matched to {shown} LUFS by the gains on the buttons{unmatched}."
+    return f"Loudness matched to {shown} LUFS{unmatched}."
 
 
 def _linked_code(module_path: str, style_path: str) -> str:
