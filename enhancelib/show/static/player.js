@@ -206,7 +206,8 @@ function mountPlayer(root, spec) {
   const plot = element("div", { class: "el-plot" },
     frequencyAxis(spec.sampleRate), track.lane, track.axis);
   root.append(heading(spec, describe(spec)), bar, plot,
-    hint(spec.note, "Drag over the picture to loop a part.",
+    hint(spec.note && `${spec.note} Each button has the gain for that.`,
+      "Drag over the picture to loop a part.",
       `Space plays, 1–${Math.min(9, spec.sources.length)} choose the version with that number, `
       + "←→ seek, L loops"
       + `${withError ? ", E lets you hear the error" : ""}${zoom ? ", Z zooms" : ""}.`));
