@@ -231,9 +231,7 @@ def surviving(rows: pd.DataFrame) -> pd.DataFrame:
 survives = pd.concat({kind: surviving(rows) for kind, rows in where.items()})
 survives = survives.rename(index=el.condition_title, level=1).rename(columns=el.condition_title)
 survives = survives.rename_axis(index=[None, "stream"], columns="link").stack(future_stack=True)
-survives.unstack("stream", sort=False).rename_axis(index=None, columns=None).astype(object).fillna(
-    "–"
-)
+survives.unstack("stream", sort=False).rename_axis(columns=None).astype(object).fillna("–")
 
 # %% [markdown]
 # ## Take-away

@@ -60,9 +60,11 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
 # stays in PyTorch's world. Here are the *clip* files, which take a whole waveform; the *stream* files
-# of [the next chapter](11_mobile_benchmarking) take the next frame. Every file runs real music in
-# its own runtime and is compared with PyTorch. The error is in dB relative to the signal; for
-# comparison, that of 16-bit audio is −98. (Other music gives slightly other errors further down.)
+# of [the next chapter](11_mobile_benchmarking) take the next frame. A clip of TensorFlow Lite has
+# one length, so music of any other goes through its stream file, which is written too. Every file
+# runs real music in its own runtime and is compared with PyTorch. The error is in dB relative to
+# the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly other errors
+# further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -71,15 +73,11 @@ exports = run / "exports"
 quantisable = [name for name in ("onnx", "tflite") if name in formats.split(",")]
 if not quantisable:
     raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
-written = el.export_model(
-    model,
-    exports,
-    preset=preset,
-    formats=formats.split(","),
-    kinds=["clip"],
-    checkpoint_sha256=el.checkpoint_sha256(checkpoint),
-    overwrite=True,
-)
+facts = {"preset": preset, "checkpoint_sha256": el.checkpoint_sha256(checkpoint)}
+written = []
+for name in formats.split(","):
+    kinds = ["clip", "stream"] if name == "tflite" else ["clip"]
+    written += el.export_model(model, exports, formats=[name], kinds=kinds, overwrite=True, **facts)
 
 
 # %%
@@ -214,7 +212,7 @@ Markdown(
 made = run / "compressed"
 options = {"music": held_out, "overwrite": True}
 quantized = []
-for path in (each.path for each in written):
+for path in (each.path for each in written if each.kind == "clip"):
     if path.suffix in (".onnx", ".tflite"):
         quantized += smaller.quantize_weights(path, output_dir=made, **options)
         quantized += smaller.quantize_dynamic(path, output_dir=made, **options)
@@ -300,7 +298,7 @@ for state, networks in (("", pruned), ("-tuned", tuned)):
         name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
         kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
 origin = {"music": held_out, "seed": seed, "command": "notebooks/10_edge_optimization.py"}
-files = [each.path for each in (*written, *quantized)]
+files = [each.path for each in (*written, *quantized) if each.kind == "clip"]
 sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=checkpoint, **origin)
 
 # %%
