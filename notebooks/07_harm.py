@@ -90,9 +90,9 @@ def worst_of(metric: str) -> pd.DataFrame:
 worst_of("in_band_si_sdr")
 
 # %% [markdown]
-# This was the change in in-band SI-SDR of the worst piece, in dB. It is counted from 60 dB, beyond
-# which nobody hears a difference: music that lost 20 dB there still has its error 40 dB under it.
-# The next table is by a model of
+# This was the change in in-band SI-SDR of the worst piece, in dB. Values of 60 dB and more count as
+# equal, so lossless music starts from 60: a loss of 20 dB there means an error that lies 40 dB
+# under the music. Whether one hears it, this number does not say. The next table is by a model of
 # hearing, or by levels where none was measured, with a tolerance of 0.02:
 
 # %% tags=["hide-input"]

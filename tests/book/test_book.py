@@ -143,7 +143,7 @@ AXE = {
 }
 LEFT_OUT = {
     "notebooks/": [".cell_input"],
-    # Generated in one form: the first entry stands for those beside it, and saves a minute a view.
+    # Generated in one form: the first entry stands for those beside it, which are not looked at.
     "reference/": ["dl.py ~ dl.py"],
 }
 SETTLED = """() => document.readyState === "complete"
