@@ -30,10 +30,10 @@ NYQUIST_HZ = RATE / 2
 #: Share of the items → kinds of the main part and their weights; those the corpus lacks give theirs
 #: to the others, of their own line first.
 KINDS: tuple[tuple[float, dict[str, float]], ...] = (
-    (0.52, {"song": 0.38, "game": 0.62}),
-    (0.20, {"speech": 0.55, "singing": 0.45}),
-    (0.24, {"instrument": 0.34, "rendered": 0.25, "synthesizer": 0.25, "band": 0.16}),
-    (0.04, {"signal": 1.0}),
+    (0.46, {"song": 0.38, "game": 0.62}),
+    (0.18, {"speech": 0.55, "singing": 0.45}),
+    (0.21, {"instrument": 0.34, "rendered": 0.25, "synthesizer": 0.25, "band": 0.16}),
+    (0.15, {"signal": 1.0}),  # what is to be left alone has to be heard more often than the rest
 )
 VOICES = "speech", "singing"
 #: How many parts a sum has, from 1 up: music that is mixed already, and everything else.
@@ -48,7 +48,7 @@ HISS, HISS_OF_SIGNALS = 0.15, 0.5
 the highest frequency and have a floor there that no codec left."""
 HISS_DB = 50.0, 90.0
 """How far the hiss lies under the music, at the least and at the most."""
-WHOLE_SIGNALS = 0.4
+WHOLE_SIGNALS = 0.5
 """Share of signals that stay as they are, beside those that the conditions' own shares leave."""
 
 

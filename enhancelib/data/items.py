@@ -48,7 +48,7 @@ COLUMNS = (
     "pieces",
 )
 #: Raised when the same settings would give other items.
-VERSION = 1
+VERSION = 2
 _CHUNK = 16
 _AROUND_S = 0.5
 _FADE_S = 0.05

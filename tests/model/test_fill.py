@@ -21,6 +21,7 @@ from enhancelib.model.fill import (
     OVERLAP,
     FillConfig,
     Filler,
+    FillHead,
     band_features,
     band_mean,
     limited,
@@ -319,6 +320,25 @@ def test_every_parameter_of_the_fill_learns(pair):
     for name, parameter in model.core.fill.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         assert float(parameter.grad.abs().sum()) > 0, name
+
+
+@pytest.mark.parametrize(("amplitude", "factor"), [(True, 0.5), (False, 0.5**0.5)])
+def test_a_half_open_gate_halves_the_amplitude_or_the_energy(amplitude, factor):
+    head = FillHead(FillConfig(width=8, dilations=(1,), amplitude_gate=amplitude), 512)
+    outputs = head.predictor.bands - head.predictor.first
+    with torch.no_grad():  # -9 dB, whatever comes in
+        head.predictor.head.bias.copy_(torch.tensor([-2.0, 20.0]).repeat_interleave(outputs))
+    spectrum = torch.randn(1, 2, 512, 20, generator=torch.Generator().manual_seed(0))
+    spectrum[:, :, head.filler.lowest :] = 0
+    level = torch.ones(1, 1, 20)
+    states = [torch.zeros(1, *shape) for shape in head.state_shapes()[1:]]
+
+    def filled(gate: float) -> torch.Tensor:
+        out, _ = head(spectrum, spectrum, level, states, torch.full((1, 32, 20), gate))
+        return out[:, :, head.filler.lowest :]
+
+    assert float(filled(1.0).square().mean()) > 0.1
+    torch.testing.assert_close(filled(0.5), factor * filled(1.0))
 
 
 def test_where_the_gate_is_shut_nothing_is_filled(small, pair):

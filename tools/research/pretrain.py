@@ -26,6 +26,7 @@ import torch
 from enhancelib.data.envelopes import make_tables
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
+from enhancelib.model.fill import FillConfig
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.model.weights import find_weights
 from enhancelib.provenance import commit
@@ -48,11 +49,13 @@ class Recipe:
         kept: share of the weights that the third stage began with in the mean that is published
             (Wortsman et al., "Robust fine-tuning of zero-shot models", arXiv:2109.01903). With 1
             there is no third stage.
+        energies_kept: likewise of the published predictor of energies, where one was gone on from.
     """
 
     energies: EnergyTraining
     network: TrainingConfig
     kept: float = 0.0
+    energies_kept: float = 0.0
 
     @property
     def stays(self) -> bool:
@@ -66,7 +69,13 @@ class Recipe:
 
 
 def recipe(
-    preset: str, energies: dict[str, float], *, epochs: int, kept: float = 0.0, **fill: object
+    preset: str,
+    energies: dict[str, float],
+    *,
+    epochs: int,
+    kept: float = 0.0,
+    energies_kept: float = 0.0,
+    **fill: object,
 ) -> Recipe:
     """The recipe of a preset; ``fill`` gives the shape of its fill."""
     model = preset_config(preset).model_dump() | {"fill": fill, "dropout": 0.0}
@@ -85,12 +94,13 @@ def recipe(
             keep="last",
         ),
         kept,
+        energies_kept,
     )
 
 
 LOSS = {
     **dict.fromkeys(("mse", "l1", "spectral", "envelope"), 0.0),
-    **{"compressed_complex": 1.0, "dissimilarity": 1.0, "relative": 0.5, "gate": 0.2},
+    **{"compressed_complex": 1.0, "dissimilarity": 1.0, "relative": 0.5, "gate": 0.5},
     "audible": 1.0,
 }
 """What is lost is the fill's; the rest of the network is asked for what survived."""
@@ -102,7 +112,9 @@ TUNED = {
 """Settings of energies that go on from good ones."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", TUNED, epochs=8, kept=1.0),
+    "fullband-44k": recipe(
+        "fullband-44k", TUNED, epochs=6, energies_kept=0.5, amplitude_gate=True
+    ),
     "seed-22k": recipe("seed-22k", {"steps": 5_000}, epochs=8, octaves=2, width=144),
 }
 
@@ -111,13 +123,19 @@ def published_fill(preset: str) -> Path | None:
     """The published weights' predictor in a file of its own; ``None`` if its shape is another."""
     model = AudioUNet.load(find_weights("published", preset=preset))
     shape = RECIPES[preset].model.fill
-    if model.core.fill is None or shape is None or model.config.fill != shape:
+    fill = model.config.fill
+    if fill is None or shape is None or _predictor(fill) != _predictor(shape):
         return None
     path = ROOT / f"{preset}-fill.safetensors"
     if not path.exists():  # once published, new weights do not change what this run began with
         facts = {"fill": shape.model_dump_json()}
         write_checkpoint(path, facts, model.core.fill.predictor.state_dict())
     return path
+
+
+def _predictor(fill: FillConfig) -> dict[str, object]:
+    """The settings that fix the shape of a fill's predictor."""
+    return fill.model_dump(exclude={"amplitude_gate"})
 
 
 def teach_energies(preset: str, start: Path | None) -> Path:
@@ -174,7 +192,7 @@ def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
 
 
 def join(preset: str, network: Path, energies: Path, notes: dict[str, str] | None = None) -> Path:
-    """Put what the second stage learnt into what the third did, in a mean with its start.
+    """Put what the second stage learnt into what the third did, each in a mean with its start.
 
     Args:
         preset: whose recipe it is.
@@ -182,23 +200,25 @@ def join(preset: str, network: Path, energies: Path, notes: dict[str, str] | Non
         energies: those of the second.
         notes: what the result says of itself where ``network`` does not.
     """
-    kept, start = RECIPES[preset].kept, start_of(preset)
+    recipe, start = RECIPES[preset], start_of(preset)
     facts = (
         read_checkpoint(network)[0]
         | (notes or {})
         | {
             "network_sha256": checkpoint_sha256(network),
             "energies_sha256": checkpoint_sha256(energies),
-            "kept": str(kept),
+            "kept": str(recipe.kept),
+            "energies_kept": str(recipe.energies_kept),
         }
     )
     stages = json.loads(read_checkpoint(start)[0].get("stages", "[]"))
     facts["stages"] = json.dumps([*stages, stage_of(preset, facts["commit"])])
-    model, before = joined(preset, network, energies), joined(preset, start, energies).state_dict()
-    state = {
-        name: torch.lerp(value, before[name], kept) if value.is_floating_point() else value
-        for name, value in model.state_dict().items()
-    }
+    model, before = joined(preset, network, energies), AudioUNet.load(start).state_dict()
+    state = model.state_dict()
+    for name, value in state.items():
+        if value.is_floating_point():
+            kept = recipe.energies_kept if ".fill." in name else recipe.kept
+            state[name] = torch.lerp(value, before[name], kept)
     model.load_state_dict(state)
     return model.save(ROOT / f"{preset}.safetensors", metadata=facts, overwrite=True)
 
@@ -208,6 +228,8 @@ def stage_of(preset: str, code: str) -> str:
     recipe = RECIPES[preset]
     hours = recipe.energies.steps * recipe.energies.batch_size * recipe.energies.seconds / 3600
     done = f"`tools/research/pretrain.py {preset}`: energies {hours:,.0f} hours"
+    if recipe.energies_kept:
+        done += f" (the mean with {recipe.energies_kept:.0%} of those of before)"
     if recipe.stays:
         return f"{done} (code `{code}`); the rest as it was"
     steps = recipe.network.epochs * recipe.network.epoch_steps

@@ -16,7 +16,7 @@ from tools.corpus.recipe import NYQUIST, RATE, Recipe
 from tools.corpus.sources import sequencer
 
 SECONDS = 30.0
-COUNTS = {"train": 32, "validation": 8}
+COUNTS = {"train": 128, "validation": 8}
 """Pieces in each split. They share the way they are made, and no seed."""
 
 _HIGHEST_HZ = 0.98 * NYQUIST
