@@ -112,9 +112,7 @@ TUNED = {
 """Settings of energies that go on from good ones."""
 
 RECIPES = {
-    "fullband-44k": recipe(
-        "fullband-44k", TUNED, epochs=6, energies_kept=0.5, amplitude_gate=True
-    ),
+    "fullband-44k": recipe("fullband-44k", TUNED, epochs=6, energies_kept=0.5, amplitude_gate=True),
     "seed-22k": recipe("seed-22k", {"steps": 5_000}, epochs=8, octaves=2, width=144),
 }
 
