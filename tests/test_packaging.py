@@ -51,7 +51,9 @@ def test_lock_is_pins_only(lock):
     for pin in lock:
         assert re.fullmatch(r"==[\w.]+", str(pin.specifier)), pin
         assert pin.url is None, pin
-        assert not re.match(r"(torch|triton|enhancelib)$|nvidia-|cuda-", pin.name), pin
+        assert not re.match(r"(torch|triton|enhancelib|rfc3987-syntax)$|nvidia-|cuda-", pin.name), (
+            pin
+        )
 
 
 def test_every_pin_has_the_hashes_of_its_files_and_no_server(root, lock):
