@@ -22,8 +22,8 @@ HEAD = """\
 HASHES = """\
 # Made by `make lock`; do not edit. The pins of requirements.lock with the hashes of their files.
 """
-# torch and what only its GPU wheels need; enhancelib itself; and a grammar of addresses that compiles
-# itself for three seconds wherever a notebook is read: jsonschema does without it.
+# torch and what only its GPU wheels need; enhancelib itself; and a grammar of addresses that takes
+# three seconds to compile wherever a notebook is read: jsonschema does without it.
 LEFT_OUT = re.compile(r"(torch|nvidia-[\w-]*|cuda-[\w-]*|triton|enhancelib|rfc3987-syntax)==")
 # The version of Python that `make` asks for.
 PYTHON = "3.11"
