@@ -164,7 +164,7 @@ format: $(ENVIRONMENT)  ## Format the code, repair what ruff can, pair the noteb
 corpus: $(ENVIRONMENT)  ## The free training corpus in data/corpus (RECORDINGS=FOLDER, SMALL=1)
 	"$(BIN)/python" -m tools.corpus data/corpus $(if $(SMALL),--small) $(if $(RECORDINGS),--recordings "$(RECORDINGS)")
 
-items: corpus  ## Training items from the corpus in data/pretraining (9 GB; goes on)
+items: corpus  ## Training items from the corpus in data/pretraining (7 GB; goes on)
 	"$(BIN)/python" -m tools.research.items
 
 pretrain: corpus  ## Train the published weights of PRESET on the corpus (an hour and more; goes on)
