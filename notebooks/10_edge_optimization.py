@@ -59,25 +59,25 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # ## Three formats
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
-# stays in PyTorch's world. Here are the *clip* files, which take a whole waveform; the *stream* files
-# of [the next chapter](11_mobile_benchmarking) take the next frame. A clip of TensorFlow Lite has
-# one length, so music of any other goes through its stream file, which is written too. Every file
-# runs real music in its own runtime and is compared with PyTorch. The error is in dB relative to
-# the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly other errors
-# further down.)
+# stays in PyTorch's world. A *clip* file takes a whole waveform, and a *stream* file takes the next
+# frame. Here are the clip files, but that of TensorFlow Lite is a stream, since its clip would take
+# music of one length only; [the next chapter](11_mobile_benchmarking) has both kinds of each. Every
+# file runs real music in its own runtime and is compared with PyTorch. The error is in dB relative
+# to the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly other
+# errors further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
 sample_rate = model.config.sample_rate
 exports = run / "exports"
-quantisable = [name for name in ("onnx", "tflite") if name in formats.split(",")]
-if not quantisable:
+kinds = {name: "stream" if name == "tflite" else "clip" for name in formats.split(",")}
+if not {"onnx", "tflite"} & set(kinds):
     raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
 facts = {"preset": preset, "checkpoint_sha256": el.checkpoint_sha256(checkpoint)}
 written = []
-for name in formats.split(","):
-    kinds = ["clip", "stream"] if name == "tflite" else ["clip"]
-    written += el.export_model(model, exports, formats=[name], kinds=kinds, overwrite=True, **facts)
+for name, kind in kinds.items():
+    options = {"formats": [name], "kinds": [kind], "overwrite": True}
+    written += el.export_model(model, exports, **options, **facts)
 
 
 # %%
@@ -203,7 +203,7 @@ Markdown(
 )
 
 # %% [markdown]
-# The same ranges then serve every file, ONNX and TensorFlow Lite, clip or stream. In all of them
+# The same ranges then serve every file, ONNX and TensorFlow Lite. In all of them
 # the Fourier transforms, the arithmetic around the U-Net, its input and its output stay float:
 # music spans 100 dB there, and 8 bits span 48. The static files join the exports, and the others go
 # to a folder for comparison.
@@ -212,7 +212,7 @@ Markdown(
 made = run / "compressed"
 options = {"music": held_out, "overwrite": True}
 quantized = []
-for path in (each.path for each in written if each.kind == "clip"):
+for path in (each.path for each in written):
     if path.suffix in (".onnx", ".tflite"):
         quantized += smaller.quantize_weights(path, output_dir=made, **options)
         quantized += smaller.quantize_dynamic(path, output_dir=made, **options)
@@ -298,7 +298,7 @@ for state, networks in (("", pruned), ("-tuned", tuned)):
         name = f"{preset}.{kind}-{method}-{sparsity}{state}.safetensors"
         kept[name] = network.save(made / name, overwrite=True, metadata={"preset": preset})
 origin = {"music": held_out, "seed": seed, "command": "notebooks/10_edge_optimization.py"}
-files = [each.path for each in (*written, *quantized) if each.kind == "clip"]
+files = [each.path for each in (*written, *quantized) if each.kind == kinds[each.format]]
 sizes = smaller.measure_files([checkpoint, *files, *kept.values()], reference=checkpoint, **origin)
 
 # %%
@@ -383,14 +383,12 @@ quality = el.evaluate(
 )
 
 # %% [markdown]
-# Then they are timed on three seconds of audio, on one thread, each file in a process of its own.
-# The CPU time is the figure to trust on a busy machine; [the next chapter](11_mobile_benchmarking)
-# says more.
+# Then they are timed on three seconds of audio, on one thread, each file in a process of its own. The
+# figure is the CPU time, since it can be trusted on a busy machine. Streams do somewhat more: they
+# make and join the frames one by one. [The next chapter](11_mobile_benchmarking) says more.
 
 # %% tags=["remove-stderr"]
-times = pd.DataFrame(
-    [el.benchmark_file(path, kind="clip", repeats=timing_repeats) for path in systems.values()]
-)
+times = pd.DataFrame([el.benchmark_file(path, repeats=timing_repeats) for path in systems.values()])
 measured = pd.concat([sizes, el.benchmark_results(times), quality])
 file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 
@@ -404,13 +402,13 @@ file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 # %%
 summary = smaller.losses(quality, reference=checkpoint.name)
 summary = summary.join(footprint[["size", "macs", "error"]])
-summary = summary.join(times.set_index("file")[["latency_ms", "cpu_rtf", "peak_mb"]])
+summary = summary.join(times.set_index("file")[["cpu_rtf", "peak_mb"]])
 
 # %% tags=["hide-input"]
 heads = {
     "size": "file (MB)",
     "macs": "multiplications per second",
-    "latency_ms": "3 s take (ms)",
+    "cpu_rtf": "CPU (s/s)",
     "peak_mb": "memory (MB)",
     "error": "error (dB)",
     "visqol_loss": "ViSQOL lost",
@@ -429,7 +427,7 @@ table = summary.sort_values("size")[list(heads)].set_axis(list(heads.values()), 
 digits = {
     "file (MB)": "{:.2f}",
     "error (dB)": "{:.1f}",
-    "3 s take (ms)": "{:.1f}",
+    "CPU (s/s)": "{:.3f}",
     "kept": "{:.0%}",
 }
 shown = table[[head for head in digits if head in table]]
@@ -446,13 +444,12 @@ suffixes = sorted({Path(name).suffix for name in bits.index})
 figure, panels = el.plotting.subplots(columns=len(suffixes), width=4.6 * len(suffixes), height=3.8)
 for ax, suffix in zip(np.ravel(panels), suffixes, strict=True):
     rows = bits[bits.index.str.endswith(suffix)].sort_values(["size", "error"])
-    short = rows.index.str.removeprefix(preset).str.removesuffix(suffix).str.lstrip(".")
-    spots = rows.assign(name=short.where(short != "", "float32")).groupby(
+    short = rows.index.str.replace(rf"^{preset}|(\.stream)?{suffix}$", "", regex=True)
+    spots = rows.assign(name=short.str.lstrip(".").where(short != "", "float32")).groupby(
         [rows["size"].round(1), rows["error"].round()], sort=False
     )  # names that would cover each other share a label
     places = {" / ".join(spot["name"]): tuple(spot.iloc[0][["size", "error"]]) for _, spot in spots}
-    labels = {"x_label": "File (MB)", "y_label": "Error (dB, relative to the signal)"}
-    el.plotting.points(places, ax=ax, title=suffix, **labels)
+    el.plotting.points(places, ax=ax, title=suffix, x_label="File (MB)", y_label="Error (dB)")
     front = rows[rows["error"] < rows["error"].cummin().shift(fill_value=np.inf)]
     ax.plot(front["size"], front["error"], color="#6e6e73", linestyle=":", zorder=0)
 el.plotting.save_figure(figure, "10_pareto.svg", figures_dir=figures_dir)
@@ -460,7 +457,7 @@ el.plotting.save_figure(figure, "10_pareto.svg", figures_dir=figures_dir)
 # %% [markdown]
 # ## The one to carry
 #
-# Which clip file should a phone carry? The choice follows a rule. The file must be *careful*: under
+# Which file should a phone carry? The choice follows a rule. The file must be *careful*: under
 # every condition it loses less than 0.1 dB of in-band SI-SDR and less than 0.02 of ViSQOL, and it
 # keeps at least 95 % of the gain. Of the careful files it is the one with the smallest product of
 # size and CPU time. Products within a tenth of each other count as equal, and then the file that
@@ -495,7 +492,7 @@ el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_di
 # %% tags=["hide-input"]
 Markdown(
     f"The one to carry is **`{best}`**; {summary['careful'].sum()} of {len(summary)} files are careful. "
-    f"That is for clips. For streams, see [the guide to phones](../guide/phone)."
+    f"Two formats differ here in their kind too; [the guide to phones](../guide/phone) compares streams."
 )
 
 # %% [markdown]
@@ -536,7 +533,7 @@ display(shown)
 lossless, _ = el.load(game.path, sample_rate=sample_rate, duration_s=2 * excerpt_s)
 condition = damaged.split(",")[-1]
 lossy = el.degrade(lossless, condition, sample_rate=sample_rate, seed=seed)
-int8 = exports / f"{preset}.int8.{quantisable[0]}"
+int8 = next(each.path for each in quantized if ".int8." in each.path.name)
 el.Player(
     {
         "lossless": lossless,
@@ -552,7 +549,8 @@ el.Player(
 # ## Take-away
 
 # %% tags=["hide-input"]
-full, static = f"{preset}.{quantisable[0]}", f"{preset}.int8.{quantisable[0]}"
+static = int8.name
+full = static.replace(".int8", "")
 small = footprint["size"][static] / footprint["size"][full]
 quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]
 work = footprint["macs"] / footprint["macs"][checkpoint.name]

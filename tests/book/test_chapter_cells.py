@@ -2,6 +2,7 @@
 
 import ast
 from pathlib import Path
+from types import SimpleNamespace
 
 import jupytext
 import numpy as np
@@ -54,8 +55,9 @@ def test_what_a_contributed_table_names_is_escaped_on_the_page(text):
 @pytest.mark.parametrize("formats", ["onnx", "tflite", "tflite,torchscript", "onnx,tflite"])
 def test_one_format_alone_is_heard_weighed_and_summed_up(formats, tmp_path):
     """The cells that took ONNX for granted find only the files that these formats leave."""
-    made = [name for name in ("onnx", "tflite") if name in formats.split(",")]
-    files = [f"small.{kind}{name}" for name in made for kind in ("", "int8.")]
+    names = {"onnx": "small.{}onnx", "tflite": "small.{}stream.tflite"}
+    made = [name for name in names if name in formats.split(",")]
+    files = [names[name].format(kind) for name in made for kind in ("", "int8.")]
     rows = ["small.safetensors", *files]
     table = pandas.DataFrame({"size": 4.0, "size_gzip": 3.0, "error": -30.0, "macs": 1e6}, rows)
     table.loc[[name for name in files if "int8" in name], "size"] = 1.0
@@ -64,14 +66,15 @@ def test_one_format_alone_is_heard_weighed_and_summed_up(formats, tmp_path):
     scope |= {"footprint": table, "summary": table.assign(cpu_rtf=0.5, kept=0.9)}
     scope |= {"checkpoint": tmp_path / "small.safetensors", "tuned_names": [], "tuning_steps": 1}
     scope |= {"best": files[-1], "file": "results.csv"}
-    chosen = [line for line in cell_with("quantisable = ").splitlines() if "quantisable = " in line]
-    exec(chosen[0], scope)
-    heard = [line for line in cell_with("int8 = exports").splitlines() if line.startswith("int8 =")]
+    others = [f"small.int8-weights.{made[0]}"]
+    written = [SimpleNamespace(path=tmp_path / name) for name in (*others, *files)]
+    scope["quantized"] = [each for each in written if ".int8" in each.path.name]
+    heard = [line for line in cell_with("int8 = next").splitlines() if line.startswith("int8 =")]
     exec(heard[0], scope)
     assert scope["int8"].name in files
-    shown(cell_with("full, static = "), scope)
+    shown(cell_with("static = int8.name"), scope)
     text = shown(cell_with("8 bits throughout make"), scope).data
-    assert f"make `small.{made[0]}` 25% of its size (1.00 MB)" in text
+    assert f"make `{files[0]}` 25% of its size (1.00 MB)" in text
 
 
 @pytest.mark.parametrize("preset", ["fullband-44k", "seed-22k"])

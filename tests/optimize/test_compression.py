@@ -261,6 +261,18 @@ def test_narrow_ranges_clip(exported, quantized, model, music):
     assert not list(exported.glob(".partial*"))
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_a_stream_alone_becomes_what_it_becomes_beside_its_clip(
+    suffix, exported, quantized, ranges, music, tmp_path
+):
+    path = stream_path(exported / f"small{suffix}")
+    (alone,) = compression.quantize_static(path, ranges, music=music, output_dir=tmp_path)
+    _, beside = quantized[suffix, "int8"]
+    assert (alone.path.name, alone.kind) == (beside.path.name, "stream")
+    assert alone.path.read_bytes() == beside.path.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == [alone.path.name]
+
+
 def test_what_cannot_be_quantised_is_refused(exported, model, ranges, music, tmp_path):
     path = exported / "small.onnx"
     quantize_weights, quantize_static = compression.quantize_weights, compression.quantize_static
@@ -268,8 +280,6 @@ def test_what_cannot_be_quantised_is_refused(exported, model, ranges, music, tmp
         quantize_weights(
             quantize_weights(path, music=music, overwrite=True)[0].path.with_name("small.onnx")
         )
-    with pytest.raises(ModelError, match=r"stream\.onnx: pass the whole-clip file"):
-        quantize_weights(stream_path(path))
     with pytest.raises(ModelError, match=r"no such model file"):
         quantize_weights(tmp_path / "absent.onnx")
     with pytest.raises(ModelError, match=r"small\.onnx: not quantised like this; pass a \.tflite"):

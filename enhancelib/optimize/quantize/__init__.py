@@ -11,7 +11,7 @@ From the mildest to the boldest:
   scale per channel of
   the weights: Krishnamoorthi, arXiv:1806.08342).
 
-Each takes a whole-clip ``.onnx`` or ``.tflite`` file and treats its streaming sibling likewise, so
+Each takes an ``.onnx`` or ``.tflite`` file; with that of a clip its streaming sibling likewise, so
 that both stay one network. The Fourier transform and the arithmetic around the U-Net stay float.
 """
 
@@ -59,7 +59,7 @@ def to_float16(path: PathLike, **options: Unpack[Options]) -> list[ExportResult]
     ONNX Runtime computes no float16 on CPUs, so there is no such ONNX file.
 
     Args:
-        path: a float32 whole-clip ``.tflite`` file.
+        path: a float32 ``.tflite`` file.
         **options: as for :func:`quantize_weights`, and so are the result and the errors.
     """
     return _derive(path, "float16", _writers("write_float16", ".tflite"), **options)
@@ -69,10 +69,10 @@ def quantize_weights(path: PathLike, **options: Unpack[Options]) -> list[ExportR
     """Write ``<name>.int8-weights.<suffix>``: weights in 8 bits per channel, computed in float.
 
     Args:
-        path: a float32 whole-clip ``.onnx`` or ``.tflite`` file; its ``.stream`` sibling is
-            treated likewise if it is there.
+        path: a float32 ``.onnx`` or ``.tflite`` file; of a clip, the ``.stream`` sibling is treated
+            likewise if it is there.
         **options: ``music``, waves (channels, samples) at the model's rate to measure the error on
-            (default: :func:`enhancelib.optimize.export.check_music`); ``reference``, the whole-clip
+            (default: :func:`enhancelib.optimize.export.check_music`); ``reference``, the
             model file that it is measured against (default: ``path``); ``max_error_db``, the
             largest error, in dB below the signal (default: :data:`MAX_ERROR_DB`); ``output_dir``,
             where the new files go (default: beside ``path``); ``overwrite``, whether existing files
@@ -82,7 +82,7 @@ def quantize_weights(path: PathLike, **options: Unpack[Options]) -> list[ExportR
         The new files, each with its error.
 
     Raises:
-        ModelError: the file is missing, foreign, a stream or of another format; a new one exists
+        ModelError: the file is missing, foreign or of another format; a new one exists
             already, or its error is too large: then it is not written.
     """
     return _derive(path, "int8-weights", _writers("write_weights"), **options)
@@ -160,18 +160,18 @@ def _derive(
     output_dir: PathLike | None = None,
     overwrite: bool = False,
 ) -> list[ExportResult]:
-    """Write a variant of a clip file and of its streaming sibling; each is checked first."""
+    """Write a variant of a file, and of a clip's streaming sibling; each is checked first."""
     path = Path(path)
     if path.suffix not in writers:
         raise ModelError(f"{path}: not quantised like this; pass a {' or '.join(writers)} file")
-    clip = open_model(path)
-    if not clip.clip:
-        raise ModelError(f"{path}: pass the whole-clip file; this one is made along with it")
+    given = open_model(path)
     checked_on = "given music"
     if music is None:
-        music, checked_on = check_music(clip.metadata.sample_rate)
+        music, checked_on = check_music(given.metadata.sample_rate)
     wanted = open_model(reference or path)
-    sources = [each for each in (path, stream_path(path)) if each.is_file()]
+    sources = [path]
+    if given.clip and stream_path(path).is_file():
+        sources.append(stream_path(path))
     folder = path.parent if output_dir is None else Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     targets = [folder / variant_path(each, variant).name for each in sources]
