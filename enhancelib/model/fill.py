@@ -77,8 +77,6 @@ class FillConfig(BaseModel):
         width: channels of the network that predicts; other than any level's of the U-Net, since
             layers of a quantised graph are told apart by the shape of their weights.
         dilations: in frames, of each of its blocks.
-        amplitude_gate: whether the gate scales the amplitude of what is filled, as it does that of
-            the correction, or its energy: half open is then -6 dB, not -3.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +85,6 @@ class FillConfig(BaseModel):
     octaves: int = Field(3, ge=1, le=6)
     width: int = Field(208, ge=4, le=1024)
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64, 128)
-    amplitude_gate: bool = False
 
     def check(self, bins: int, channels: Sequence[int]) -> None:
         """Refuse what does not go with the rest of a network.
@@ -321,8 +318,7 @@ class FillHead(nn.Module):
             level: of :func:`running_level`, (batch, 1, frames).
             states: of the noise and of each block, left by earlier frames.
             gate: how far each band of the network was found to be damaged, 0 to 1, (batch, bands
-                of the network, frames); the energies are scaled by it, or by its square
-                (:attr:`FillConfig.amplitude_gate`). ``None`` is 1.
+                of the network, frames); the energies are scaled by it. ``None`` is 1.
 
         Returns:
             ``enhanced``, filled, and the new states.
@@ -334,8 +330,6 @@ class FillHead(nn.Module):
         heard = (power.mean(dim=1, keepdim=True) > LEVEL_FLOOR).to(level.dtype)
         wanted = (energies.exp() - 2 * math.exp(FLOOR_DB * _NEPERS)).clamp(min=0) * (level * heard)
         if gate is not None:
-            if self.predictor.config.amplitude_gate:
-                gate = gate * gate
             fine = gate.repeat_interleave(self.predictor.bands // gate.shape[1], dim=1)
             wanted = wanted * fine[:, self.predictor.first :]
         if self.frozen and torch.is_grad_enabled():

@@ -26,7 +26,6 @@ import torch
 from enhancelib.data.envelopes import make_tables
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
-from enhancelib.model.fill import FillConfig
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
 from enhancelib.model.weights import find_weights
 from enhancelib.provenance import commit
@@ -112,7 +111,7 @@ TUNED = {
 """Settings of energies that go on from good ones."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", TUNED, epochs=6, energies_kept=0.5, amplitude_gate=True),
+    "fullband-44k": recipe("fullband-44k", TUNED, epochs=6, energies_kept=0.2),
     "seed-22k": recipe("seed-22k", {"steps": 5_000}, epochs=8, octaves=2, width=144),
 }
 
@@ -121,19 +120,13 @@ def published_fill(preset: str) -> Path | None:
     """The published weights' predictor in a file of its own; ``None`` if its shape is another."""
     model = AudioUNet.load(find_weights("published", preset=preset))
     shape = RECIPES[preset].model.fill
-    fill = model.config.fill
-    if fill is None or shape is None or _predictor(fill) != _predictor(shape):
+    if model.core.fill is None or shape is None or model.config.fill != shape:
         return None
     path = ROOT / f"{preset}-fill.safetensors"
     if not path.exists():  # once published, new weights do not change what this run began with
         facts = {"fill": shape.model_dump_json()}
         write_checkpoint(path, facts, model.core.fill.predictor.state_dict())
     return path
-
-
-def _predictor(fill: FillConfig) -> dict[str, object]:
-    """The settings that fix the shape of a fill's predictor."""
-    return fill.model_dump(exclude={"amplitude_gate"})
 
 
 def teach_energies(preset: str, start: Path | None) -> Path:
