@@ -15,6 +15,8 @@ export PYTHONPATH := $(CURDIR)
 export JUPYTER_PREFER_ENV_PATH := 1
 # Threads that wait sleep instead of spinning: on a busy machine training is several times faster.
 export OMP_WAIT_POLICY := passive
+# uv leaves packages uncompiled: without caches each process would compile them again, seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Written last, so that a half-made environment is never taken for a whole one.
 ENVIRONMENT := $(VENV)/.made-from-lock-$(shell cksum < requirements.lock | cut -d' ' -f1)

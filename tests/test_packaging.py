@@ -4,6 +4,7 @@ import ast
 import json
 import os
 import re
+import subprocess
 import sys
 import tomllib
 
@@ -143,3 +144,17 @@ def test_binder_installs_what_requirements_name(root):
     lines = (root / ".binder/requirements.txt").read_text().splitlines()
     assert "-r ../requirements.txt" in lines
     assert os.access(root / ".binder/postBuild", os.X_OK)
+
+
+def test_what_make_runs_keeps_compiled_code(root):
+    """Whatever the shell says: uv leaves packages uncompiled, and some take seconds to compile."""
+    shown = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "shown: ; @env", "shown"],
+        cwd=root,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert "PYTHONPATH=" in shown
+    assert "PYTHONDONTWRITEBYTECODE" not in shown
