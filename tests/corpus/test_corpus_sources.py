@@ -18,7 +18,7 @@ import soundfile
 
 from enhancelib.errors import InputError
 from tools.corpus.recipe import RATE
-from tools.corpus.sources import games, lmms, presets, recordings
+from tools.corpus.sources import games, lmms, midi, presets, recordings
 
 # ---------------------------------------------------------------- who owns a file
 
@@ -266,6 +266,9 @@ def test_a_project_has_its_notes_in_lmms_terms(tmp_path):
         presets.instrument_of(tmp_path / "no.xpf")
 
 
+@pytest.mark.skipif(
+    not midi.OPENMSX.exists(), reason="the Debian package openttd-openmsx is not installed"
+)
 def test_patches_without_treble_are_left_out():
     levels = [float(row["treble_db"]) for row in presets.surveyed()]
     assert levels == sorted(levels)
@@ -279,8 +282,8 @@ def test_patches_without_treble_are_left_out():
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Two voices, a banjo, a kit and three rooms, with their index."""
+def folder(tmp_path, monkeypatch):
+    """Two voices, a banjo, a guitar and its cabinet, a kit and seven rooms, with their index."""
     rng = np.random.default_rng(0)
     time_s = np.arange(RATE // 2) / RATE
     tones = [np.sin(2 * np.pi * 220 * 2 ** (step / 12) * time_s) for step in range(0, 16, 2)]
@@ -305,6 +308,9 @@ def folder(tmp_path):
             soundfile.write(path, np.clip(wave, -1, 1), RATE)
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             writer.writerow([path.name, kind, source, digest])
+    monkeypatch.setattr(recordings, "CABINETS", tmp_path / "cabinets")
+    recordings.CABINETS.mkdir()
+    soundfile.write(recordings.CABINETS / "amp.wav", np.clip(room, -1, 1)[: RATE // 20], RATE)
     return tmp_path
 
 
@@ -356,8 +362,7 @@ def test_what_came_in_opus_is_trusted_less(folder, tmp_path):
 @pytest.mark.parametrize("source", ["kay5banjo", "muldjordkit", "emilyguitar"])
 def test_instruments_play_for_a_minute_and_repeat(folder, source):
     made = [r for r in recordings.recording_recipes(folder) if r.source == source]
-    if made[-1].cabinet is None and source == "emilyguitar":
-        pytest.skip("the Debian package guitarix-common is not installed")
+    assert (made[-1].cabinet is not None) == (source == "emilyguitar")
     wave = made[-1].render()
     assert wave.shape[1] == pytest.approx(60 * RATE, abs=4 * RATE)
     assert np.abs(wave).max() == pytest.approx(10 ** (-1 / 20), rel=1e-4)
