@@ -63,25 +63,19 @@ def publish_quantized(preset: str, folder: Path = PRETRAINED, *, every: int = 1)
     model = AudioUNet.load(weights)
     music = calibration_music(model.config.sample_rate, every=every)
     ranges = compression.calibrate(model, music)
-    wanted = []
+    facts = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights)}
+    options = {"output_dir": folder, "overwrite": True}
     with tempfile.TemporaryDirectory() as made:
-        el.export_model(
-            model,
-            made,
-            preset=preset,
-            formats=("onnx", "tflite"),
-            checkpoint_sha256=checkpoint_sha256(weights),
-        )
-        for suffix in (".onnx", ".tflite"):
-            for file in compression.quantize_static(Path(made) / f"{preset}{suffix}", ranges):
-                if (suffix, file.kind) != (".tflite", "clip"):
-                    wanted.append(file.path)
-                    note = f"{file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB"
-                    print(f"{file.path.name}: {note}")
-        for path in wanted:
-            with replacing(folder / path.name) as partial:
-                shutil.copyfile(path, partial)
-    return [folder / path.name for path in wanted]
+        clip, _ = el.export_model(model, made, formats=["onnx"], **facts)
+        (stream,) = el.export_model(model, made, formats=["tflite"], kinds=["stream"], **facts)
+        files = [
+            file
+            for exported in (clip, stream)
+            for file in compression.quantize_static(exported.path, ranges, **options)
+        ]
+    for file in files:
+        print(f"{file.path.name}: {file.bytes / 1e6:.2f} MB, error {file.error_db:.0f} dB")
+    return [file.path for file in files]
 
 
 def main() -> None:
