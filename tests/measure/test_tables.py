@@ -11,10 +11,13 @@ from enhancelib.provenance import RESULT_COLUMNS
 from tools.measure import tables
 
 PUBLISHED = sorted((tables.ROOT / tables.RESULTS).glob("*.csv"))
-WAITING = {
-    *("ablations.csv", "streaming.csv", "seed-22k-smaller.csv", "fullband-44k-smaller.csv"),
-}
+MIXED = {"ablations.csv", "streaming.csv", "seed-22k-smaller.csv", "fullband-44k-smaller.csv"}
 """Tables from before mixed commits and changed code were refused; none may join them."""
+WAITING = {
+    *MIXED,
+    *(f"fullband-44k-{name}.csv" for name in ("arm", "chain", "denoisers", "executorch", "peers")),
+}
+"""Tables of the weights before: pages that show them say so; none may join them."""
 
 
 @pytest.fixture
@@ -75,7 +78,7 @@ def test_it_is_refused_before_hours_are_spent(published, monkeypatch):
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.name)
 def test_every_published_table_could_be_written_now(path, request):
-    if path.name in WAITING:
+    if path.name in MIXED:
         request.applymarker(pytest.mark.xfail(reason="waits to be measured at one clean commit"))
     tables.check_rows(pandas.read_csv(path), path)
 
