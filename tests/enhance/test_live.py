@@ -70,33 +70,19 @@ def refused(arguments, environment):
 def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
     """Ten seconds, in up to three attempts; how often a chunk is late is for `make soak`.
 
-    A busy machine makes chunks late, and the command counts them: a second without any is exact.
-    The sound server loses some milliseconds at times and tells nobody, so even where nothing was
-    counted one second may differ.
+    With a second of patience, since a busy machine makes chunks late; what is late all the same is
+    counted. The sound server loses some milliseconds at times and tells nobody, so even where
+    nothing was counted one second may differ.
     """
+    soak = [sys.executable, "-m", "tools.measure", "soaks.streaming", "--only", "live"]
+    soak += ["--seconds", "10", "--patience_ms", "1000", "--output", tmp_path / "live.csv"]
     for _ in range(3):
-        subprocess.run(
-            [
-                *(
-                    sys.executable,
-                    "-m",
-                    "tools.measure",
-                    "soaks.streaming",
-                    "--only",
-                    "live",
-                    "--seconds",
-                    "10",
-                ),
-                *("--output", tmp_path / "live.csv"),
-            ],
-            cwd=ROOT,
-            check=True,
-        )
+        subprocess.run(soak, cwd=ROOT, check=True)
         values = pandas.read_csv(tmp_path / "live.csv").set_index("metric")["value"]
         if values["difference_db"] < -60:
             break
     assert values["least_difference_db"] < -60
-    assert values["latency_ms"] > 1000 * 1023 / 44100
+    assert values["latency_ms"] > 1000 + 1000 * 1023 / 44100
     if values["late_chunks"] == values["dropouts"] == 0:
         assert values["median_difference_db"] < -60
         assert abs(values["latency_ms"] - values["stated_latency_ms"]) < 100

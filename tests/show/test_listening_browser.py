@@ -921,6 +921,22 @@ def run_first_cell(page) -> None:
     pytest.fail(f"JupyterLab runs no cell; it asks {asked.all_inner_texts()}")
 
 
+def run_until_it_prints(page, number: int, text: str) -> None:
+    """Run a cell, and again while it does not know the last answer yet.
+
+    Widgets send one message at a time and keep the next back until the kernel is done with it; on
+    a busy machine a cell overtakes what is kept back.
+    """
+    cell = page.locator(".jp-Cell").nth(number)
+    for _ in range(20):
+        cell.click()
+        page.keyboard.press("Shift+Enter")
+        with contextlib.suppress(AssertionError):
+            expect(cell.locator(".jp-OutputArea-output")).to_contain_text(text, timeout=3_000)
+            return
+    pytest.fail(f"cell {number} prints {cell.inner_text()!r}, not {text!r}")
+
+
 def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium):
     page = chromium.new_page(viewport={"width": 1200, "height": 1500})
     page.set_default_timeout(60_000)
@@ -944,11 +960,8 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
         page.keyboard.press("x")
         expect(abx.locator("button[data-answer=A]")).to_be_enabled()  # X has been heard
         page.keyboard.press("Shift+A")
-    page.locator(".jp-Cell").nth(2).click()
-    page.keyboard.press("Shift+Enter")
-    printed = page.locator(".jp-OutputArea-output:has-text('right: ABXResult')").inner_text()
     hits = abx.locator(".el-result").inner_text().split(" of ")[0]
-    assert f"hits={hits}, trials=2" in printed
+    run_until_it_prints(page, 2, f"right: ABXResult(hits={hits}, trials=2")
     page.locator(".jp-Cell").nth(3).click()
     page.keyboard.press("Shift+Enter")
     mushra = page.locator(".el-mushra[data-state]")
@@ -960,8 +973,5 @@ def test_widgets_work_in_jupyterlab_and_send_answers_to_the_kernel(lab, chromium
         slider.fill("95")
         slider.press("ArrowRight")
     mushra.locator("[data-action=finish]").click()
-    page.locator(".jp-Cell").nth(4).click()
-    page.keyboard.press("Shift+Enter")
-    printed = page.locator(".jp-OutputArea-output:has-text('rated: MUSHRAResult')").inner_text()
-    assert "'half': (96.0, 0.0, 100.0)" in printed
+    run_until_it_prints(page, 4, "'half': (96.0, 0.0, 100.0)")
     page.close()

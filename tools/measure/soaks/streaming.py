@@ -158,7 +158,7 @@ def file(seconds: float | None) -> Iterator[dict]:
         yield row("enhance_file", "speed", length / took, "x real time", **where)
 
 
-def live(seconds: float | None) -> Iterator[dict]:
+def live(seconds: float | None, patience_ms: int = 0) -> Iterator[dict]:
     """Play a file into a sound server, have `enhancelib live` enhance it, and compare."""
     seconds = seconds or 300
     path = default_model("onnx")
@@ -169,7 +169,9 @@ def live(seconds: float | None) -> Iterator[dict]:
             for _ in range(round(seconds / min(seconds, 20.0))):
                 out.write(0.5 * wave.T)
         with sound.server() as environment:
-            summary, resident_mb = play(song, recording, environment, model=path)
+            summary, resident_mb = play(
+                song, recording, environment, model=path, patience_ms=patience_ms
+            )
         tracks = np.fromfile(recording, np.float32).reshape(-1, 4).T
     heard, played = tracks[:2], tracks[2:]
     levels_db, delay = compare(el.enhance_wave(heard, path, sample_rate=RATE), played)
@@ -180,7 +182,9 @@ def live(seconds: float | None) -> Iterator[dict]:
         "least_difference_db": min(levels_db),
         "resident_mb": resident_mb,
     }
-    where = {"condition": "live, PulseAudio, blocks of 512, stereo", "piece": f"{seconds:g} s"}
+    queue = f", queue of {patience_ms} ms" if patience_ms else ""
+    where = {"condition": f"live, PulseAudio, blocks of 512, stereo{queue}"}
+    where["piece"] = f"{seconds:g} s"
     for name, value in (values | summary).items():
         unit = {"load": "1", "late_chunks": "chunks", "dropouts": "blocks"}.get(name)
         unit = unit or name.rpartition("_")[2].replace("mb", "MB").replace("db", "dB")
@@ -188,15 +192,25 @@ def live(seconds: float | None) -> Iterator[dict]:
 
 
 def play(
-    song: Path, recording: Path, environment: dict[str, str], *, model: Path
+    song: Path,
+    recording: Path,
+    environment: dict[str, str],
+    *,
+    model: Path,
+    patience_ms: int = 0,
 ) -> tuple[dict[str, float], float]:
     """Run `enhancelib live` while a player plays and a recorder listens.
+
+    With patience, the model may lag so long behind, and each device a quarter of that.
 
     Returns:
         What the command said at its end, by metric, and its memory at the end in MB.
     """
     command = [sys.executable, "-m", "enhancelib", "live", "--model_path", model]
     command += ["--input_device", "pulse", "--output_device", "pulse"]
+    if patience_ms:
+        command += ["--queue_delay", str(round(patience_ms * RATE / 1000))]
+        command += ["--device_latency", str(patience_ms / 4)]
     tap = ["parec", "--device=bus.monitor", "--raw", "--format=float32le", f"--rate={RATE}"]
     tap += ["--channels=4", f"--channel-map={sound.FRONT},{sound.REAR}", "--no-remix"]
     with recording.open("wb") as file, contextlib.ExitStack() as stack:
@@ -213,7 +227,7 @@ def play(
         while recording.stat().st_size < 3 * 16 * RATE:  # three seconds, before the music begins
             time.sleep(0.1)
         subprocess.run(["paplay", "--device=player", song], env=environment, check=True)
-        time.sleep(1)
+        time.sleep(1 + 2 * patience_ms / 1000)
         resident_mb = memory(enhancer.pid)["resident_mb"]
         enhancer.send_signal(signal.SIGINT)
         said, _ = enhancer.communicate(timeout=20)
@@ -259,7 +273,7 @@ def compare(wanted: np.ndarray, played: np.ndarray) -> tuple[list[float], int]:
     return levels, delay
 
 
-PARTS: dict[str, Callable[[float | None], Iterator[dict]]] = {
+PARTS: dict[str, Callable[..., Iterator[dict]]] = {
     "hour": hour,
     "random": random,
     "file": file,
@@ -273,6 +287,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=ROOT / "data" / "results" / "streaming.csv")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seconds", type=float, help="of every part, instead of its own length")
+    parser.add_argument(
+        "--patience_ms", type=int, default=0, help="for live, on a busy machine: 1000 at most"
+    )
     args = parser.parse_args()
     joined = set(args.only) != set(PARTS) and args.output.exists()
     check_commit(args.output, joined=joined)
@@ -281,7 +298,8 @@ def main() -> None:
         if part == "live" and sound.missing():
             print(f"live: not measured, no {', no '.join(sound.missing())}")
             continue
-        for line in PARTS[part](args.seconds):
+        settings = {"patience_ms": args.patience_ms} if part == "live" else {}
+        for line in PARTS[part](args.seconds, **settings):
             rows.append(line)
             print(
                 f"{line['system']}, {line['piece']}: {line['metric']} {line['value']}", flush=True
