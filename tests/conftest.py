@@ -109,30 +109,10 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
 
 @pytest.fixture(scope="session")
 def small_model():
-    """A small network with random weights throughout: no part of it is the identity."""
-    import torch
+    """A small network with a fill and random weights throughout: no part of it is the identity."""
+    from small_network import FILLED, filled_network
 
-    from enhancelib.model.network import AudioUNet
-
-    torch.manual_seed(0)
-    model = AudioUNet(
-        base_channels=4,
-        depth=2,
-        sample_rate=22050,
-        frame_length=128,
-        hop_length=64,
-        bands=8,
-        blocks=1,
-        dilations=(1, 2),
-    ).eval()
-    for name, values in model.named_buffers():
-        if name.endswith("running_mean"):
-            values.normal_(0, 0.1)
-        elif name.endswith("running_var"):
-            values.uniform_(0.5, 1.5)
-    for values in model.core.head.parameters():
-        torch.nn.init.normal_(values, 0, 0.1)
-    return model
+    return filled_network(**FILLED)
 
 
 @pytest.fixture(scope="session")
@@ -147,26 +127,6 @@ def small_exports(small_model, tmp_path_factory):
         return export_model(small_model, folder, preset="small", checkpoint_sha256=sha256)
 
     return made_once(tmp_path_factory, "small", make)
-
-
-@pytest.fixture(scope="session")
-def filled_model():
-    """A small network with a fill, with random weights throughout."""
-    from small_network import FILLED, filled_network
-
-    return filled_network(**FILLED)
-
-
-@pytest.fixture(scope="session")
-def filled_exports(filled_model, tmp_path_factory):
-    """Folder with ``filled`` as a checkpoint and in every exported format, and their results."""
-    from enhancelib.optimize.export import export_model
-
-    def make(folder: Path) -> list:
-        filled_model.save(folder / "filled.safetensors")
-        return export_model(filled_model, folder, preset="filled")
-
-    return made_once(tmp_path_factory, "filled", make)
 
 
 @pytest.fixture(scope="session")

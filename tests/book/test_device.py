@@ -15,6 +15,7 @@ import soundfile
 from axe_playwright_python.sync_playwright import Axe
 from conftest import ROOT
 from playwright.sync_api import sync_playwright
+from small_network import network
 
 import enhancelib as el
 from enhancelib.enhance.modelfiles import open_stream
@@ -25,7 +26,7 @@ from tools.dev import device_page
 from tools.measure import devices
 
 PUBLISHED = sorted(PRETRAINED.glob("*.stream.onnx"))
-SMALL = ("small.stream.onnx", "filled.stream.onnx")
+SMALL = ("small.stream.onnx", "plain.stream.onnx")
 VENDOR = ROOT / "jupyter_book" / "device" / "vendor"
 
 # Stands in for the audio thread: asks the Worker for a track and takes whatever it sends.
@@ -100,10 +101,12 @@ PLAY_OFFLINE = """async ({ lossy, enhanced, original = [], hole, heard, amount, 
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory, small_exports, filled_exports) -> Path:
-    """The page's folder with the published models and small ones, without and with a fill."""
+def site(tmp_path_factory, small_exports) -> Path:
+    """The page's folder with the published models and small ones, with and without a fill."""
     folder = tmp_path_factory.mktemp("site") / "device"
-    small = [small_exports[0] / "small.stream.onnx", filled_exports[0] / "filled.stream.onnx"]
+    plain = {"preset": "plain", "formats": ["onnx"], "kinds": ["stream"]}
+    (written,) = el.export_model(network(), folder.with_name("plain"), **plain)
+    small = [small_exports[0] / "small.stream.onnx", written.path]
     device_page.build(folder, [*PUBLISHED, *small])
     device_page.bare_page(folder)
     return folder

@@ -276,8 +276,8 @@ def test_an_untrained_network_with_a_fill_is_the_identity(pair):
 
 
 @pytest.fixture(scope="module")
-def small(filled_model):
-    return filled_model
+def small(small_model):
+    return small_model
 
 
 @pytest.mark.parametrize("level_db", [-20.0, -40.0])
@@ -401,8 +401,8 @@ def test_impossible_fills_are_refused_by_name(settings, named):
 
 
 @pytest.fixture(scope="module")
-def exports(filled_exports):
-    return filled_exports
+def exports(small_exports):
+    return small_exports
 
 
 def test_every_format_is_exact(exports):
@@ -413,7 +413,7 @@ def test_every_format_is_exact(exports):
 
 
 @pytest.mark.parametrize(
-    "name", ["filled.safetensors", *(f"filled.stream.{s}" for s in ("onnx", "tflite", "pt"))]
+    "name", ["small.safetensors", *(f"small.stream.{s}" for s in ("onnx", "tflite", "pt"))]
 )
 @pytest.mark.parametrize("chunks", [[1000], [37, 500, 64]])
 def test_a_stream_is_the_clip(exports, small, name, chunks):
@@ -438,7 +438,7 @@ def test_it_bears_8_bits(exports, small, suffix, music, tmp_path):
     music = [audio.resample(wave, from_rate=16000, to_rate=22050) for wave in music[:3]]
     ranges = compression.calibrate(small, music)
     assert any("fill.predictor.blocks" in layer.name for layer in ranges)
-    path = exports[0] / f"filled.{suffix}"
+    path = exports[0] / f"small.{suffix}"
     results = compression.quantize_static(path, ranges, music=music, output_dir=tmp_path)
     assert [result.kind for result in results] == ["clip", "stream"]
     for result in results:
