@@ -6,7 +6,7 @@
 # really use, and keeps both versions, aligned to the sample.
 #
 # **You will hear** a song as a streaming service, a Bluetooth link and a noisy recording would give
-# it to you. **You will see** what each of them takes away, what of that can be heard, and where
+# it to you. **You will see** what each of them takes away, which losses can be heard, and where
 # there is room to put something back.
 
 # %% [markdown]
@@ -61,9 +61,9 @@ pairs = el.read_manifest(manifest)
 
 # %% [markdown]
 # The manifest has one row per pair. Pieces that share material (takes of one instrument, tracks of
-# one album) form a *group*. A group is never divided between training and test, so nothing that is
-# heard in training comes back in the test. (One exception: the eight strums are of one guitar and
-# divided by chord.)
+# one album) form a *group*. A group is not divided between training and test, so that nothing heard
+# in training comes back in the test. There is one exception: the eight strums are played on one
+# guitar, and each chord is a group.
 
 # %%
 segments = pairs.drop_duplicates("lossless")
@@ -125,7 +125,7 @@ Markdown(
 )
 
 # %% [markdown]
-# ## What of it can be heard
+# ## Which losses can be heard
 #
 # A codec does not avoid errors, it hides them: under loud sounds the ear does not notice quiet ones
 # of neighboring pitch. The *noise-to-mask ratio* compares the error in every critical band with
@@ -166,8 +166,7 @@ Markdown(
 #
 # How much of this could be undone? An *oracle* knows the original. It multiplies every bin of the
 # lossy spectrum by the best factor and keeps the lossy phase. What even the oracle cannot restore
-# is simply gone. (It is one mask, in frames of one length; other frames gain a little more or
-# less.)
+# is out of reach for such a mask. (Frames of another length gain a little more or less.)
 
 
 # %%

@@ -160,7 +160,7 @@ said = [
 Markdown(f"Counted: {'; '.join(said)}.")
 
 # %% [markdown]
-# ### Heard before it is struck
+# ### Noise before the stroke
 #
 # Rounding makes an error in the whole frame, also in the part before a drum stroke. That is
 # *pre-echo*. Shorter frames keep the error nearer to the stroke, but they need more bits for tones
@@ -309,7 +309,7 @@ el.plotting.save_figure(figure, "02_rate_distortion.svg", figures_dir=figures_di
 # %% tags=["hide-input"]
 best = bits.groupby("rate")["lsd"].mean()
 Markdown(
-    f"On the mean over all settings the LSD is {best[44100]:.1f} at the full rate and "
+    f"On average over all settings the LSD is {best[44100]:.1f} at the full rate and "
     f"{best[22050]:.1f} at half of it: the lost treble is most of the loss."
 )
 

@@ -61,7 +61,8 @@ el.plotting.save_figure(axes.figure, "03_network", figures_dir=figures_dir)
 # $$Y_{k,t} = X_{k,t} + g\,(M_{k,t} X_{k,t} + R_{k,t}) + F_{k,t}.$$
 #
 # The *residual* $R$ is a small number that is added to the bin. In a network with a fill, mask and
-# residual together raise no bin by more than 6 dB.
+# residual together raise no bin by more than 6 dB, except bins that are nearly empty. The gate also
+# scales the energy of the fill, so a shut gate passes the input unchanged.
 
 # %% tags=["hide-input"]
 fill = network.core.fill  # None in a network without
@@ -213,7 +214,7 @@ off = {name: np.abs(bands["lossless"] - bands[name])[lost, frame] for name in na
 errors = ", ".join(f"{each.mean():.0f} dB {name}" for name, each in off.items() if len(each))
 Markdown(
     f"The frame begins {frame * network.config.hop_length / rate:.2f} s into the clip. The codec left "
-    f"{lost.sum()} of its {len(lost)} bands more than 10 dB too weak. On the mean their levels are "
+    f"{lost.sum()} of its {len(lost)} bands more than 10 dB too weak. On average their levels are "
     f"wrong by {errors or 'nothing'}."
 )
 
@@ -237,7 +238,7 @@ el.plotting.save_figure(axes.figure, "03_gate", figures_dir=figures_dir)
 
 # %% tags=["hide-input"]
 said = [f"{np.mean(gate):.0f} % for {name}" for name, (_, gate) in opened.items()]
-Markdown(f"On the mean over the bands the gate is open by {', '.join(said)}.")
+Markdown(f"On average over the bands the gate is open by {', '.join(said)}.")
 
 # %% [markdown]
 # ## Take-away

@@ -190,8 +190,8 @@ table[(table > 0).any(axis=1)].style.format("{:g}")
 #   gate $g$ and what it should be. That is known in training: open ($g^{*} = 1$) where the input
 #   differs audibly from the original, shut elsewhere.
 #
-# *Audible* is no term. It says how far the gate also stays shut where the original's band is too
-# weak to be heard.
+# *Audible* in the table is a setting of the gate term and has no loss of its own. It says how
+# strongly the gate is also told to stay shut where the original's band is too weak to be heard.
 
 # %% [markdown]
 # ### What each term hears
@@ -574,7 +574,7 @@ both.rename(index=el.condition_title).style.format(precision=2)
 # %% tags=["hide-input"]
 ahead = both.index[both["published"] < both["this run"]]
 Markdown(
-    f"On the mean of all conditions untreated audio has {both['untreated'].mean():.2f}, this run "
+    f"On average over all conditions untreated audio has {both['untreated'].mean():.2f}, this run "
     f"{both['this run'].mean():.2f} and the published network {both['published'].mean():.2f}, which "
     f"is ahead in {len(ahead)} of {len(both)} conditions."
 )
@@ -583,9 +583,9 @@ Markdown(
 # ## What each choice is worth
 #
 # The baseline of this table is a short training from scratch, without a fill and on the first
-# edition of the corpus. Each other row changes one thing. Every row had the same processor time, so
-# that a costlier step means fewer steps, and one seed. Only the last two rows go on from the
-# baseline for half of that time. Everything was measured on the validation clips
+# edition of the corpus. Each other row changes one thing. Every row had one seed and the same
+# processor time, so a costlier step means fewer steps. The last two rows are exceptions: they
+# continue the baseline for half of that time. Everything was measured on the validation clips
 # (`tools/research/ablate.py` makes the table, `data/results/ablations.csv` holds more columns).
 # Under the *weak* conditions a low LSD and a high ViSQOL are good. The last column is the worst
 # loss of in-band SI-SDR on a clip where there was nothing to gain.
@@ -604,11 +604,12 @@ table["question"] = table["question"].fillna(table.index.to_series())
 table.set_index("question").style.format(precision=2, na_rep="–")
 
 # %% [markdown]
-# Repair and caution pull in opposite directions. Three variants repair more and harm more: without
-# the gate, without the relative term, and with MP3 and AAC alone. A learned transform in place of
-# the STFT restores levels best and does the most harm. A ConvNet over whole frames repairs less for
-# as many multiplications. A tenth of the music or half the frame is worse at both. The worst harm
-# is large in every row: it takes hours of training to learn what is best left alone.
+# Repair and caution pull in opposite directions. Two variants repair more and harm more: the one
+# without the relative term, and the one with MP3 and AAC alone. Without the gate the network
+# repairs more too, and its worst harm is about that of the baseline. A learned transform in place
+# of the STFT restores levels best, and its harm is among the largest. A ConvNet over whole frames
+# repairs less for as many multiplications. A tenth of the music or half the frame is worse at both.
+# The worst harm is large in every row: it takes hours of training to learn what is best left alone.
 
 # %% [markdown]
 # ## Listen
@@ -755,7 +756,8 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # ```{dropdown} Solution
 # Conditions without treble gain first: nearly any treble is nearer in level than none. `lossless`
 # gets worse, since what is learnt for the others is applied to it too, until the gate has learnt to
-# tell them apart. The gate is never told which is which and has to hear it.
+# tell them apart. The gate loss shows the right answer in training only. At work the gate has to
+# hear from the input alone which kind of sound it is.
 # ```
 #
 # **4. What a term is for.** Give the configuration `loss={"relative": 0.0}` and train again from

@@ -168,8 +168,8 @@ closer = (lsd[preset] < lsd["untreated"]).groupby("condition").sum().reindex(con
 told = "; ".join(f"{el.condition_title(name)}: {count}" for name, count in closer.items())
 Markdown(
     f"{len(chosen)} pieces, {len(conditions)} conditions, {live['metric'].nunique()} metrics: "
-    f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. So many of "
-    f"the {len(chosen)} pieces come closer to the original in LSD: {told}."
+    f"{len(live):,} values in `{live_file}`, each with its commit, seed, device and load. The "
+    f"number of pieces, of {len(chosen)}, that come closer to the original in LSD: {told}."
 )
 
 # %% [markdown]
@@ -200,15 +200,15 @@ rising = [
 Markdown(f"Pieces that rise under {what}: {', '.join(rising)}.")
 
 # %% [markdown]
-# Take the kind with the most pieces. How far its mean difference $\bar d$ over $n$ pieces can be
-# trusted is said by *Student's interval*,
+# Take the kind with the most pieces. *Student's interval* says how far its mean difference $\bar d$
+# over $n$ pieces can be trusted:
 #
 # $$\bar d \pm t\, s / \sqrt n,$$
 #
 # with the spread $s$ of the differences and a factor $t$ from Student's distribution. *Wilcoxon's
-# test* gives the differences ranks by size and asks how often they would lean so far to one side if
-# each had its sign by chance. With few pieces that can be counted over all $2^n$ ways to give
-# signs.
+# test* ranks the differences by size. It asks how often the ranks would favor one side as strongly
+# if the sign of each difference were random. With few pieces that can be counted over all $2^n$
+# ways to give signs.
 
 # %%
 kind = max(pairs, key=lambda name: len(pairs[name]))

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 06 · Does it help?
 #
-# Published systems report the metric that they win. This chapter asks what the network gains where
-# there was room to help. It uses two models of hearing and measures of samples and levels, each
-# beside the value of the *untreated* lossy audio. [The next chapter](07_harm) asks for harm.
+# Papers tend to report the metrics on which their system does best. This chapter asks what the
+# network gains where there was room to help. It uses two models of hearing and measures of samples
+# and levels, each beside the value of the *untreated* lossy audio. [The next chapter](07_harm) asks
+# for harm.
 #
 # **You will see** what each kind of music, singing and speech gains, and where in the spectrum.
 # **You will hear** a song, a voice and a loop before and after.
@@ -240,7 +241,7 @@ el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures
 # %% tags=["hide-input"]
 treble = middles_khz > 8
 told = ", ".join(f"{each[1][treble].mean():+.1f} dB {name}" for name, each in errors.items())
-Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} on the mean.")
+Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} on average.")
 
 # %% [markdown]
 # ## Hear it

@@ -90,10 +90,10 @@ def worst_of(metric: str) -> pd.DataFrame:
 worst_of("in_band_si_sdr")
 
 # %% [markdown]
-# This was the change in in-band SI-SDR of the worst piece, in dB. Values of 60 dB and more count as
-# equal, so lossless music starts from 60: a loss of 20 dB there means an error that lies 40 dB
-# under the music. Whether one hears it, this number does not say. The next table is by a model of
-# hearing, or by levels where none was measured, with a tolerance of 0.02:
+# The table above has the change in in-band SI-SDR of the worst piece, in dB. Values of 60 dB and
+# more count as equal, so lossless music starts from 60: a loss of 20 dB there means an error that
+# lies 40 dB under the music. This number does not say whether the error can be heard. The next
+# table is by a model of hearing, or by levels where none was measured, with a tolerance of 0.02:
 
 # %% tags=["hide-input"]
 second = next(name for name in ("visqol", "zimtohrli", "lsd") if name in set(mine["metric"]))

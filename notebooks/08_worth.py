@@ -168,9 +168,10 @@ el.Player(heard, sample_rate=44100, title=title, reference="studio")
 #
 # A phone decodes a stream and codes it again for Bluetooth. The network can stand on the phone,
 # before the second codec, or in the headphones, behind it, or at both ends.
-# `tools/measure/chain.py` measured these at the ear, over strong links, weak ones, and one that
-# loses packets. The table has the means of ViSQOL over the pieces of each kind, with AAC at 128
-# kbit/s as the stream and the link named in each row. *Lossless* is on the phone, before the link:
+# `tools/measure/chain.py` measured what the listener hears with each of these, over strong links,
+# weak links, and one that loses packets. The table has the means of ViSQOL over the pieces of each
+# kind, with AAC at 128 kbit/s as the stream and the link named in each row. The row *lossless* has
+# the sound on the phone, before any link:
 
 # %%
 measured_at_ear = Path(results_dir) / f"{preset}-chain.csv"
@@ -323,6 +324,7 @@ Markdown(
 # headphones. Where is it worse than the headphones alone, and why can that be?
 #
 # ```{dropdown} Solution
-# The codec of the link takes what the phone filled in for music and spends bits on it. The second
-# network then gets a signal that looks intact, with damage that it has not met in training.
+# The codec of the link treats the treble that the phone filled in as music and spends bits on it.
+# The second network then gets a signal that looks intact, with damage that it has not met in
+# training.
 # ```

@@ -60,11 +60,11 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 #
 # *ONNX* runs nearly everywhere, *TensorFlow Lite* (now LiteRT) is made for phones, *TorchScript*
 # stays in PyTorch's world. A *clip* file takes a whole waveform, and a *stream* file takes the next
-# frame. Here are the clip files, but that of TensorFlow Lite is a stream, since its clip would take
-# music of one length only; [the next chapter](11_mobile_benchmarking) has both kinds of each. Every
-# file runs real music in its own runtime and is compared with PyTorch. The error is in dB relative
-# to the signal; for comparison, that of 16-bit audio is −98. (Other music gives slightly other
-# errors further down.)
+# frame. The table has the clip files. For TensorFlow Lite it has the stream file instead, since a
+# clip file of that format takes music of one length only; [the next
+# chapter](11_mobile_benchmarking) has both kinds of each. Every file runs real music in its own
+# runtime and is compared with PyTorch. The error is in dB relative to the signal; for comparison,
+# that of 16-bit audio is −98. (Other music gives slightly other errors further down.)
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)

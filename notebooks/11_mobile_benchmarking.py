@@ -392,9 +392,10 @@ Markdown(
 el.Download(devices, "11_devices.csv")
 
 # %% [markdown]
-# On our own machine, at full speed and slowed down, a clip was also played to its end. *Late*
-# blocks passed the lossy signal through. A clock under 1 would mean that the sound itself dragged.
-# A browser that is too slow for both channels enhances the middle of the stereo image only.
+# On our own machine, at full speed and slowed down, a clip was also played to its end. A *late*
+# block was played untreated. The *clock* has the seconds of sound per second that passed, so a
+# value under 1 means that playback itself fell behind. A browser that is too slow for both channels
+# enhances the middle of the stereo image only.
 
 # %% tags=["hide-input"]
 played = devices[devices["condition"].str.startswith("browser, played")]

@@ -64,15 +64,15 @@ CLAIMS = {
     r"brings (?:some of it back|music from MP3, AAC and Bluetooth closer)": (
         weakly_coded_music_comes_closer
     ),
-    r"On average, music gains where a weak codec left little of it": weakly_coded_music_gains,
-    r"voices gain where little of them is left": voices_of_which_little_is_left_gain,
+    r"On average, music gains after weak codecs": weakly_coded_music_gains,
+    r"voices gain where most of the sound was lost": voices_of_which_little_is_left_gain,
     r"What was fine does not always stay as it was": something_fine_is_changed,
 }
 DEFINITIONS = (
     r"^LSD is the log-spectral distance",
-    r"▼ marks what got worse:$",
-    r"^To help under a condition, the 95 % intervals",
-    r"one of them that falls so is harm",
+    r"▼ marks a mean that got worse, be it by chance:$",
+    r"^The network helps under a condition if the mean",
+    r"It harms if one of the two falls in the same way",
 )
 """Sentences with a telling word that tell no result."""
 WORDS = (

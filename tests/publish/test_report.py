@@ -130,7 +130,7 @@ def test_two_pieces_that_agree_are_not_sure(count, sure):
     values |= {("song", "sbc-20"): (3.0, 3.0), ("song", "lossless"): (4.0, 4.0)}
     helps, left, harms, _ = findings.glance(heard(values, count), "ours")
     assert f": song {sure}" in helps
-    assert ("(of 2 pieces nothing can be sure)" in left) == (count == 2)
+    assert ("(2 pieces are too few to be sure of anything)" in left) == (count == 2)
     assert harms.startswith(f"- **It harms**: song {sure}")
 
 
@@ -139,4 +139,4 @@ def test_kinds_that_met_other_conditions_are_counted_by_themselves():
     values |= {("speech", "mp3-64"): (2.0, 3.0)}
     values |= {("song", "lossless"): (4.0, 4.0), ("speech", "lossless"): (4.0, 4.0)}
     helps, *_ = findings.glance(heard(values, 3), "ours")
-    assert "under so many of 1 to 2 conditions" in helps
+    assert "counted over 1 to 2 conditions" in helps

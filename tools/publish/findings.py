@@ -54,19 +54,19 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
         visqol = good[good["metric"] == "visqol"].set_index("condition")
         helped.append(f"{kind} {np.sum(change > 0)}{_extreme(visqol[change > 0], 'idxmax')}")
         pieces = good["pieces"].max()
-        few = f" (of {pieces} pieces nothing can be sure)" if pieces < LEAST else ""
+        few = f" ({pieces} pieces are too few to be sure of anything)" if pieces < LEAST else ""
         left.append(f"{kind} {np.sum(change == 0)}{few}")
         harmed.append(f"{kind} {np.sum(change < 0)}{_extreme(visqol[change < 0], 'idxmin')}")
         unasked.append(f"{kind} {_no_room(el.does_no_harm(part))}")
     several = " to ".join(map(str, sorted({min(asked), max(asked)})))
-    conditions = f"under so many of {several} conditions (a codec at a bit rate, noise, …)"
+    conditions = f"counted over {several} conditions (a codec at a bit rate, noise, …)"
     return [
-        f"- **It helps** {conditions}: {', '.join(helped)}. ViSQOL predicts listeners' opinion, "
+        f"- **It helps**, {conditions}: {', '.join(helped)}. ViSQOL predicts listeners' opinion, "
         "from 1 to 4.73.",
         f"- **No sure effect**: {', '.join(left)}.",
         f"- **It harms**: {', '.join(harmed)}.",
-        "- **Where nothing was lost that one hears**, it should change nothing. So many checks of "
-        f"the piece that fares worst find a change for the worse: {', '.join(unasked)}.",
+        "- **Where no loss can be heard**, the network should change nothing. The worst piece of "
+        f"each kind still gets worse in some of the checks: {', '.join(unasked)}.",
     ]
 
 
