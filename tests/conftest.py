@@ -13,9 +13,14 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parent.parent
-LAST = ("test_readme.py", "test_notebooks.py", "test_book.py")
+LAST = ("test_notebooks.py", "test_book.py")
 AGAIN = "test_executed_chapter_repeats_itself_under_nbval"
 """Where several processes share the work, one tests the book while another runs chapters again."""
+LONG = (
+    *("test_device.py", "test_readme.py", "test_smaller.py", "test_training.py"),
+    *("test_compression.py", "test_seed.py", "test_listening_browser.py", "test_live.py"),
+)
+"""Files that take minutes each: several processes begin with them, so that none is left over."""
 PATIENCE_S = 240.0
 """How long a test waits for what must come. Nothing is timed by it: only a hang lasts as long."""
 
@@ -44,17 +49,24 @@ def full_disk(room: int):
 def pytest_collection_modifyitems(items):
     """Cheap tests first; the book needs the chapters that test_notebooks runs.
 
-    Where several processes share the work, the end-to-end tests begin, since they take longest, and
-    what runs the chapters again comes last.
+    Where several processes share the work, the end-to-end tests begin, since they take longest, then
+    come the long files, and what runs the chapters again comes last.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
 
-    def place(item: pytest.Item) -> tuple[bool, bool, int]:
-        slow = item.path.name in LAST
-        again = shared and AGAIN in item.name
-        return again, slow != shared, LAST.index(item.path.name) if slow else 0
+    def place(item: pytest.Item) -> tuple[bool, int, int]:
+        name = item.path.name
+        if name in LAST:
+            return shared and AGAIN in item.name, 0 if shared else 2, LAST.index(name)
+        return False, 1, LONG.index(name) if shared and name in LONG else len(LONG)
 
     items.sort(key=place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """One more than there are cores: while a browser plays music, a core would stand idle."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.hookimpl(optionalhook=True)
