@@ -49,8 +49,8 @@ def full_disk(room: int):
 def pytest_collection_modifyitems(items):
     """Cheap tests first; the book needs the chapters that test_notebooks runs.
 
-    Where several processes share the work, the end-to-end tests begin, since they take longest, then
-    come the long files, and what runs the chapters again comes last.
+    Where several processes share the work, the end-to-end tests begin, since they take longest.
+    Then come the long files, and what runs the chapters again comes last.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
 
