@@ -23,12 +23,12 @@ start_from: str = "published"  # weights to go on from, or a checkpoint; empty: 
 base_channels: int = 32  # width of the network, if from scratch
 depth: int = 4  # levels of the U-Net, if from scratch
 epochs: int = 2  # after each of them the validation split is measured
-epoch_steps: int = 15  # steps of an epoch; 0: as many as there are pairs for
+epoch_steps: int = 10  # steps of an epoch; 0: as many as there are pairs for
 batch_size: int = 8  # segments per step
 crop_seconds: float = 1.0  # length of a training segment
 learning_rate: float = 3e-4  # peak of the schedule; from scratch 1e-3
 least_improvement_percent: float = 5.0  # the run must beat untreated audio by this much
-steps_by_heart: int = 60  # of each stage, on one clip
+steps_by_heart: int = 40  # of each stage, on one clip
 listen_to: str = "mp3-64"  # condition of the clips that are looked at and heard
 seed: int = 0  # of weights, order, crops and augmentation
 

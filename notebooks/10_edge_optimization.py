@@ -19,13 +19,13 @@ figures_dir: str = "figures"  # where figures are saved
 weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is made smaller
 formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
-calibration_clips: int = 9  # training segments on which activations are measured
+calibration_clips: int = 6  # training segments on which activations are measured
 sparsities: str = "0.3,0.5,0.8"  # shares of weights or channels to remove
 tuned_sparsities: str = "0.5"  # after which of these to fine-tune
-tuning_steps: int = 16  # batches of fine-tuning
-timing_repeats: int = 5  # how often a clip of 3 s is timed with every file
+tuning_steps: int = 8  # batches of fine-tuning
+timing_repeats: int = 3  # how often a clip of 3 s is timed with every file
 tuning_rate: float = 1e-3  # peak of its learning rate
-qat_steps: int = 8  # batches of training with 8-bit arithmetic
+qat_steps: int = 4  # batches of training with 8-bit arithmetic
 qat_rate: float = 1e-5  # peak of its learning rate
 batch_size: int = 8  # segments per batch
 transparent: str = "lossless"  # conditions under which a variant can only do harm
@@ -159,7 +159,7 @@ def with_full_scale(waves: list[np.ndarray]) -> list[np.ndarray]:
     return waves + [wave / max(1e-6, np.abs(wave).max()) for wave in waves[::3]]
 
 
-held_out = clips("test", 3)
+held_out = clips("test", 2)
 
 # %% [markdown]
 # Which music does it take, and how much? The network computes as if in 8 bits, with ranges from

@@ -17,11 +17,13 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import lightning
 import pandas
@@ -132,7 +134,7 @@ def train_model(
         resume_point = ModelCheckpoint(
             folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False
         )
-        loggers: list[Logger] = [TensorBoardLogger(folder, name="tensorboard", version="")]
+        loggers: list[Logger] = [_tensorboard(folder)]
         if config.use_wandb:
             loggers.append(WandbLogger(project="enhancelib", save_dir=folder))
         trainer = _trainer(config, callbacks=[recorder, resume_point], logger=loggers)
@@ -204,6 +206,16 @@ def _rates_asked_for(
         found = ", ".join(f"{name}: {rate} Hz" for name, rate in rates.items())
         raise ConfigError(f"{found}; they must agree: change or leave out preset or sample_rate")
     return rates
+
+
+def _tensorboard(folder: Path) -> TensorBoardLogger:
+    """Every step, for ``tensorboard --logdir``.
+
+    TensorBoard imports TensorFlow, seconds and hundreds of MB, only to write its files, unless a
+    module of this name says that there is none.
+    """
+    sys.modules.setdefault("tensorboard.compat.notf", ModuleType("notf"))
+    return TensorBoardLogger(folder, name="tensorboard", version="")
 
 
 def _claim(folder: Path, settings: dict[str, str], *, overwrite: bool) -> None:

@@ -397,19 +397,31 @@ def by_srun(count: int, *arguments: str) -> None:
     assert [process.wait(300) for process in processes] == [0] * count
 
 
-@pytest.mark.parametrize("launch", [by_torchrun, by_srun])
-def test_two_processes_average_to_one(manifest, tmp_path, launch):
-    """Two gloo processes with half the batch each: the same gradients, every item seen once."""
-    script = tmp_path / "one_step.py"
+@pytest.fixture(scope="module")
+def one_step(manifest, tmp_path_factory):
+    """Run the step in so many processes: its gradients, and what each process saw."""
+    script = tmp_path_factory.mktemp("step") / "one_step.py"
     script.write_text(ONE_STEP)
-    seen = {}
-    for count in (1, 2):
-        folder = tmp_path / str(count)
-        folder.mkdir()
+
+    def run(launch, count: int) -> tuple[dict, list[dict]]:
+        folder = tmp_path_factory.mktemp("ranks")
         launch(count, str(script), str(manifest), str(folder), str(4 // count))
         ranks = [torch.load(path) for path in sorted(folder.glob("rank*.pt"))]
         assert len(ranks) == count
-        seen[count] = torch.load(folder / "gradients.pt"), ranks
+        return torch.load(folder / "gradients.pt"), ranks
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def alone(one_step):
+    return one_step(by_torchrun, 1)
+
+
+@pytest.mark.parametrize("launch", [by_torchrun, by_srun])
+def test_two_processes_average_to_one(one_step, alone, launch):
+    """Two gloo processes with half the batch each: the same gradients, every item seen once."""
+    seen = {1: alone, 2: one_step(launch, 2)}
     for name, gradient in seen[1][0].items():
         largest = gradient.abs().max().item()
         torch.testing.assert_close(
@@ -422,6 +434,18 @@ def test_two_processes_average_to_one(manifest, tmp_path, launch):
     assert first["table"] == second["table"]
     for condition, pair in whole["table"].items():
         assert first["table"][condition][1] == pytest.approx(pair[1], rel=1e-5)
+
+
+def test_the_log_for_tensorboard_needs_no_tensorflow(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from enhancelib.train import run
+run._tensorboard(Path({str(tmp_path)!r})).log_metrics({{"loss": 1.0}}, step=0)
+sys.exit("tensorflow" in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert list(tmp_path.glob("tensorboard/events.*"))
 
 
 def test_what_processes_add_up_lies_on_their_device():
