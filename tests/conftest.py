@@ -50,15 +50,17 @@ def pytest_collection_modifyitems(items):
     """Cheap tests first; the book needs the chapters that test_notebooks runs.
 
     Where several processes share the work, the end-to-end tests begin, since they take longest.
-    Then come the long files, and what runs the chapters again comes last.
+    Then come the long files, what runs the chapters again, and the cheap tests.
     """
     shared = "PYTEST_XDIST_WORKER" in os.environ
 
-    def place(item: pytest.Item) -> tuple[bool, int, int]:
+    def place(item: pytest.Item) -> tuple[int, int]:
         name = item.path.name
+        if shared and AGAIN in item.name:
+            return 2, 0
         if name in LAST:
-            return shared and AGAIN in item.name, 0 if shared else 2, LAST.index(name)
-        return False, 1, LONG.index(name) if shared and name in LONG else len(LONG)
+            return 0 if shared else 4, LAST.index(name)
+        return (1, LONG.index(name)) if shared and name in LONG else (3, 0)
 
     items.sort(key=place)
 

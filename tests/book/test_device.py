@@ -1,5 +1,6 @@
 """The device page in a headless Chromium of phone size: computes, plays, measures, keeps."""
 
+import base64
 import gzip
 import hashlib
 import json
@@ -29,6 +30,18 @@ PUBLISHED = sorted(PRETRAINED.glob("*.stream.onnx"))
 SMALL = ("small.stream.onnx", "plain.stream.onnx")
 VENDOR = ROOT / "jupyter_book" / "device" / "vendor"
 
+# Waves go to the page and back as text: a number by itself takes the driver a microsecond or ten.
+PACKING = """
+window.unpack = (text) =>
+  new Float32Array(Uint8Array.from(atob(text), (each) => each.charCodeAt(0)).buffer);
+window.pack = (samples) => {
+  let text = "";
+  for (const each of new Uint8Array(Float32Array.from(samples).buffer)) {
+    text += String.fromCharCode(each);
+  }
+  return btoa(text);
+};"""
+
 # Stands in for the audio thread: asks the Worker for a track and takes whatever it sends.
 ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
   const site = await (await fetch("device.json")).json();
@@ -43,9 +56,10 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
     return news((data) => data.id === order);
   };
   await ask("open", { runtime: site.runtime, file });
-  await ask("track", { channels: channels.map((samples) => Float32Array.from(samples)) });
+  await ask("track", { channels: channels.map(unpack) });
   const { port1, port2 } = new MessageChannel();
   await ask("attach", { port: port2 }, [port2]);
+  const samples = unpack(channels[0]).length;
   const out = { lossy: channels.map(() => []), enhanced: channels.map(() => []), holes: [] };
   const ends = { lossy: at, enhanced: at };
   const done = new Promise((go, stop) => {
@@ -55,17 +69,18 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
       ends[data.kind] = data.at + data.channels[0].length;
       data.channels.forEach((samples, i) => out[data.kind][i].push(...samples));
       port1.postMessage({ epoch: 1, position: Math.max(playhead, ends.enhanced) });
-      if (ends.enhanced === channels[0].length && ends.lossy === ends.enhanced) go();
+      if (ends.enhanced === samples && ends.lossy === ends.enhanced) go();
     };
   });
   worker.postMessage({ order: "seek", epoch: 1, at, channels: width });
   await done;
   worker.terminate();
-  return out;
+  return { ...out, lossy: out.lossy.map(pack), enhanced: out.enhanced.map(pack) };
 }"""
 
 # Runs the audio thread's part offline: all blocks are there, but for a hole in the enhanced ones.
-PLAY_OFFLINE = """async ({ lossy, enhanced, original = [], hole, heard, amount, rate }) => {
+PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate }) => {
+  const [lossy, enhanced, original = []] = waves.map(unpack);
   const samples = lossy.length;
   const context = new OfflineAudioContext(6, samples, rate);
   await context.audioWorklet.addModule("playback.mjs");
@@ -95,8 +110,8 @@ PLAY_OFFLINE = """async ({ lossy, enhanced, original = [], hole, heard, amount, 
   await new Promise((go) => setTimeout(go, 200)); // the audio thread has read its letters
   const buffer = await context.startRendering();
   await new Promise((go) => setTimeout(go, 50));
-  const [heardOut, lossyOut] = [0, 2].map((channel) => [...buffer.getChannelData(channel)]);
-  return { heard: heardOut, lossy: lossyOut, late: counted.late, stalled: counted.stalled };
+  const heardAndLossy = [0, 2].map((channel) => pack(buffer.getChannelData(channel)));
+  return { heardAndLossy, late: counted.late, stalled: counted.stalled };
 }"""
 
 
@@ -135,6 +150,7 @@ def visit(site, chromium):
         def open_it(**settings):
             context = chromium.new_context(viewport=devices.PHONE, **settings)
             page = context.new_page()
+            page.add_init_script(PACKING)
             page.set_default_timeout(60_000)
             page.on("console", lambda message: faults.append(f"{message.type}: {message.text}"))
             page.on("pageerror", lambda error: faults.append(str(error)))
@@ -152,6 +168,16 @@ def lossy_music(rate: int, seconds: float = 1.2) -> np.ndarray:
     piece = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M8.flac"
     wave, _ = el.load(piece, sample_rate=rate, duration_s=seconds)
     return el.degrade(wave, "sbc-20", sample_rate=rate)[:, :-123]
+
+
+def packed(channels) -> list[str]:
+    """Waves as the page's `unpack` takes them."""
+    return [base64.b64encode(np.float32(each).tobytes()).decode() for each in channels]
+
+
+def unpacked(channels: list[str]) -> np.ndarray:
+    """Waves that the page's `pack` made."""
+    return np.stack([np.frombuffer(base64.b64decode(each), np.float32) for each in channels])
 
 
 def test_vendored_runtime_is_what_npm_has():
@@ -188,13 +214,13 @@ def test_output_equals_pythons(visit, site, name, channels):
     backend = open_stream(site / "models" / name)
     rate = backend.metadata.sample_rate
     wave = lossy_music(rate)[:channels]
-    task = {"url": name, "channels": wave.tolist(), "at": 0, "width": channels}
+    task = {"url": name, "channels": packed(wave), "at": 0, "width": channels}
     got = visit().evaluate(ENHANCE, task)
     assert got["holes"] == []
-    assert np.array_equal(np.array(got["lossy"], np.float32), wave)
+    assert np.array_equal(unpacked(got["lossy"]), wave)
     wanted = el.enhance_wave(wave, backend, sample_rate=rate)
     assert np.abs(wanted - wave).max() > 2e-3  # far more than the error that is allowed
-    error = np.array(got["enhanced"]) - wanted
+    error = unpacked(got["enhanced"]) - wanted
     if ".int8." in name:
         # A value rounded the other way moves by a step of 8 bits. Python's runtime differs from
         # itself that way between its levels of optimisation; less than the file from its original.
@@ -207,22 +233,22 @@ def test_output_equals_pythons(visit, site, name, channels):
 def test_slow_device_enhances_the_middle_and_lets_the_sides_pass(visit, site):
     backend = open_stream(site / "models" / "small.stream.onnx")
     wave = lossy_music(22050)
-    task = {"url": "small", "channels": wave.tolist(), "at": 0, "width": 1}
+    task = {"url": "small", "channels": packed(wave), "at": 0, "width": 1}
     got = visit().evaluate(ENHANCE, task)
     middle = wave.mean(axis=0, keepdims=True)
     wanted = wave - middle + el.enhance_wave(middle, backend, sample_rate=22050)
-    assert np.abs(np.array(got["enhanced"]) - wanted).max() < 1e-4
+    assert np.abs(unpacked(got["enhanced"]) - wanted).max() < 1e-4
 
 
 def test_seeking_begins_at_the_very_sample_with_a_run_up(visit, site):
     # Without a fill, whose noise is another one from there, since it counts frames.
     backend = open_stream(site / "models" / "plain.stream.onnx")
     wave, at = lossy_music(16000), 12_321
-    task = {"url": "plain", "channels": wave.tolist(), "at": at, "width": 2}
+    task = {"url": "plain", "channels": packed(wave), "at": at, "width": 2}
     got = visit().evaluate(ENHANCE, task)
-    assert np.array_equal(np.array(got["lossy"], np.float32), wave[:, at:])
+    assert np.array_equal(unpacked(got["lossy"]), wave[:, at:])
     wanted = el.enhance_wave(wave, backend, sample_rate=16000)[:, at:]
-    error = np.array(got["enhanced"]) - wanted
+    error = unpacked(got["enhanced"]) - wanted
     # Only the running mean of the gate remembers more than the run-up.
     assert np.sum(error**2) < 1e-4 * np.sum((wanted - wave[:, at:]) ** 2)
 
@@ -230,12 +256,12 @@ def test_seeking_begins_at_the_very_sample_with_a_run_up(visit, site):
 def test_overtaken_by_the_playhead_it_goes_on_ahead_of_it(visit, site):
     backend = open_stream(site / "models" / "plain.stream.onnx")
     wave, playhead = lossy_music(16000), 6000
-    task = {"url": "plain", "channels": wave.tolist(), "at": 0, "width": 2, "playhead": playhead}
+    task = {"url": "plain", "channels": packed(wave), "at": 0, "width": 2, "playhead": playhead}
     got = visit().evaluate(ENHANCE, task)
-    assert np.array_equal(np.array(got["lossy"], np.float32), wave)
+    assert np.array_equal(unpacked(got["lossy"]), wave)
     ((_, again),) = got["holes"]
     assert playhead < again <= playhead + 16000 // 2
-    rest = np.array(got["enhanced"])[:, -(wave.shape[1] - again) :]
+    rest = unpacked(got["enhanced"])[:, -(wave.shape[1] - again) :]
     wanted = el.enhance_wave(wave, backend, sample_rate=16000)[:, again:]
     error = (rest - wanted)[:, 1600:]  # what the network remembers is the past it missed
     change = (wanted - wave[:, again:])[:, 1600:]
@@ -246,11 +272,11 @@ def test_sound_is_one_or_the_other_and_a_hole_is_crossfaded_and_counted(visit):
     rng = np.random.default_rng(0)
     lossy = np.full(20_000, 0.3) + rng.uniform(-1e-3, 1e-3, 20_000)
     enhanced = -np.full(20_000, 0.3) + rng.uniform(-1e-3, 1e-3, 20_000)
-    task = {"lossy": lossy.tolist(), "enhanced": enhanced.tolist(), "rate": 44100}
+    task = {"waves": packed([lossy, enhanced]), "rate": 44100}
     page = visit()
     out = page.evaluate(PLAY_OFFLINE, task | {"hole": [8000, 9000], "heard": 1})
-    heard = np.array(out["heard"])
-    start = int(np.argmax(np.abs(out["lossy"]) > 0))  # whole blocks while the letters were read
+    heard, passed = unpacked(out["heardAndLossy"])
+    start = int(np.argmax(np.abs(passed) > 0))  # whole blocks while the letters were read
     assert start % 128 == 0
     lossy, enhanced = lossy[: 20_000 - start], enhanced[: 20_000 - start]
     heard = heard[start:]
@@ -261,9 +287,11 @@ def test_sound_is_one_or_the_other_and_a_hole_is_crossfaded_and_counted(visit):
     assert 1000 / 128 <= out["late"] <= (1000 + 2 * 256) / 128 + 2
     assert out["stalled"] == 0
     out = page.evaluate(PLAY_OFFLINE, task | {"hole": [8000, 9000], "heard": 0})
-    start = int(np.argmax(np.abs(out["lossy"]) > 0))
-    heard = np.array(out["heard"])[start + 300 :]
-    assert np.abs(heard - np.array(task["lossy"])[300 : 300 + len(heard)]).max() < 1e-6
+    heard, passed = unpacked(out["heardAndLossy"])
+    start = int(np.argmax(np.abs(passed) > 0))
+    heard = heard[start + 300 :]
+    whole, _ = unpacked(task["waves"])
+    assert np.abs(heard - whole[300 : 300 + len(heard)]).max() < 1e-6
     assert out["late"] == 0
 
 
@@ -271,11 +299,12 @@ def test_sound_is_one_or_the_other_and_a_hole_is_crossfaded_and_counted(visit):
 def test_amount_scales_what_the_model_adds(visit, amount):
     rng = np.random.default_rng(0)
     lossy, enhanced = rng.uniform(-0.5, 0.5, (2, 12_000)).astype(np.float32)
-    task = {"lossy": lossy.tolist(), "enhanced": enhanced.tolist(), "rate": 44100, "heard": 1}
+    task = {"waves": packed([lossy, enhanced]), "rate": 44100, "heard": 1}
     out = visit().evaluate(PLAY_OFFLINE, task | {"hole": [12_000, 12_000], "amount": amount})
-    start = int(np.argmax(np.abs(out["lossy"]) > 0))
+    heard, passed = unpacked(out["heardAndLossy"])
+    start = int(np.argmax(np.abs(passed) > 0))
     wanted = lossy + amount * (enhanced - lossy)
-    heard = np.array(out["heard"])[start + 300 :]
+    heard = heard[start + 300 :]
     np.testing.assert_allclose(
         heard, wanted[300 : 300 + len(heard)], atol=0 if not amount else 1e-6
     )
@@ -391,7 +420,8 @@ DROP = """async ([name, bytes]) => {
   new MutationObserver(() => positions.push(Number(root.dataset.position)))
     .observe(root, { attributeFilter: ["data-position"] });
   const dataTransfer = new DataTransfer();
-  dataTransfer.items.add(new File([Uint8Array.from(bytes)], name));
+  const content = Uint8Array.from(atob(bytes), (each) => each.charCodeAt(0));
+  dataTransfer.items.add(new File([content], name));
   const settings = { dataTransfer, bubbles: true, cancelable: true };
   const over = document.body.dispatchEvent(new DragEvent("dragover", settings));
   const zone = document.querySelector(".el-drop").checkVisibility();
@@ -402,12 +432,13 @@ DROP = """async ([name, bytes]) => {
 
 def test_a_track_dropped_beside_the_card_while_another_plays_begins_at_its_start(visit, tmp_path):
     soundfile.write(tmp_path / "own.wav", lossy_music(22050, 4.0).T, 22050)
+    content = base64.b64encode((tmp_path / "own.wav").read_bytes()).decode()
     page = visit()
     choose_small_model(page)
     page.locator("[data-action=play]").click()
     listening(page, state="playing")
     heard_after(page, 40_000)
-    dropped = page.evaluate(DROP, ["own.wav", list((tmp_path / "own.wav").read_bytes())])
+    dropped = page.evaluate(DROP, ["own.wav", content])
     assert dropped == {"kept": True, "zone": True}
     page.wait_for_function("positions.length > 2")
     assert page.evaluate("positions[0]") < 20_000
@@ -419,7 +450,7 @@ def test_a_track_dropped_beside_the_card_while_another_plays_begins_at_its_start
 
 LAG = """async ([track, original]) => {
   const { lagOf } = await import(new URL("stream.mjs", location.href));
-  const waves = [track, original].map((wave) => wave.map((samples) => Float32Array.from(samples)));
+  const waves = [track, original].map((wave) => wave.map(unpack));
   try { return lagOf(...waves); } catch (error) { return error.message; }
 }"""
 
@@ -435,19 +466,20 @@ def test_an_original_is_brought_into_step_with_its_track(visit):
         (lossy, wave[:1, 2000:], -2000),
         (np.zeros_like(lossy), wave, 0),
     ):
-        assert page.evaluate(LAG, [track.tolist(), original.tolist()]) == lag
+        assert page.evaluate(LAG, [packed(track), packed(original)]) == lag
     other, _ = el.load(piece.with_name("drums_loop.flac"), sample_rate=22050, duration_s=4.0)
-    assert "different music" in page.evaluate(LAG, [lossy.tolist(), other.tolist()])
+    assert "different music" in page.evaluate(LAG, [packed(lossy), packed(other)])
 
 
 def test_the_original_is_heard_sample_for_sample(visit):
     rng = np.random.default_rng(0)
     lossy, enhanced, original = rng.uniform(-0.5, 0.5, (3, 14_000)).astype(np.float32)
-    waves = {"lossy": lossy.tolist(), "enhanced": enhanced.tolist(), "original": original.tolist()}
-    task = waves | {"rate": 44100, "heard": 2, "hole": [14_000, 14_000]}
+    waves = packed([lossy, enhanced, original])
+    task = {"waves": waves, "rate": 44100, "heard": 2, "hole": [14_000, 14_000]}
     out = visit().evaluate(PLAY_OFFLINE, task)
-    start = int(np.argmax(np.abs(out["lossy"]) > 0))
-    heard = np.array(out["heard"])[start + 300 :]
+    heard, passed = unpacked(out["heardAndLossy"])
+    start = int(np.argmax(np.abs(passed) > 0))
+    heard = heard[start + 300 :]
     np.testing.assert_allclose(heard, original[300 : 300 + len(heard)], atol=1e-6)
 
 

@@ -110,7 +110,7 @@ def test_a_stream_file_says_that_it_takes_no_clips(small_exports, suffix):
 def test_onnx_names_opset_checker_and_no_source_paths(small_exports):
     import onnx
 
-    for name, inputs in (("small.onnx", 1), ("small.stream.onnx", 5)):
+    for name, inputs in (("small.onnx", 1), ("small.stream.onnx", 9)):
         path = small_exports[0] / name
         model = onnx.load(path)
         onnx.checker.check_model(model, full_check=True)
@@ -118,9 +118,9 @@ def test_onnx_names_opset_checker_and_no_source_paths(small_exports):
         assert len(model.graph.input) == inputs
         assert b"enhancelib/" not in path.read_bytes()  # source paths of the exporter
     names = [value.name for value in model.graph.input]
-    assert names == ["spectrum", "state_0", "state_1", "state_2", "state_3"]
+    assert names == ["spectrum", *(f"state_{i}" for i in range(8))]
     outputs = [value.name for value in model.graph.output]
-    assert outputs == ["spectrum_out", *(f"state_out_{i}" for i in range(4))]
+    assert outputs == ["spectrum_out", *(f"state_out_{i}" for i in range(8))]
 
 
 @pytest.mark.parametrize("name", ["small.onnx", "small.stream.onnx"])
@@ -190,8 +190,8 @@ def test_tflite_names_by_signature(small_exports):
 
     interpreter = Interpreter(model_path=str(small_exports[0] / "small.stream.tflite"))
     (signature,) = interpreter.get_signature_list().values()
-    assert set(signature["inputs"]) == {"spectrum", *(f"state_{i}" for i in range(4))}
-    assert set(signature["outputs"]) == {"spectrum_out", *(f"state_out_{i}" for i in range(4))}
+    assert set(signature["inputs"]) == {"spectrum", *(f"state_{i}" for i in range(8))}
+    assert set(signature["outputs"]) == {"spectrum_out", *(f"state_out_{i}" for i in range(8))}
 
 
 def test_torchscript_metadata_can_be_read_without_pytorch(small_exports):
