@@ -20,7 +20,7 @@ run_dir: str = "data/runs/default"  # where this run keeps what it makes
 figures_dir: str = "figures"  # where figures are saved
 sample_rate: int = 44100  # of the pairs, in Hz
 duration_s: float = 3.0  # length of a segment, in seconds
-max_files: int = 16  # take at most so many files, of all kinds; 0 takes all
+max_files: int = 12  # take at most so many files, of all kinds; 0 takes all
 conditions: str = "lossless,sbc-53,sbc-20,aac-64,mp3-64,mp3-128,aac-64+sbc-20,down-16000hz,noise-white-20db"  # separated by commas
 seed: int = 0  # of the noise
 

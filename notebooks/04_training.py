@@ -28,7 +28,7 @@ batch_size: int = 8  # segments per step
 crop_seconds: float = 1.0  # length of a training segment
 learning_rate: float = 3e-4  # peak of the schedule; from scratch 1e-3
 least_improvement_percent: float = 5.0  # the run must beat untreated audio by this much
-steps_by_heart: int = 40  # of each stage, on one clip
+steps_by_heart: int = 30  # of each stage, on one clip
 listen_to: str = "mp3-64"  # condition of the clips that are looked at and heard
 seed: int = 0  # of weights, order, crops and augmentation
 
