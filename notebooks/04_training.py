@@ -22,6 +22,8 @@ preset: str = "fullband-44k"  # or "seed-22k", for pairs at 22,050 Hz
 start_from: str = "published"  # weights to go on from, or a checkpoint; empty: from scratch
 base_channels: int = 32  # width of the network, if from scratch
 depth: int = 4  # levels of the U-Net, if from scratch
+blocks: int = 2  # residual blocks of each level, if from scratch
+dilations: str = "1,2,4,8,16,32"  # in frames, of the blocks at the bottom, if from scratch
 epochs: int = 2  # after each of them the validation split is measured
 epoch_steps: int = 10  # steps of an epoch; 0: as many as there are pairs for
 batch_size: int = 8  # segments per step
@@ -157,7 +159,8 @@ Markdown(f"At {band_khz:.1f} kHz the cheapest guess differs: {'; '.join(said)}."
 # (the library's default) and in the training of the published network:
 
 # %% tags=["hide-input"]
-size = {"base_channels": base_channels, "depth": depth}
+size = {"base_channels": base_channels, "depth": depth, "blocks": blocks}
+size["dilations"] = [int(frames) for frames in dilations.split(",")]
 length = {"epochs": epochs, "epoch_steps": epoch_steps or None}
 batch = {"batch_size": batch_size, "crop_seconds": crop_seconds}
 config = el.TrainingConfig(**size, **length, **batch, learning_rate=learning_rate, seed=seed)

@@ -3,7 +3,7 @@
 import json
 import math
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import lightning
 import torch
@@ -24,6 +24,9 @@ from enhancelib.model.losses import (
 from enhancelib.model.network import PRESETS, AudioUNet, ModelConfig
 from enhancelib.model.spectra import Spectra
 from enhancelib.train.augmentation import Augmentation, augment
+
+_SHAPE = {"base_channels", "depth", "dropout", "blocks", "dilations"}
+"""Settings that are those of the network."""
 
 
 class TrainingConfig(BaseModel):
@@ -47,6 +50,7 @@ class TrainingConfig(BaseModel):
             with a fill invents treble, which every waveform loss takes for an error; its best epoch
             would be the one that invents least.
         seed: of weights, order, crops and augmentation.
+        blocks, dilations: see :class:`enhancelib.model.network.ModelConfig`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -67,6 +71,8 @@ class TrainingConfig(BaseModel):
     loss: LossWeights = LossWeights()
     keep: Literal["best", "last"] = "best"
     seed: int = Field(0, ge=0, lt=1 << 32)
+    blocks: int = Field(2, ge=1, le=8)
+    dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32)
 
     @field_validator("augmentation", "loss")
     @classmethod
@@ -118,7 +124,7 @@ class TrainingConfig(BaseModel):
             ConfigError: the combination is impossible.
         """
         nearest = PRESETS[nearest_preset(sample_rate)]
-        chosen = self.model_dump(include={"base_channels", "depth", "dropout"})
+        chosen = self.model_dump(include=_SHAPE)
         return AudioUNet(**{**nearest.model_dump(), "sample_rate": sample_rate, **chosen}).config
 
 

@@ -39,6 +39,7 @@ def folder(tmp_path_factory):
     el.save(folder / "song.mp3", wave, sample_rate=RATE)
     el.save(folder / "album/one.mp3", wave, sample_rate=RATE)
     small = {"base_channels": 4, "depth": 2, "epochs": 1, "batch_size": 4}
+    small |= {"blocks": 1, "dilations": [1]}  # soon converted
     (folder / "config.json").write_text(json.dumps(small))
     return folder
 

@@ -669,6 +669,8 @@ def test_geometry_follows_the_rate(rate):
     config = TrainingConfig().for_rate(rate)
     assert config.sample_rate == rate
     assert config.frame_length / rate < 0.04
+    shape = {"base_channels": 8, "depth": 2, "dropout": 0.2, "blocks": 1, "dilations": (1, 3)}
+    assert shape.items() <= TrainingConfig(**shape).for_rate(rate).model_dump().items()
 
 
 def test_change_speed_moves_a_tone():
