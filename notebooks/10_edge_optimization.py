@@ -74,6 +74,8 @@ kinds = {name: "stream" if name == "tflite" else "clip" for name in formats.spli
 if not {"onnx", "tflite"} & set(kinds):
     raise el.EnhanceError(f"formats={formats!r}: name onnx or tflite, which can be quantised")
 facts = {"preset": preset, "checkpoint_sha256": el.checkpoint_sha256(checkpoint)}
+for stale in exports.glob(f"{preset}.*"):  # of an earlier checkpoint, perhaps
+    stale.unlink()
 written = []
 for name, kind in kinds.items():
     options = {"formats": [name], "kinds": [kind], "overwrite": True}
