@@ -135,7 +135,8 @@ def test_summary_compares_with_the_checkpoint():
 @pytest.mark.xfail(
     strict=True,
     reason="the published files were chosen by means over all kinds of pieces; by the worst kind "
-    "the rule names others, and the files of the next weights are to be chosen so",
+    "the rule names others, and the files of the next weights are to be chosen so; nor is the "
+    "8-bit file under 1 MB since the network has a fill (1.38 MB)",
 )
 @pytest.mark.parametrize("preset", sorted(path.stem for path in PRETRAINED.glob("*.safetensors")))
 def test_the_file_to_carry_by_the_rule_is_in_the_package(root, preset):
