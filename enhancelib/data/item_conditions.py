@@ -49,6 +49,8 @@ OF_ONCE_LOSSY: dict[str, float] = {
     "LOW-TANDEM": 8.0,
     "LOW-DOWN": 7.0,
 }
+#: Voices: what hides them is noise, far more often than what hides music.
+OF_VOICES = OF_ORIGINALS | {"NOISE": 22.0}
 #: Of the items with a codec or a lower rate: noise before or after it.
 NOISE_BESIDE = 0.25
 #: Of MP3 and AAC: the encoder run in another way.
@@ -105,16 +107,20 @@ def within(rng: np.random.Generator, low: float, high: float) -> float:
     return float(low * (high / low) ** rng.random())
 
 
-def draw_condition(rng: np.random.Generator, *, energies_only: bool) -> tuple[str, float]:
+def draw_condition(
+    rng: np.random.Generator, *, energies_only: bool, voice: bool = False
+) -> tuple[str, float]:
     """Return a condition, and the wall of the original in Hz where it has one, else 0.
 
     Args:
         rng: source of all that is random.
         energies_only: whether any of the music was coded before.
+        voice: whether somebody speaks or sings, which is under noise more often.
     """
     if not energies_only and rng.random() < WALL:
         return _walled(rng)
-    base = pick(rng, OF_ONCE_LOSSY if energies_only else OF_ORIGINALS)
+    originals = OF_VOICES if voice else OF_ORIGINALS
+    base = pick(rng, OF_ONCE_LOSSY if energies_only else originals)
     condition = _step(base, rng)
     codec = base not in ("NOISE", "lossless", "old-recording", "CLIP", "LOSS")
     if codec and rng.random() < NOISE_BESIDE:

@@ -262,7 +262,9 @@ def draw(rng: np.random.Generator, pool: Pool, *, seconds: float = 10.0) -> Plan
     chosen = [main, *(pool.beside(main, rng) for _ in range(count - 1))]
     parts = tuple(_part(piece, rng, seconds) for piece in chosen)
     joined = _part(pool.beside(main, rng), rng, seconds) if rng.random() < JOIN else None
-    condition, wall_hz = draw_condition(rng, energies_only=main.energies_only)
+    condition, wall_hz = draw_condition(
+        rng, energies_only=main.energies_only, voice=main.kind in VOICES
+    )
     if signal and rng.random() < WHOLE_SIGNALS:
         condition, wall_hz = "lossless", 0.0
     drive_db = float(rng.uniform(3, 12)) if rng.random() < LIMITED else 0.0

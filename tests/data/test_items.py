@@ -140,6 +140,10 @@ def test_noise_and_every_operating_point_come(plans):
     after = share(plans, lambda p: re.search(r"\+noise", p.condition) is not None)
     assert before == pytest.approx(after, rel=0.15)
     assert share(plans, lambda p: len(steps(p)) == 1 and "noise" in p.condition) > 0.02
+    voices = [plan for plan in plans if plan.kind in item_plans.VOICES]
+    others = [plan for plan in plans if plan.kind not in item_plans.VOICES]
+    assert share(voices, lambda p: "noise-" in p.condition) == pytest.approx(0.33, abs=0.04)
+    assert share(others, lambda p: "noise-" in p.condition) < 0.25
     wanted = [
         r"sbc-38-dual", r"sbc-47-dual", r"sbc-\d+$", r"aptx$", r"aptx-hd", r"opus-\d+", r"msbc",
         r"mp3-24@22050hz", r"mp3-\d+-q9", r"mp3-\d+-lr", r"aac-\d+-fast", r"aac-\d+-lr", r"mp3-320",

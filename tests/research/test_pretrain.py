@@ -22,12 +22,12 @@ def test_what_both_stages_learnt_is_joined(preset, few_items, tmp_path, monkeypa
     quick = config.model_copy(update={"steps": 2, "batch_size": 2, "seconds": 0.5})
     tables = make_tables(few_items, tmp_path / "tables", config.model, progress=False)
     run = tmp_path / "energies"
-    start = pretrain.published_fill(preset)
+    published = find_weights("published", preset=preset)
+    start = pretrain.fill_of(preset, published)
     EnergyTrainer(quick, tables, tables, run, start_from=start).run()
     energies = run / "energies.safetensors"
-    published = find_weights("published", preset=preset)
 
-    begun = AudioUNet.load(pretrain.make_start(preset, start))
+    begun = AudioUNet.load(pretrain.make_start(preset, published, start))
     network = AudioUNet(**begun.config.model_dump())
     network.save(tmp_path / "network.safetensors", metadata={"commit": "c0ffee"})
 
@@ -59,7 +59,7 @@ def test_what_both_stages_learnt_is_joined(preset, few_items, tmp_path, monkeypa
 @pytest.mark.parametrize("preset", pretrain.RECIPES)
 def test_the_energies_go_on_from_the_published_fill(preset, tmp_path, monkeypatch):
     monkeypatch.setattr(pretrain, "ROOT", tmp_path)
-    _, fill = read_checkpoint(pretrain.published_fill(preset))
+    _, fill = read_checkpoint(pretrain.fill_of(preset, find_weights("published", preset=preset)))
     whole = AudioUNet.from_pretrained(preset).state_dict()
     assert fill.keys() == {name.removeprefix(PREFIX) for name in whole if PREFIX in name}
     for name, value in fill.items():
@@ -68,8 +68,9 @@ def test_the_energies_go_on_from_the_published_fill(preset, tmp_path, monkeypatc
     before = path.read_bytes()
     other = AudioUNet(**AudioUNet.from_pretrained(preset).config.model_dump())
     other.save(tmp_path / "new.safetensors")
-    monkeypatch.setattr(pretrain, "find_weights", lambda *_, **__: tmp_path / "new.safetensors")
-    assert pretrain.published_fill(preset) == path  # what a run began with stays
+    assert (
+        pretrain.fill_of(preset, tmp_path / "new.safetensors") == path
+    )  # what it began with stays
     assert path.read_bytes() == before
 
 
@@ -78,9 +79,12 @@ def test_a_fill_of_another_shape_is_not_lent(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pretrain, "make_items", lambda corpus: None)
     other = pretrain.recipe("seed-22k", {"steps": 1}, epochs=1, octaves=1, width=48)
     monkeypatch.setitem(pretrain.RECIPES, "seed-22k", other)
-    assert pretrain.published_fill("seed-22k") is None
+    published = find_weights("published", preset="seed-22k")
+    assert pretrain.fill_of("seed-22k", published) is None
     monkeypatch.setattr("sys.argv", ["pretrain", "seed-22k", "--only", "network"])
-    with pytest.raises(SystemExit, match="seed-22k: is published with another fill"):
+    with pytest.raises(
+        SystemExit, match=r"has another fill than the recipe"
+    ):
         pretrain.main()
     assert list(tmp_path.iterdir()) == []
 

@@ -1,16 +1,17 @@
 """Train the weights of a preset on the free corpus, stage after stage; run it again to go on.
 
     python -m tools.research.pretrain fullband-44k
+    python -m tools.research.pretrain fullband-44k --start_from data/candidates/mean.safetensors
 
 1. *Items* are mixed from the corpus and degraded (:mod:`enhancelib.data.items`).
 2. The fill learns the *energies* of bands from tables of them (:mod:`enhancelib.train.energies`).
 3. The *network* around it learns on waveforms, from items that no codec had changed before
    (:mod:`enhancelib.train.run`).
 
-Both go on from the published weights; a recipe may leave the network as it was published. Weights
-that have a fill of the recipe's shape lend it to the network, so that neither stage waits for the
-other: with ``--only energies`` in one terminal and ``--only network`` in another, two cores share
-the work. The command without it ends what is left and joins the results in
+Both go on from the published weights, or from others; a recipe may leave the network as it was.
+Weights that have a fill of the recipe's shape lend it to the network, so that neither stage waits
+for the other: with ``--only energies`` in one terminal and ``--only network`` in another, two cores
+share the work. The command without it ends what is left and joins the results in
 data/pretraining/<preset>.safetensors, of which :mod:`tools.publish.weights` makes a release.
 """
 
@@ -20,8 +21,6 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from enhancelib.data.envelopes import make_tables
 from enhancelib.errors import ConfigError, EnhanceError
@@ -33,6 +32,7 @@ from enhancelib.train.energies import EnergyTrainer, EnergyTraining, insert
 from enhancelib.train.run import train_model
 from enhancelib.train.task import TrainingConfig
 from tools.corpus.credits import EDITIONS
+from tools.research.average import mean
 from tools.research.items import COUNTS, ITEMS, make_items
 
 ROOT = ITEMS.parent
@@ -106,7 +106,7 @@ LOSS = {
 
 TUNED = {
     **{"steps": 1_500, "learning_rate": 1e-3, "warmup": 50, "decay": 1.0, "average": 0.98},
-    **{"dissimilarity": 20.0, "color_db": 4.0, "voice_quantile": 0.25},
+    **{"dissimilarity": 20.0, "color_db": 4.0},
 }
 """Settings of energies that go on from good ones."""
 
@@ -116,14 +116,16 @@ RECIPES = {
 }
 
 
-def published_fill(preset: str) -> Path | None:
-    """The published weights' predictor in a file of its own; ``None`` if its shape is another."""
-    model = AudioUNet.load(find_weights("published", preset=preset))
+def fill_of(preset: str, weights: Path) -> Path | None:
+    """The predictor of these weights in a file of its own; ``None`` if its shape is another."""
+    model = AudioUNet.load(weights)
     shape = RECIPES[preset].model.fill
     if model.core.fill is None or shape is None or model.config.fill != shape:
         return None
     path = ROOT / f"{preset}-fill.safetensors"
-    if not path.exists():  # once published, new weights do not change what this run began with
+    if (
+        not path.exists()
+    ):  # weights that are published meanwhile do not change what a run began with
         facts = {"fill": shape.model_dump_json()}
         write_checkpoint(path, facts, model.core.fill.predictor.state_dict())
     return path
@@ -140,9 +142,9 @@ def teach_energies(preset: str, start: Path | None) -> Path:
     return run / "energies.safetensors"
 
 
-def teach_network(preset: str, fill: Path, corpus: Path) -> Path:
-    """Third stage, around this fill; its weights."""
-    start = make_start(preset, fill)
+def teach_network(preset: str, weights: Path, fill: Path, corpus: Path) -> Path:
+    """Third stage, from these weights around this fill; its weights."""
+    start = make_start(preset, weights, fill)
     train_model(
         ITEMS,
         ROOT / preset,
@@ -159,9 +161,9 @@ def start_of(preset: str) -> Path:
     return ROOT / f"{preset}-start.safetensors"
 
 
-def make_start(preset: str, fill: Path) -> Path:
-    """The published network around this fill; once made, it stays."""
-    start, weights = start_of(preset), find_weights("published", preset=preset)
+def make_start(preset: str, weights: Path, fill: Path) -> Path:
+    """The network of these weights around this fill; once made, it stays."""
+    start = start_of(preset)
     if not start.exists():
         facts = read_checkpoint(weights)[0] | {
             "weights_sha256": checkpoint_sha256(weights),
@@ -205,11 +207,7 @@ def join(preset: str, network: Path, energies: Path, notes: dict[str, str] | Non
     stages = json.loads(read_checkpoint(start)[0].get("stages", "[]"))
     facts["stages"] = json.dumps([*stages, stage_of(preset, facts["commit"])])
     model, before = joined(preset, network, energies), AudioUNet.load(start).state_dict()
-    state = model.state_dict()
-    for name, value in state.items():
-        if value.is_floating_point():
-            kept = recipe.energies_kept if ".fill." in name else recipe.kept
-            state[name] = torch.lerp(value, before[name], kept)
+    state = mean(model.state_dict(), before, recipe.kept, fill=recipe.energies_kept)
     model.load_state_dict(state)
     return model.save(ROOT / f"{preset}.safetensors", metadata=facts, overwrite=True)
 
@@ -250,24 +248,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("preset", choices=RECIPES)
     parser.add_argument("--corpus", type=Path, default=Path("data/corpus"))
+    parser.add_argument("--start_from", type=Path, help="checkpoint, in place of the published one")
     parser.add_argument("--only", choices=("energies", "network"), help="this stage, no joining")
     arguments = parser.parse_args()
     preset, only = arguments.preset, arguments.only
     try:
-        make_items(arguments.corpus)
-        fill = published_fill(preset)
+        weights = arguments.start_from or find_weights("published", preset=preset)
+        fill = fill_of(preset, weights)
         if RECIPES[preset].stays and only == "network":
             raise ConfigError(f"{preset}: its network stays as it is; leave out --only network")
         if fill is None and only == "network":
-            raise ConfigError(f"{preset}: is published with another fill; teach energies first")
+            raise ConfigError(f"{weights}: has another fill than the recipe; teach energies first")
+        make_items(arguments.corpus)
         if only != "network":
             energies = teach_energies(preset, fill)
         if only is None and RECIPES[preset].stays:
-            start = make_start(preset, energies)
+            start = make_start(preset, weights, energies)
             notes = {"commit": commit(), **corpus_notes(arguments.corpus, start)}
             print(join(preset, start, energies, notes))
         elif only != "energies":
-            network = teach_network(preset, fill or energies, arguments.corpus)
+            network = teach_network(preset, weights, fill or energies, arguments.corpus)
             if only is None:
                 print(join(preset, network, energies))
     except EnhanceError as error:
