@@ -19,6 +19,7 @@ figures_dir: str = "figures"  # where figures are saved
 weights: str = "published"  # or "run": those that chapter 04 trained; or a checkpoint
 preset: str = "fullband-44k"  # whose checkpoint is made smaller
 formats: str = "onnx,tflite,torchscript"  # export these, separated by commas
+export_anew: bool = False  # convert the published weights too, which come with their files
 calibration_clips: int = 6  # training segments on which activations are measured
 sparsities: str = "0.3,0.5,0.8"  # shares of weights or channels to remove
 tuned_sparsities: str = "0.5"  # after which of these to fine-tune
@@ -64,7 +65,9 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # clip file of that format takes music of one length only; [the next
 # chapter](11_mobile_benchmarking) has both kinds of each. Every file runs real music in its own
 # runtime and is compared with PyTorch. The error is in dB relative to the signal; for comparison,
-# that of 16-bit audio is −98. (Other music gives slightly other errors further down.)
+# that of 16-bit audio is −98. (Other music gives slightly other errors further down.) Converting
+# takes up to a minute, so a file that lies beside the weights, and was made from them, is copied and
+# compared; with `export_anew` it is written again.
 
 # %% tags=["remove-stderr"]
 model = el.AudioUNet.load(checkpoint)
@@ -79,7 +82,8 @@ for stale in exports.glob(f"{preset}.*"):  # of an earlier checkpoint, perhaps
 written = []
 for name, kind in kinds.items():
     options = {"formats": [name], "kinds": [kind], "overwrite": True}
-    written += el.export_model(model, exports, **options, **facts)
+    ready = None if export_anew else checkpoint.parent
+    written += el.export_model(model, exports, ready=ready, **options, **facts)
 
 
 # %%

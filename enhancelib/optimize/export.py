@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,7 @@ def export_model(
     licence: str = "MIT",
     music: Sequence[Wave] | None = None,
     max_error_db: float = MAX_ERROR_DB,
+    ready: PathLike | None = None,
     overwrite: bool = False,
 ) -> list[ExportResult]:
     """Write clip and stream file of every format, each checked in its own runtime.
@@ -105,6 +107,8 @@ def export_model(
         licence: of the weights.
         music: waves at the model's rate to compare on; ``None`` takes :func:`check_music`.
         max_error_db: largest deviation from PyTorch, in dB below the signal.
+        ready: folder that may hold the files of this very checkpoint already, as published weights
+            have them beside them. Such a file is copied and checked, not converted again.
         overwrite: whether existing files may be replaced.
 
     Raises:
@@ -124,18 +128,32 @@ def export_model(
     for _, _, path in targets:
         if path.exists() and not overwrite:
             raise ModelError(f"{path}: exists already; pass overwrite to replace it")
-    _check_converters(formats)
+    metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
+    made = {
+        path: Path(ready) / path.name
+        for _, _, path in targets
+        if ready is not None and _is_of(Path(ready) / path.name, metadata)
+    }
+    _check_converters([name for name, _, path in targets if path not in made])
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
-    metadata = describe(model, preset=preset, checkpoint_sha256=checkpoint_sha256, licence=licence)
     results = []
+    checked = {"music": music, "max_error_db": max_error_db}
     for name, kind, path in targets:
         with model_file(path) as partial:
-            _WRITERS[name](model, kind, partial)
-            results.append(
-                seal(partial, path, model, metadata, music=music, max_error_db=max_error_db)
-            )
+            if path in made:
+                shutil.copyfile(made[path], partial)
+                results.append(_checked(partial, path, model, metadata.sample_rate, **checked))
+            else:
+                _WRITERS[name](model, kind, partial)
+                results.append(seal(partial, path, model, metadata, **checked))
     return results
+
+
+def _is_of(path: Path, metadata: Metadata) -> bool:
+    """Whether there is a file that says of itself what a new one would."""
+    known = bool(metadata.checkpoint_sha256)
+    return known and path.is_file() and open_model(path).metadata == metadata
 
 
 def _check_converters(formats: Sequence[str]) -> None:
@@ -191,9 +209,23 @@ def seal(
         ModelError: the file deviates more, gives NaN, or cannot be opened.
     """
     STAMPS[path.suffix](partial, metadata, model)
+    checked = {"music": music, "max_error_db": max_error_db}
+    return _checked(partial, path, model, metadata.sample_rate, **checked)
+
+
+def _checked(
+    partial: Path,
+    path: Path,
+    model: AudioUNet,
+    sample_rate: int,
+    *,
+    music: Sequence[Wave] | None,
+    max_error_db: float,
+) -> ExportResult:
+    """Hold a finished file against PyTorch; see :func:`seal`."""
     checked_on = "given music"
     if music is None:
-        music, checked_on = check_music(metadata.sample_rate)
+        music, checked_on = check_music(sample_rate)
     error_db = compare(partial, model, music)
     if not error_db <= max_error_db:
         raise ModelError(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas
 import pytest
 import torch
-from small_network import RATE, error_db, network, run
+from small_network import error_db, network, run
 
 from enhancelib.enhance.modelfiles import open_model, stream_path
 from enhancelib.enhance.streaming import enhance_wave
@@ -23,35 +23,31 @@ from tools.measure.peers import arm
 from tools.publish.weights import publish_quantized
 
 
-@pytest.fixture(scope="module")
-def published(tmp_path_factory):
-    """A folder as enhancelib/pretrained, after publishing."""
-    folder = tmp_path_factory.mktemp("pretrained")
-    model = network(base_channels=32)  # wide: most of its work is in channels
-    model.save(folder / "small.safetensors", metadata={"preset": "small"})
-    return folder, publish_quantized("small", folder, every=14)
-
-
-def test_the_files_to_carry_are_published(published, music):
-    folder, paths = published
+def test_the_files_to_carry_are_published(small_exports, tmp_path, music):
+    folder = tmp_path / "pretrained"
+    shutil.copytree(small_exports[0], folder)
+    before = {path.name for path in folder.iterdir()}
+    paths = publish_quantized("small", folder, every=14)
     names = ["small.int8.onnx", "small.int8.stream.onnx", "small.int8.stream.tflite"]
     assert sorted(path.name for path in paths) == names
-    assert sorted(path.name for path in folder.iterdir()) == [*names, "small.safetensors"]
+    assert {path.name for path in folder.iterdir()} == {*before, *names}
     checkpoint = open_model(folder / "small.safetensors")
     model = AudioUNet.load(folder / "small.safetensors")
     for path in paths:
         assert open_model(path).metadata == checkpoint.metadata
-        outputs = [enhance_wave(wave, path, sample_rate=RATE) for wave in music]
+        outputs = [enhance_wave(wave, path, sample_rate=model.config.sample_rate) for wave in music]
         wanted = [run(model, wave) for wave in music]
         assert -60 < error_db(np.concatenate(outputs, 1), np.concatenate(wanted, 1)) < -25
 
 
 @pytest.fixture(scope="module")
-def maker(published, tmp_path_factory):
+def maker(tmp_path_factory):
     root = tmp_path_factory.mktemp("smaller")
+    model = network(base_channels=32)  # wide: most of its work is in channels
+    weights = model.save(root / "small.safetensors", metadata={"preset": "small"})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(smaller, "ROOT", root)
-        return smaller.Maker("small", published[0] / "small.safetensors", steps=1)
+        patch.setattr(smaller, "ROOT", root / "made")
+        return smaller.Maker("small", weights, steps=1)
 
 
 def test_names_make_what_they_say(maker):

@@ -296,3 +296,31 @@ def test_music_to_check_on(tmp_path):
     assert name == "synthetic chord"
     assert clips[0].shape == (1, 66150)
     assert 0.3 < np.abs(clips[0]).max() < 1
+
+
+def test_files_of_the_same_checkpoint_are_copied_and_checked(
+    small_exports, small_model, tmp_path, monkeypatch
+):
+    folder, _ = small_exports
+    sha256 = open_model(folder / "small.onnx").metadata.checkpoint_sha256
+    facts = {"preset": "small", "checkpoint_sha256": sha256, "ready": folder}
+    monkeypatch.setattr(export, "_check_converters", lambda formats: asked.append([*formats]))
+    monkeypatch.setitem(export._WRITERS, "onnx", None)
+    monkeypatch.setitem(export._WRITERS, "tflite", None)
+    asked = []
+    results = export_model(small_model, tmp_path, formats=("onnx", "tflite"), **facts)
+    assert asked == [[]]  # what converts need not be installed
+    assert len(results) == 4
+    for result in results:
+        assert result.error_db < -110
+        assert result.path.read_bytes() == (folder / result.path.name).read_bytes()
+
+
+@pytest.mark.parametrize("sha256", ["", "0" * 64])
+def test_files_of_another_checkpoint_are_not(small_exports, small_model, tmp_path, sha256):
+    facts = {"preset": "small", "checkpoint_sha256": sha256, "ready": small_exports[0]}
+    (result,) = export_model(
+        small_model, tmp_path, formats=["torchscript"], kinds=["clip"], **facts
+    )
+    assert open_model(result.path).metadata.checkpoint_sha256 == sha256
+    assert result.path.read_bytes() != (small_exports[0] / "small.pt").read_bytes()

@@ -82,9 +82,7 @@ def test_a_fill_of_another_shape_is_not_lent(tmp_path, monkeypatch, capsys):
     published = find_weights("published", preset="seed-22k")
     assert pretrain.fill_of("seed-22k", published) is None
     monkeypatch.setattr("sys.argv", ["pretrain", "seed-22k", "--only", "network"])
-    with pytest.raises(
-        SystemExit, match=r"has another fill than the recipe"
-    ):
+    with pytest.raises(SystemExit, match=r"has another fill than the recipe"):
         pretrain.main()
     assert list(tmp_path.iterdir()) == []
 

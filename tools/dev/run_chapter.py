@@ -76,6 +76,7 @@ def run_chapter(source: Path, output: Path, given: dict) -> None:
             cwd=ROOT,
             log_output=True,
             progress_bar=True,
+            request_save_on_cell_execute=False,  # twice a cell, with all sound so far
             config=private,
         )
     CoalesceStreamsPreprocessor().preprocess(executed, {})  # of a progress bar, its last state

@@ -165,6 +165,7 @@ class Maker:
                 preset=self.preset,
                 formats=[formats[suffix]],
                 checkpoint_sha256=self.sha256,
+                ready=self.weights.parent,
                 overwrite=True,
             )
         ways = {

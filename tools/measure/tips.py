@@ -44,9 +44,8 @@ def make_files(preset: str) -> list[Path]:
     model, sha256 = el.AudioUNet.load(weights), el.checkpoint_sha256(weights)
     made_by = f"{sha256} {makers_digest()}"
     if not digest.exists() or digest.read_text() != made_by:
-        written = el.export_model(
-            model, folder, preset=preset, checkpoint_sha256=sha256, overwrite=True
-        )
+        facts = {"preset": preset, "checkpoint_sha256": sha256, "ready": weights.parent}
+        written = el.export_model(model, folder, overwrite=True, **facts)
         rate = model.config.sample_rate
         music = [el.load(path, sample_rate=rate, duration_s=CLIP_S)[0] for path in CALIBRATION]
         music = [wave.mean(axis=0, keepdims=True) for wave in music]

@@ -52,7 +52,8 @@ def publish(preset: str) -> None:
 def publish_quantized(preset: str, folder: Path = PRETRAINED, *, every: int = 1) -> list[Path]:
     """Write ``<preset>.int8.onnx``, ``.int8.stream.onnx`` and ``.int8.stream.tflite``.
 
-    Each is compared with the float32 file on real music; one that deviates is not written.
+    Each is compared with the float32 file on real music; one that deviates is not written. Float
+    files that lie there, of the same weights, are what they are made from.
 
     Args:
         preset: whose weights are in ``folder``.
@@ -63,7 +64,7 @@ def publish_quantized(preset: str, folder: Path = PRETRAINED, *, every: int = 1)
     model = AudioUNet.load(weights)
     music = calibration_music(model.config.sample_rate, every=every)
     ranges = compression.calibrate(model, music)
-    facts = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights)}
+    facts = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "ready": folder}
     options = {"output_dir": folder, "overwrite": True}
     with tempfile.TemporaryDirectory() as made:
         clip, _ = el.export_model(model, made, formats=["onnx"], **facts)
