@@ -36,6 +36,7 @@ BUILT := $(SITE)/.built-$(PROFILE)
 # Pages that compute what they say: run like chapters, but always on the published weights and results.
 LIVE := $(shell grep -rl --include='*.md' --exclude-dir=_build '^```{code-cell}' jupyter_book)
 COMPUTED := $(LIVE:jupyter_book/%.md=data/runs/pages/%.ipynb)
+COMPUTED_ALL := data/runs/pages/.done
 
 .PHONY: help environment browser sound encoders notebooks chapters book serve linkcheck wheel format corpus items pretrain results \
 	smaller peers executorch arm tips devices soak lint test lock clean
@@ -106,7 +107,7 @@ $(foreach number,04 05 06 07 08 10 11,$(filter $(RUN)/notebooks/$(number)_%,$(EX
 # Once: data/runs/full/.from-nothing says that it is done. Each step goes on where it was stopped; the
 # training has a mark of its own, since its weights, once published, are what a next one begins with.
 ifeq ($(PROFILE),full)
-$(EXECUTED) $(COMPUTED): | $(RUN)/.from-nothing
+$(EXECUTED) $(COMPUTED_ALL): | $(RUN)/.from-nothing
 endif
 data/runs/full/.pretrained-$(PRESET):
 	$(MAKE) pretrain
@@ -117,18 +118,17 @@ data/runs/full/.from-nothing: | data/runs/full/.pretrained-$(PRESET)
 
 chapters: $(EXECUTED)
 
-$(COMPUTED): data/runs/pages/%.ipynb: jupyter_book/%.md tools/dev/run_chapter.py $(CODE) $(ENVIRONMENT) \
-		$(wildcard data/results/* data/devset/* data/testset/*)
-	@echo "== $* =="
-	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_chapter $< $@
-
-data/runs/pages/credits.ipynb data/runs/pages/guide/limits.ipynb: $(wildcard tools/corpus/*.csv)
-data/runs/pages/credits.ipynb: data/excerpts/index.csv data/devset.csv data/testset.csv
+# All in one kernel. After a change of what they compute with all pages run again, else those changed.
+$(COMPUTED_ALL): $(LIVE) tools/dev/run_pages.py tools/dev/run_chapter.py $(CODE) $(ENVIRONMENT) $(EXCERPTS) \
+		$(wildcard data/results/* data/devset/* data/testset/* data/*.csv tools/corpus/*.csv)
+	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_pages data/runs/pages \
+	  $(if $(filter-out $(LIVE),$?),$(LIVE),$(filter $(LIVE),$?))
+	@touch $@
 
 book: $(BUILT)  ## Run the chapters and build the book
 	@echo "The book is in $(SITE)/html: make serve shows it at http://localhost:$(PORT)"
 
-$(BUILT): $(EXECUTED) $(COMPUTED) $(PAGES) CHANGELOG.md tools/dev/api_page.py tools/dev/device_page.py
+$(BUILT): $(EXECUTED) $(COMPUTED_ALL) $(PAGES) CHANGELOG.md tools/dev/api_page.py tools/dev/device_page.py
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book

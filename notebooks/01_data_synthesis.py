@@ -157,8 +157,8 @@ el.plotting.save_figure(figure, "01_noise_to_mask.svg", figures_dir=figures_dir)
 heard = {name: np.mean(ratio > 0) for name, (_, ratio) in ratios.items()}
 loudest, quietest = max(heard, key=heard.get), min(heard, key=heard.get)
 Markdown(
-    f"Under `{loudest}` the error stands out in {heard[loudest]:.0%} of the bands, under "
-    f"`{quietest}` in {heard[quietest]:.0%}."
+    f"Under *{loudest}* the error stands out in {heard[loudest]:.0%} of the bands, under "
+    f"*{quietest}* in {heard[quietest]:.0%}."
 )
 
 # %% [markdown]

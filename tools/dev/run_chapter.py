@@ -19,6 +19,7 @@ import nbformat
 import papermill
 import yaml
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -49,19 +50,32 @@ def check_parameters(notebook: Path, chapter: str, given: dict) -> None:
         )
 
 
-def run_chapter(source: Path, output: Path, given: dict) -> None:
-    """Execute `source` from the repository root into `output`, which appears only on success."""
-    if output.resolve() == source.resolve():
-        raise ParameterError(f"{output}: is the source; name another file for what is executed")
+def as_notebook(source: Path) -> NotebookNode:
+    """A chapter or a page as a notebook that runs in this environment's kernel."""
     notebook = jupytext.read(source)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = output.with_suffix(".failed.ipynb")
     notebook.metadata["kernelspec"] = {
         "name": "python3",
         "display_name": "Python 3 (ipykernel)",
         "language": "python",
     }
-    nbformat.write(notebook, unfinished)
+    return notebook
+
+
+def finished(executed: NotebookNode) -> NotebookNode:
+    """The same notebook, without what no reader of it needs."""
+    CoalesceStreamsPreprocessor().preprocess(executed, {})  # of a progress bar, its last state
+    for noise in ("widgets", "papermill"):  # widget state would ship all audio twice; machine paths
+        executed.metadata.pop(noise, None)
+    return executed
+
+
+def run_chapter(source: Path, output: Path, given: dict) -> None:
+    """Execute `source` from the repository root into `output`, which appears only on success."""
+    if output.resolve() == source.resolve():
+        raise ParameterError(f"{output}: is the source; name another file for what is executed")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = output.with_suffix(".failed.ipynb")
+    nbformat.write(as_notebook(source), unfinished)
     try:
         check_parameters(unfinished, source.stem, given)
     except ParameterError:
@@ -79,10 +93,7 @@ def run_chapter(source: Path, output: Path, given: dict) -> None:
             request_save_on_cell_execute=False,  # twice a cell, with all sound so far
             config=private,
         )
-    CoalesceStreamsPreprocessor().preprocess(executed, {})  # of a progress bar, its last state
-    for noise in ("widgets", "papermill"):  # widget state would ship all audio twice; machine paths
-        executed.metadata.pop(noise, None)
-    nbformat.write(executed, output)
+    nbformat.write(finished(executed), output)
     unfinished.unlink()
 
 
