@@ -138,15 +138,17 @@ def export_model(
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()
     results = []
-    checked = {"music": music, "max_error_db": max_error_db}
     for name, kind, path in targets:
         with model_file(path) as partial:
             if path in made:
                 shutil.copyfile(made[path], partial)
-                results.append(_checked(partial, path, model, metadata.sample_rate, **checked))
+                result = _checked(partial, path, model, metadata, music, max_error_db)
             else:
                 _WRITERS[name](model, kind, partial)
-                results.append(seal(partial, path, model, metadata, **checked))
+                result = seal(
+                    partial, path, model, metadata, music=music, max_error_db=max_error_db
+                )
+            results.append(result)
     return results
 
 
@@ -209,23 +211,21 @@ def seal(
         ModelError: the file deviates more, gives NaN, or cannot be opened.
     """
     STAMPS[path.suffix](partial, metadata, model)
-    checked = {"music": music, "max_error_db": max_error_db}
-    return _checked(partial, path, model, metadata.sample_rate, **checked)
+    return _checked(partial, path, model, metadata, music, max_error_db)
 
 
 def _checked(
     partial: Path,
     path: Path,
     model: AudioUNet,
-    sample_rate: int,
-    *,
+    metadata: Metadata,
     music: Sequence[Wave] | None,
     max_error_db: float,
 ) -> ExportResult:
     """Hold a finished file against PyTorch; see :func:`seal`."""
     checked_on = "given music"
     if music is None:
-        music, checked_on = check_music(sample_rate)
+        music, checked_on = check_music(metadata.sample_rate)
     error_db = compare(partial, model, music)
     if not error_db <= max_error_db:
         raise ModelError(
