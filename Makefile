@@ -132,11 +132,11 @@ $(BUILT): $(EXECUTED) $(COMPUTED_ALL) $(PAGES) CHANGELOG.md tools/dev/api_page.p
 	rm -rf $(RUN)/book $(SITE)/html $(SITE)/.built-*
 	mkdir -p $(RUN)/book $(SITE)
 	cp -R $(filter-out jupyter_book/_build,$(wildcard jupyter_book/*)) CHANGELOG.md figures $(RUN)/book
-	mkdir -p $(RUN)/book/notebooks $(RUN)/book/reference
+	mkdir -p $(RUN)/book/notebooks
 	cp $(EXECUTED) $(RUN)/book/notebooks
 	for page in $(LIVE:jupyter_book/%.md=%); do \
 	  rm $(RUN)/book/$$page.md && cp data/runs/pages/$$page.ipynb $(RUN)/book/$$page.ipynb || exit 1; done
-	"$(BIN)/python" -m tools.dev.api_page > $(RUN)/book/reference/api.md
+	"$(BIN)/python" -m tools.dev.api_page $(RUN)/book/reference
 	jupyter-book build $(RUN)/book --all -W --keep-going --quiet
 	mv $(RUN)/book/_build/html $(SITE)/html
 	@# What the players load: the files that these notebooks name, and no older ones.

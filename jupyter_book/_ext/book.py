@@ -69,7 +69,8 @@ def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
 
 ORDINARY = {"group", "harm", "kind", "split", "transparent", "wave"}
 """Terms of the glossary that are plain words as well: they are meant where they are emphasized."""
-WITHOUT_TERMS = {"CHANGELOG", "reference/api"}
+GENERATED = "reference/"
+"""Pages that are written from docstrings."""
 
 
 def read_glossary(app: Sphinx) -> dict[str, tuple[str, str, str]]:
@@ -88,7 +89,7 @@ def link_terms(app: Sphinx, tree: document, docname: str) -> None:
     """Link each term of the glossary where it first stands on a page, its meaning as a hint."""
     left = {name: found for name, found in read_glossary(app).items() if found[0] != docname}
     plain = (nodes.paragraph, nodes.emphasis, nodes.strong)
-    if docname in WITHOUT_TERMS or not left:
+    if docname == "CHANGELOG" or docname.startswith(GENERATED) or not left:
         return
     names = "|".join(re.escape(name) for name in sorted(left, key=len, reverse=True))
     form = re.compile(rf"(?<![\w-])({names})s?(?![\w-])", re.IGNORECASE)
@@ -145,14 +146,14 @@ def parents(node: nodes.Node) -> list[nodes.Node]:
     return found
 
 
-SOURCES = {"CHANGELOG": "CHANGELOG.md", "reference/api": "tools/dev/api_page.py"}
-"""Pages whose source is neither a chapter nor a page of jupyter_book."""
-
-
 def point_at_real_files(app: Sphinx, page: str, template: str, context: dict, *_: object) -> None:
     """Source links lead to files of the repository, launch links to chapters: nothing else runs."""
     chapter = page.startswith("notebooks/")
-    source = f"{page}.py" if chapter else SOURCES.get(page, f"jupyter_book/{page}.md")
+    source = f"{page}.py" if chapter else f"jupyter_book/{page}.md"
+    if page == "CHANGELOG":
+        source = "CHANGELOG.md"
+    elif page.startswith(GENERATED):
+        source = "tools/dev/api_page.py"
     for button in list(context.get("header_buttons", [])):
         if button.get("label") == "launch-buttons" and not chapter:
             context["header_buttons"].remove(button)

@@ -6,6 +6,7 @@ import re
 from conftest import ROOT
 from sphinx.ext.napoleon import Config, GoogleDocstring
 
+import enhancelib
 from enhancelib.degrade.encoders import CODECS
 from tools.dev import api_page
 
@@ -17,6 +18,25 @@ def test_the_names_of_conditions_are_on_the_page():
     for name in CODECS:
         told = f"``{name}``" in page or f"``{name}-" in page
         assert told, f"{name}: add a row to the table on top of enhancelib/degrade/codecs.py"
+
+
+def test_every_room_has_a_page_that_the_book_lists(tmp_path, root):
+    api_page.main(tmp_path / "reference")
+    written = {path.stem for path in (tmp_path / "reference").glob("*.md")}
+    contents = (root / "jupyter_book" / "_toc.yml").read_text()
+    assert written == set(re.findall(r"file: reference/(\w+)", contents))
+    rooms = {path.parent.name for path in (root / "enhancelib").glob("*/__init__.py")}
+    assert written == rooms - {"cli"} | {"api", "base"}
+    overview = (tmp_path / "reference" / "api.md").read_text()
+    for room in written - {"api"}:
+        assert f"]({room})" in overview
+
+
+def test_the_overview_says_a_sentence_of_every_public_name():
+    said = {name: api_page.sentence(name) for name in enhancelib.__all__ if name != "provenance"}
+    assert [name for name, text in said.items() if not text.endswith((".", "``"))] == []
+    listed = re.findall(r"`~enhancelib\.(?:provenance\.)?(\w+)`", api_page.overview())
+    assert sorted(said) == sorted(listed)
 
 
 def torn(path):

@@ -444,9 +444,12 @@ def plays_and_switches(page, player):
 def test_reference_lists_every_public_name(html):
     import enhancelib as el
 
-    text = (html / "reference" / "api.html").read_text()
-    listed = set(re.findall(r'id="(?:module-)?enhancelib\.(?:\w+\.)?(\w+)"', text))
+    pages = {path.stem: path.read_text() for path in (html / "reference").glob("*.html")}
+    overview = pages.pop("api")
+    listed = set(re.findall(r'href="\w+\.html#(?:module-)?enhancelib\.(?:\w+\.)?(\w+)"', overview))
     assert set(el.__all__) <= listed
+    described = re.findall(r'id="(?:module-)?enhancelib\.(?:\w+\.)?(\w+)"', "".join(pages.values()))
+    assert set(el.__all__) <= {*described}
 
 
 def build_tiny_book(folder, text, url=""):

@@ -1,7 +1,14 @@
-"""Print the book's library reference: every public name, grouped by module, from its docstring."""
+"""Write the book's library reference: every public name by its docstring, a page for each room.
+
+    python -m tools.dev.api_page FOLDER
+
+``api.md`` lists all names with a sentence each; ``audio.md`` and its like describe them.
+"""
 
 import importlib
 import inspect
+import sys
+from pathlib import Path
 
 import enhancelib
 from enhancelib.evaluate.metrics import METRICS
@@ -13,6 +20,9 @@ HEAD = """\
 float32 array of shape `(channels, samples)` in [-1, 1]. Where two waves are compared, the estimate
 comes first and the reference second.
 """
+BASE = "base"
+"""The page of what all rooms use."""
+ABOUT_BASE = "Errors and warnings, and where a result comes from."
 
 
 def public_table() -> dict[str, list[str]]:
@@ -73,6 +83,73 @@ def section(module: str, names: list[str] | None) -> str:
     return f"## {title}\n\n```{{eval-rst}}\n{about}\n\n{directives}```\n"
 
 
+def rooms() -> dict[str, list[str]]:
+    """Room -> its modules with public names; those outside of rooms come last."""
+    found: dict[str, list[str]] = {}
+    for module in public_table():
+        package = hasattr(importlib.import_module(f"enhancelib.{module}"), "__path__")
+        room = module.split(".")[0] if "." in module or package else BASE
+        found.setdefault(room, []).append(module)
+    return {room: found[room] for room in sorted(found, key=lambda room: (room == BASE, room))}
+
+
+def about(room: str) -> str:
+    """What a room is for, in the words of its package."""
+    if room == BASE:
+        return ABOUT_BASE
+    return inspect.getdoc(importlib.import_module(f"enhancelib.{room}")).splitlines()[0]
+
+
+def sentence(name: str) -> str:
+    """What a public name is, in the first line of its docstring."""
+    if name == "METRICS":
+        return "Every measure by the name it has in results tables."
+    return inspect.getdoc(getattr(enhancelib, name)).splitlines()[0]
+
+
+def place(module: str, name: str) -> str:
+    """The full name under which a public name is described."""
+    inside = f"{module}." if public_table()[module] is None else ""
+    return f"enhancelib.{inside}{name}"
+
+
+def overview() -> str:
+    """The page with all names."""
+    parts = [HEAD]
+    for room, modules in rooms().items():
+        named = sorted((name, module) for module in modules for name in enhancelib.PUBLIC[module])
+        rows = "\n".join(
+            f"   * - :py:obj:`~{place(module, name)}`\n     - {sentence(name)}"
+            for name, module in named
+        )
+        parts.append(f"""\
+## [{room.capitalize()}]({room})
+
+{about(room)}
+
+```{{eval-rst}}
+.. list-table::
+   :widths: 30 70
+
+{rows}
+```
+""")
+    return "\n".join(parts)
+
+
+def page(room: str, modules: list[str]) -> str:
+    """One room: its modules and their public names."""
+    parts = [f"# {room.capitalize()}\n\n{about(room)}\n"]
+    return "\n".join(parts + [section(module, public_table()[module]) for module in modules])
+
+
+def main(folder: Path) -> None:
+    """Write all pages."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "api.md").write_text(overview(), encoding="utf-8")
+    for room, modules in rooms().items():
+        (folder / f"{room}.md").write_text(page(room, modules), encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(HEAD)
-    print("\n".join(section(module, names) for module, names in public_table().items()))
+    main(Path(sys.argv[1]))
