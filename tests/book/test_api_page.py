@@ -29,7 +29,7 @@ def test_every_room_has_a_page_that_the_book_lists(tmp_path, root):
     assert written == rooms - {"cli"} | {"api", "base"}
     overview = (tmp_path / "reference" / "api.md").read_text()
     for room in written - {"api"}:
-        assert f"]({room})" in overview
+        assert f"]({room}.md)" in overview
 
 
 def test_the_overview_says_a_sentence_of_every_public_name():

@@ -123,7 +123,7 @@ def overview() -> str:
             for name, module in named
         )
         parts.append(f"""\
-## [{room.capitalize()}]({room})
+## [{room.capitalize()}]({room}.md)
 
 {about(room)}
 
