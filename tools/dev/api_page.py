@@ -129,7 +129,7 @@ def overview() -> str:
 
 ```{{eval-rst}}
 .. list-table::
-   :widths: 30 70
+   :widths: auto
 
 {rows}
 ```
