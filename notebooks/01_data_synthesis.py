@@ -76,7 +76,7 @@ segments.pivot_table(
 #
 # A song serves as the example: its beginning, under every condition.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 made = set(pairs["piece"])  # with `max_files`, not every piece of the folder
 pieces = [piece for piece in el.list_pieces(input_dir) if piece.name in made]
 (song,) = el.choose_pieces(pieces, 1, like="song_*")
@@ -116,7 +116,7 @@ ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) /
 axes = el.plotting.bars(ceilings, x_label="Bandwidth (kHz)")
 el.plotting.save_figure(axes.figure, "01_bandwidth.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 heights = {name: each["bandwidth"] for name, each in ceilings.items()}
 lowest = min(heights, key=heights.get)
 Markdown(
@@ -153,7 +153,7 @@ axes.grid(visible=False)
 figure.colorbar(image, label="Noise to mask (dB)")
 el.plotting.save_figure(figure, "01_noise_to_mask.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 heard = {name: np.mean(ratio > 0) for name, (_, ratio) in ratios.items()}
 loudest, quietest = max(heard, key=heard.get), min(heard, key=heard.get)
 Markdown(
@@ -213,7 +213,7 @@ mean, gains = spans.mean(), room.median()
 hardest, easiest = mean["LSD"].idxmax(), mean["LSD"].idxmin()
 spread = loss[loss["condition"] == hardest]["SNR"]
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(
     f"- {segments['piece'].nunique()} pieces, {segments['seconds'].sum() / 60:.1f} minutes of "
     f"music, became {len(pairs)} pairs, kept in `{Path(run_dir) / 'pairs'}`: [chapter 04](04_training) "

@@ -149,7 +149,7 @@ el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.path.s
 figure = el.plotting.spectrogram_grid({"original": original, **ours}, sample_rate=rate)
 el.plotting.save_figure(figure, "02_our_codec.png", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 treble = int(8000 / (rate / 2) * 1024)  # the first number over 8 kHz
 zero = {name: np.abs(to_numbers(wave, 1024)) < 1e-6 for name, wave in ours.items()}
 said = [
@@ -198,7 +198,7 @@ for ax, (name, line) in zip(rows, curves.items(), strict=True):
     el.plotting.curves({name: line}, **labels, ax=ax, title=name)
 el.plotting.save_figure(figure, "02_pre_echo", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 noise_db = {
     name: 10 * np.log10(np.mean((wave - struck)[:, before] ** 2) + 1e-12)
     for name, wave in smeared.items()
@@ -227,7 +227,7 @@ scores = {
 }
 pd.DataFrame(scores).T.set_axis(["SNR (dB)", "LSD (bel)"], axis="columns").round(2)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ahead = sum(
     scores["our codec"]["gain_matched_snr"] > each["gain_matched_snr"] for each in scores.values()
 )
@@ -306,7 +306,7 @@ for column, brought_to in enumerate((44100, 22050)):
         )  # fmt: skip
 el.plotting.save_figure(figure, "02_rate_distortion.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 best = bits.groupby("rate")["lsd"].mean()
 Markdown(
     f"On average over all settings the LSD is {best[44100]:.1f} at the full rate and "
@@ -338,7 +338,7 @@ el.Gallery({codec: dial(codec) for codec in codecs}, title="Codecs")
 # %% [markdown]
 # ## Take-away
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 at_half = bits.loc[22050]["lsd"]
 done = (at_half <= 0.4).sum()
 top = bits.loc[44100].groupby("codec")["lsd"].agg(["max", "min"])

@@ -64,7 +64,7 @@ el.plotting.save_figure(axes.figure, "03_network", figures_dir=figures_dir)
 # residual together raise no bin by more than 6 dB, except bins that are nearly empty. The gate also
 # scales the energy of the fill, so a shut gate passes the input unchanged.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 fill = network.core.fill  # None in a network without
 in_fill = sum(weight.numel() for weight in fill.parameters()) if fill else 0
 latency_ms = 1000 * network.latency_samples / rate
@@ -162,7 +162,7 @@ lsd = {
     for name, wave in stages.items()
 }
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 added = f"the fill adds noise {-fill_db:.0f} dB under it" if fill else "this network has no fill"
 distances = ", ".join(f"{value:.2f} bel {name}" for name, value in lsd.items())
 Markdown(
@@ -208,7 +208,7 @@ el.plotting.curves(
 below.set_ylim(-0.05, 1.05)
 el.plotting.save_figure(figure, "03_frame", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 lost = missing[:, frame] > 10
 off = {name: np.abs(bands["lossless"] - bands[name])[lost, frame] for name in named}
 errors = ", ".join(f"{each.mean():.0f} dB {name}" for name, each in off.items() if len(each))
@@ -236,14 +236,14 @@ for name in codecs.split(","):
 axes = el.plotting.curves(opened, x_label="Frequency (kHz)", y_label="Gate open (%)")
 el.plotting.save_figure(axes.figure, "03_gate", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 said = [f"{np.mean(gate):.0f} % for {name}" for name, (_, gate) in opened.items()]
 Markdown(f"On average over the bands the gate is open by {', '.join(said)}.")
 
 # %% [markdown]
 # ## Take-away
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 widest, narrowest = (pick(opened, key=lambda name: np.mean(opened[name][1])) for pick in (max, min))
 Markdown(
     f"- The mask corrects what survived, the fill replaces what is gone, the gate decides where.\n"

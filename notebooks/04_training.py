@@ -134,7 +134,7 @@ labels = {"x_label": "Guess (dBFS)", "y_label": "Mean pinball loss (dB)"}
 axes = el.plotting.curves(lines, **labels)
 el.plotting.save_figure(axes.figure, "04_pinball", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 cheapest = {name: guesses[int(each.argmin())] for name, each in costs.items()}
 under = {name: float((true_db <= guess).float().mean()) for name, guess in cheapest.items()}
 said = [
@@ -239,7 +239,7 @@ heard = {name: loss.terms(wave, reference, given) for name, wave in waves.items(
 terms = pd.DataFrame(heard).map(float)
 terms.rename_axis("term").style.format("{:.2g}")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 better = terms.index[terms["new treble"] < 0.9 * terms["no treble"]]
 worst = terms.index[terms.idxmax(axis=1) == "late"]
 Markdown(
@@ -378,7 +378,7 @@ lines = {"untreated": (steps, np.full(len(steps), alone)), "student": (steps, se
 el.plotting.curves(lines, x_label="Step", y_label="Loss", ax=right, title="network")
 el.plotting.save_figure(figure, "04_by_heart", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 beat = torch.from_numpy(el.degrade(music, listen_to, sample_rate=rate)[:, part])[:, None]
 with torch.no_grad():
     foreign = [of_waves(each, reference[:, :, part], beat) for each in (beat, student.eval()(beat))]
@@ -447,7 +447,7 @@ axes = el.plotting.curves(
 axes.set_xticks(by_epoch.index[:: -(-len(by_epoch) // 10)])
 el.plotting.save_figure(axes.figure, "04_curves", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ends = by_epoch["loss"].iloc[[0, -1]].tolist()
 Markdown(
     f"Validation went from {ends[0]:.3f} after the first epoch to {ends[1]:.3f} after the last, with "
@@ -502,7 +502,7 @@ if improvement < least_improvement_percent:
 # The weights that come with this package had far more music and far more time. Their file says how
 # they were trained:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 logs = {"network": published.with_suffix(".csv")}
 logs["energies"] = published.with_name(f"{published.stem}-energies.csv")
 logs = {name: pd.read_csv(path) for name, path in logs.items() if path.exists()}
@@ -547,7 +547,7 @@ for ax, (name, table) in zip(np.atleast_1d(row), tables.items(), strict=True):
     el.plotting.curves(lines, x_label=x_label, y_label=y_label, ax=ax, title=name)
 el.plotting.save_figure(figure, "04_published", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ends = {
     name: table.apply(lambda each: each.dropna().iloc[[0, -1]].tolist())
     for name, table in tables.items()
@@ -574,7 +574,7 @@ both = held_out[["untreated", "loss"]].rename(columns={"loss": "this run"})
 both["published"] = el.held_out_loss(same_loss, manifest).set_index("condition")["loss"]
 both.rename(index=el.condition_title).style.format(precision=2)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 ahead = both.index[both["published"] < both["this run"]]
 Markdown(
     f"On average over all conditions untreated audio has {both['untreated'].mean():.2f}, this run "
@@ -632,7 +632,7 @@ el.Player(clips, sample_rate=rate, title=f"{heard_piece.path.stem}: {coded}")
 figure = el.plotting.spectrogram_grid(clips, sample_rate=rate)
 el.plotting.save_figure(figure, "04_spectrograms.png", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 options = {"sample_rate": rate, "names": ["lsd", "snr"]}
 scores = {name: el.score(wave, lossless, **options) for name, wave in clips.items()}
 said = [

@@ -160,7 +160,7 @@ table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=
 table = table.rename(index=el.condition_title)
 table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 lsd = live[live["metric"] == "lsd"].pivot(
     index=["piece", "condition"], columns="system", values="value"
 )
@@ -192,7 +192,7 @@ lines = {kind: table.to_numpy() for kind, table in pairs.items()}
 axes = el.plotting.slopes(lines, y_label="ViSQOL (1 to 5)", title=f"{what}: untreated → enhanced")
 el.plotting.save_figure(axes.figure, "05_pairs", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 rising = [
     f"{(table[preset] > table['untreated']).sum()} of {len(table)} {kind}"
     for kind, table in pairs.items()
@@ -223,7 +223,7 @@ row = el.summarize(part[part["system"].isin(["untreated", preset])]).iloc[0]
 if len(differences) == row["pieces"]:  # the library counts the same
     np.testing.assert_allclose(as_far.mean(), row["p"], atol=1e-6)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 low, high = np.quantile(draws, [0.025, 0.975])
 Markdown(
     f"Of {len(differences)} pieces of the kind *{kind}*, {np.sum(moved > 0)} rise and "

@@ -58,7 +58,7 @@ ours = results[results["system"].isin(["untreated", preset])]
 parts = dict(el.by_kind(ours))
 counts = {kind: part["piece"].nunique() for kind, part in parts.items()}
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 measured_on = {
     "test set": "On the test set, by which nothing was chosen (`data/testset.csv`):",
     "development set": "On the development set (`data/devset.csv`), at which people looked while "
@@ -79,7 +79,7 @@ Markdown(
 # kind, untreated → enhanced. ▲ is better and ▼ is worse beyond chance, • is undecided. No mark
 # stands where the pieces are too few for a verdict ([chapter 05](05_measuring) explains verdicts).
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 good = {kind: el.does_good(part) for kind, part in parts.items()}
 good = pd.concat(good, names=["kind"]).reset_index("kind").reset_index(drop=True)
 asked = [name for name in ("visqol", "zimtohrli", "lsd", "si_sdr") if name in set(good["metric"])]
@@ -139,7 +139,7 @@ el.plotting.save_figure(figure, "06_deltas.svg", figures_dir=figures_dir)
 # %% [markdown]
 # Counted over the rows of the figure:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 nearer, further = (
     drawn[drawn["metric"] == name]["delta"].lt(0).agg(["sum", "size"]) for name in ("lsd", "si_sdr")
 )
@@ -238,7 +238,7 @@ el.plotting.save_figure(figure, "06_error_by_frequency.svg", figures_dir=figures
 # %% [markdown]
 # The treble alone:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 treble = middles_khz > 8
 told = ", ".join(f"{each[1][treble].mean():+.1f} dB {name}" for name, each in errors.items())
 Markdown(f"Over 8 kHz the level of this song, against the original's, is {told} on average.")

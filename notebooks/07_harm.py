@@ -134,7 +134,7 @@ touched = el.enhance_wave(fine, checkpoint, sample_rate=sample_rate)
 title = f"lossless: {voice.path.stem}"
 el.Player({"lossless": fine, "enhanced": touched}, sample_rate=sample_rate, title=title)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 changed_db = 10 * np.log10(np.sum((touched - fine) ** 2) / np.sum(fine**2) + 1e-12)
 Markdown(
     f"The change lies {-changed_db:.0f} dB under the voice, and the gate is "
@@ -231,7 +231,7 @@ el.Gallery(players, notes={tab: reason(tab) for tab in cases}, title="Failures")
 # %% [markdown]
 # ## Take-away
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 excess = mine["worst_delta"].abs() / mine["tolerance"]
 worst = mine.assign(excess=excess).sort_values(["harmed", "excess"]).iloc[-1]
 Markdown(

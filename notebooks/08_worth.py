@@ -81,7 +81,7 @@ wide = saved.replace({"metric": titles})
 wide = wide.pivot(index=["codec", "metric"], columns="kind", values="shown")
 wide.reindex(columns=kinds).rename_axis(index=[None, None], columns=None)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 first = saved[saved["metric"] == "visqol"]
 sure, costs = first[first["low"] > 0], first[first["high"] < 0]
 told = [
@@ -189,7 +189,7 @@ stream = pd.concat(tables)[places].filter(like="aac-128+", axis="index")
 stream = stream.rename(index=lambda name: el.condition_title(name.split("+", 1)[1]), level=1)
 stream.round(2).rename_axis(index=[None, "link"], columns=None)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 measured = ", ".join(f"{kind} {part['piece'].nunique()}" for kind, part in at_ear.items())
 Markdown(f"Pieces: {measured}. {el.provenance.weights_note(chain, flagship)}")
 
@@ -237,7 +237,7 @@ survives.unstack("stream", sort=False).rename_axis(columns=None).astype(object).
 # %% [markdown]
 # ## Take-away
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 most = first.loc[first["saving_percent"].idxmax()]
 over_air = pd.concat(where, names=["kind"]).reset_index("kind")
 over_air = over_air[~over_air["condition"].str.endswith("+lossless")]

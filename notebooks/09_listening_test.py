@@ -132,7 +132,7 @@ axes.axvline(trials, color="#6e6e73", linestyle="--")
 axes.set_title(f"dashed: the {trials} trials of the tests above", fontsize=10)
 el.plotting.save_figure(axes.figure, "09_abx_power.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 least = el.abx_result([True] * trials).detectable_d_prime
 longer = el.abx_result([True] * 4 * trials).detectable_d_prime
 Markdown(f"{trials} trials reveal a d' of {least:.1f}, and four times as many reveal {longer:.1f}.")

@@ -98,7 +98,7 @@ show(written)
 # %% [markdown]
 # No file should stray far:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 worst = max(written, key=lambda each: each.error_db)
 Markdown(f"The largest error is that of `{worst.path.name}`: {worst.error_db:.0f} dB.")
 
@@ -201,7 +201,7 @@ pd.DataFrame(errors).T.round(1)
 # %% [markdown]
 # Over the held-out clips as they are:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 by_set = pd.DataFrame(errors).T["error (dB)"]
 Markdown(
     f"The smallest error is that of *{by_set.idxmin()}* ({by_set.min():.1f} dB), the largest that of "
@@ -227,7 +227,7 @@ for path in (each.path for each in written):
         quantized += smaller.to_float16(path, output_dir=made, **options)
 show(quantized)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 least, nearest = (min(quantized, key=lambda each: getattr(each, k)) for k in ("bytes", "error_db"))
 Markdown(
     f"The smallest is `{least.path.name}` ({least.bytes / 1e6:.2f} MB, {least.error_db:.0f} dB). The "
@@ -249,7 +249,7 @@ careful_steps = el.TrainingConfig(learning_rate=qat_rate, **settings)
 aware = smaller.quantization_aware_training(model, manifest, ranges, careful_steps, steps=qat_steps)
 aware.save(made / f"{preset}.qat.safetensors", overwrite=True, metadata={"preset": preset})
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 stray = {}
 for name, network in {"before": model, "after": aware}.items():
     with smaller.rounding(network, ranges):
@@ -320,7 +320,7 @@ short.style.format(precision=2).format("{:,.0f}", subset=["parameters", short.co
 # %% [markdown]
 # So the two kinds of cut differ in what they save:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 zeros, cut = (networks.filter(like=f".{kind}-", axis="index") for kind in ("weights", "channels"))
 Markdown(
     f"With zeros no file is under {zeros['file (MB)'].min():.2f} MB, gzipped "
@@ -355,7 +355,7 @@ el.plotting.save_figure(axes.figure, "10_sparsity.svg", figures_dir=figures_dir)
 # %% [markdown]
 # How near each way comes at its best:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 least = {name: min(zip(error, share, strict=True)) for name, (share, error) in strayed.items()}
 told = "; ".join(f"{name} {error:.0f} dB at {share:.0%}" for name, (error, share) in least.items())
 Markdown(f"The least error is: {told}. The dashed line lies at {nothing:.0f} dB.")
@@ -495,7 +495,7 @@ el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_di
 # The figure names the files that no other beats in size, time and losses together. The one to carry
 # has a red ring, and the rest is gray.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 Markdown(
     f"The one to carry is **`{best}`**; {summary['careful'].sum()} of {len(summary)} files are careful. "
     f"Two formats differ here in their kind too; [the guide to phones](../guide/phone) compares streams."

@@ -134,7 +134,7 @@ display(
 # %% [markdown]
 # To compare them with yours, you need to know where they were measured:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 first = measured.iloc[0]
 worst = measured["load"].max()
 Markdown(
@@ -147,7 +147,7 @@ Markdown(
 # A measurement depends on how busy the machine was. The published figures were measured apart and
 # are kept with the results:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 kept = pd.read_csv(Path(results_dir) / f"{preset}-cost.csv")
 of_stream = kept[
     (kept["metric"] == "cpu_rtf") & kept["system"].str.contains(".stream.", regex=False)
@@ -178,7 +178,7 @@ axes.axvline(hop_ms, color="#b3261e", linestyle="--")
 axes.set_title(f"dashed: a hop lasts {hop_ms:.1f} ms", fontsize=10)
 el.plotting.save_figure(axes.figure, "11_hop_time.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 in_time = (streams["latency_p99_ms"] < hop_ms).sum()
 Markdown(
     f"In {in_time} of {len(streams)} rows even the slowest of a hundred calls ends within a hop of "
@@ -198,7 +198,7 @@ axes.axvline(100, color="#b3261e", linestyle="--")
 axes.set_title("dashed: 100 MB", fontsize=10)
 el.plotting.save_figure(axes.figure, "11_memory.svg", figures_dir=figures_dir)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 peaks = light.groupby("format")["peak_mb"].mean().sort_values()
 told = ", ".join(f"{name} {value:.0f} MB" for name, value in peaks.items())
 Markdown(f"The mean peak depends most on the runtime: {told}.")
@@ -227,7 +227,7 @@ others = measured_apart("peers", "make peers")
 heads = {"cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz", "ratio": "times cheaper"}
 display(others.rename(columns=heads) if isinstance(others, pd.DataFrame) else others)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 said = ""
 if isinstance(others, pd.DataFrame):
     streams = others["ratio"].droplevel("condition").filter(like=".stream.")
@@ -259,7 +259,7 @@ if isinstance(on_arm, pd.DataFrame):
 else:
     display(on_arm)
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 said = ""
 if isinstance(on_arm, pd.DataFrame):
     streams = on_arm["rtf"].unstack("processor").filter(like=".stream.", axis="index")
@@ -305,7 +305,7 @@ assert arrival == enhancer.latency_samples, arrival
 # %% [markdown]
 # Both hold, or the cell above would have stopped the chapter:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 sizes = [chunk.shape[1] for chunk in chunks]
 latency_ms = 1000 * enhancer.latency_samples / rate
 Markdown(
@@ -375,7 +375,7 @@ shown.style.format(precision=2).format_index(escape="html")
 # %% [markdown]
 # Which of them are fast enough?
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 share = shown.groupby("device", sort=False).agg(lambda factors: (factors < 1).mean())
 Markdown(
     "A factor under 1 keeps up with the music. The share of the files that do:\n\n"
@@ -430,7 +430,7 @@ hours[measures].set_axis(heads, axis="columns").style.format(precision=3)
 # limit that was set is 0.2, on one thread of an idle machine. *Growth* is the memory that the
 # process gained from the first minute to the last.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 over = hours[hours["chunk_p99_share"] >= 0.2].index.get_level_values("system")
 now = el.checkpoint_sha256(el.find_weights("published"))
 Markdown(
@@ -442,7 +442,7 @@ Markdown(
 # %% [markdown]
 # The five minutes through the sound server gave:
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 live = soak[soak["condition"].str.startswith("live")].set_index("metric")
 value = live["value"]
 Markdown(
@@ -456,7 +456,7 @@ Markdown(
 # %% [markdown]
 # ## Take-away
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 phone = measured[(measured["kind"] == "stream") & measured["format"].isin(["onnx", "tflite"])]
 best = phone.loc[phone["cpu_rtf"].idxmin()]
 Markdown(

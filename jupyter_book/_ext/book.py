@@ -67,7 +67,7 @@ def caption_figures(app: Sphinx, docname: str, source: list[str]) -> None:
     source[0] = json.dumps(notebook)
 
 
-ORDINARY = {"group", "harm", "kind", "split", "transparent", "wave"}
+ORDINARY = {"fill", "group", "harm", "kind", "mask", "split", "transparent", "wave"}
 """Terms of the glossary that are plain words as well: they are meant where they are emphasized."""
 GENERATED = "reference/"
 """Pages that are written from docstrings."""
@@ -129,7 +129,25 @@ def write_minus(app: Sphinx, tree: document, docname: str) -> None:
     for raw in tree.findall(nodes.raw):
         if "<table" in raw.astext():
             html = CELL.sub(lambda cell: cell[1] + HYPHEN.sub(MINUS, cell[2]), raw.astext())
-            raw[:] = [nodes.Text(html)]
+            raw[:] = [nodes.Text(TWO_HEADER_ROWS.sub(one_header_row, html))]
+
+
+TWO_HEADER_ROWS = re.compile(
+    r"(<thead>\s*<tr\b[^>]*>)(.*?)</tr>\s*<tr\b[^>]*>(.*?)(</tr>\s*</thead>)", re.DOTALL
+)
+HEADER_CELL = re.compile(r"<th\b[^>]*>(.*?)</th>", re.DOTALL)
+
+
+def one_header_row(head: re.Match) -> str:
+    """Two header rows of a table of pandas as one, where the second only names the index."""
+    rows = [list(HEADER_CELL.finditer(row)) for row in (head[2], head[3])]
+    blank = [[cell[1].strip() in ("", "&nbsp;") for cell in row] for row in rows]
+    levels = sum(blank[0])
+    names_only = blank[0] == [True] * levels + [False] * (len(rows[0]) - levels)
+    if "span=" in head[0] or not names_only or blank[1] != [not each for each in blank[0]]:
+        return head[0]
+    cells = [cell[0] for cell in (*rows[1][:levels], *rows[0][levels:])]
+    return head[1] + "".join(cells) + head[4]
 
 
 def known_as(word: str, terms: dict) -> str | None:

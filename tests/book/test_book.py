@@ -566,3 +566,22 @@ def test_negative_numbers_have_a_minus_sign_and_code_and_names_do_not(tmp_path, 
     code = re.sub(r"<[^>]+>", "", text)
     assert "x = -2" in code
     assert "y = -4" in code
+
+
+@pytest.mark.parametrize("styled", [False, True])
+def test_a_header_row_that_only_names_the_index_joins_the_other(monkeypatch, styled):
+    monkeypatch.syspath_prepend(ROOT / "jupyter_book" / "_ext")
+    import book
+
+    def header(table: pandas.DataFrame) -> list[list[str]]:
+        html = (table.style if styled else table).to_html()
+        html = book.TWO_HEADER_ROWS.sub(book.one_header_row, html)
+        rows = re.findall(r"<tr\b.*?</tr>", re.search(r"<thead>(.*?)</thead>", html, re.S)[1], re.S)
+        return [re.findall(r"<th\b[^>]*>(.*?)</th>", row) for row in rows]
+
+    table = pandas.DataFrame({"a": [1], "b": [2], "c": [3]}).set_index(["a", "b"])
+    assert header(table) == [["a", "b", "c"]]
+    assert len(header(table.reset_index(drop=True))) == 1
+    named = table.rename_axis(columns="seconds")  # says what the figures are: it stays
+    assert len(header(named)) == 2
+    assert len(header(pandas.concat({"x": table}, axis=1))) == 3
