@@ -65,7 +65,7 @@ checkpoint = el.find_weights(weights, preset=preset, run_dir=run_dir)
 # clip file of that format takes music of one length only; [the next
 # chapter](11_mobile_benchmarking) has both kinds of each. Every file runs real music in its own
 # runtime and is compared with PyTorch. The error is in dB relative to the signal; for comparison,
-# that of 16-bit audio is −98. (Other music gives slightly other errors further down.) Converting
+# that of 16-bit audio is −98. (The tables further down use other music, and errors differ.) Converting
 # takes up to a minute, so a file that lies beside the weights, and was made from them, is copied and
 # compared; with `export_anew` it is written again.
 
@@ -131,7 +131,7 @@ else:
 #
 # - **float16**: every weight has 16 bits (TensorFlow Lite only).
 # - **weights only**: weights have 8 bits in the file, and the arithmetic stays float. The file is
-#   smaller and hardly faster.
+#   smaller; how much faster it is, a table below says.
 # - **dynamic**: dense layers compute in 8 bits too, and the range of their input is measured each
 #   time.
 # - **static**: the whole U-Net computes in 8 bits, and every range is fixed beforehand.
@@ -172,8 +172,7 @@ held_out = clips("test", 2)
 # different sets of clips. The error is taken over all held-out clips, and over the same clips at
 # full scale, which a set that is too quiet would clip. A range need not hold everything: the
 # largest values are rare and lie far from all others. By default one value in 5,000 may lie above
-# the range and one below. The last row makes room for them all. Its wider steps make most clips
-# worse. Only the loudest may gain, because nothing is clipped.
+# the range and one below. The last row makes room for them all, and pays with wider steps.
 
 # %%
 silent_rooms = np.random.default_rng(seed).standard_normal((calibration_clips, 1, 3 * sample_rate))
@@ -203,9 +202,11 @@ pd.DataFrame(errors).T.round(1)
 
 # %% tags=["remove-input"]
 by_set = pd.DataFrame(errors).T["error (dB)"]
+noise = by_set["noise instead of music"] - by_set["all conditions, some at full scale"]
 Markdown(
     f"The smallest error is that of *{by_set.idxmin()}* ({by_set.min():.1f} dB), the largest that of "
-    f"*{by_set.idxmax()}* ({by_set.max():.1f} dB)."
+    f"*{by_set.idxmax()}* ({by_set.max():.1f} dB). Ranges from noise change it by {noise:+.1f} dB here, beside "
+    f"those that are taken: {len(held_out)} clips decide little."
 )
 
 # %% [markdown]
@@ -247,7 +248,7 @@ Markdown(
 settings = {"batch_size": batch_size, "crop_seconds": 0.6, "warmup": 0.2, "seed": seed}
 careful_steps = el.TrainingConfig(learning_rate=qat_rate, **settings)
 aware = smaller.quantization_aware_training(model, manifest, ranges, careful_steps, steps=qat_steps)
-aware.save(made / f"{preset}.qat.safetensors", overwrite=True, metadata={"preset": preset})
+_ = aware.save(made / f"{preset}.qat.safetensors", overwrite=True, metadata={"preset": preset})
 
 # %% tags=["remove-input"]
 stray = {}
@@ -256,7 +257,8 @@ for name, network in {"before": model, "after": aware}.items():
         stray[name] = smaller.deviation_db(network, checkpoint, held_out)
 Markdown(
     f"Computed in 8 bits, the network has an error of {stray['before']:.1f} dB before and of "
-    f"{stray['after']:.1f} dB after {qat_steps} batches of such training."
+    f"{stray['after']:.1f} dB after {qat_steps} batches of such training. A few batches only show how "
+    f"it is done; `make smaller` trains for longer."
 )
 
 # %% [markdown]
@@ -264,7 +266,8 @@ Markdown(
 #
 # *Unstructured* pruning sets single weights to zero: the smallest of each layer or, as a control,
 # random ones. *Structured* pruning removes whole channels, level by level. Where the smallest went,
-# a short fine-tuning lets the rest of the network take over. Again the full network is the teacher.
+# fine-tuning lets the rest of the network take over: here for a few batches, in `make smaller` for
+# some minutes. Again the full network is the teacher.
 
 # %%
 pruned = {}
@@ -314,18 +317,18 @@ networks = footprint.loc[[checkpoint.name, *kept], ["size", "size_gzip", "parame
 networks.columns = ["file (MB)", "gzipped (MB)", "parameters", "million multiplications (1/s)"]
 networks["million multiplications (1/s)"] /= 1e6
 names = {name: name.removeprefix(f"{preset}.").removesuffix(".safetensors") for name in kept}
-short = networks.rename(index=names)
+short = networks.filter(regex="^(?!.*-random-)", axis="index").rename(index=names)
 short.style.format(precision=2).format("{:,.0f}", subset=["parameters", short.columns[-1]])
 
 # %% [markdown]
-# So the two kinds of cut differ in what they save:
+# (Random cuts save as much, and are left out here.) So the two kinds of cut differ in what they save:
 
 # %% tags=["remove-input"]
 zeros, cut = (networks.filter(like=f".{kind}-", axis="index") for kind in ("weights", "channels"))
 Markdown(
-    f"With zeros no file is under {zeros['file (MB)'].min():.2f} MB, gzipped "
-    f"{zeros['gzipped (MB)'].min():.2f} MB. Without channels the least is "
-    f"{cut['file (MB)'].min():.2f} MB as it is."
+    f"With zeros no file is under {zeros['file (MB)'].min():.2f} MB, or under "
+    f"{zeros['gzipped (MB)'].min():.2f} MB gzipped. With channels removed the smallest has "
+    f"{cut['file (MB)'].min():.2f} MB without any packing."
 )
 
 # %% [markdown]
@@ -399,11 +402,8 @@ measured = pd.concat([sizes, el.benchmark_results(times), quality])
 file = el.write_results(measured, run / "results" / "10_edge_optimization.csv")
 
 # %% [markdown]
-# The table has one row per variant. A loss is the difference from the full network, as the mean
-# over the pieces of a kind, for the kind and the condition where it is largest; positive is worse.
-# *In-band* SI-SDR looks only at what the codec left intact. *Kept* is the smallest share of the
-# full network's gain that is left, in ViSQOL or in log-spectral distance (LSD), under a condition
-# with room to enhance.
+# Of each variant, *kept* is the smallest share of the full network's gain that is left, in ViSQOL or
+# in log-spectral distance (LSD), under a condition with room to enhance.
 
 # %%
 summary = smaller.losses(quality, reference=checkpoint.name)
@@ -425,7 +425,9 @@ heads = {
 }
 
 # %% [markdown]
-# The table is sorted by size, the smallest first. The file below it has all columns.
+# The table is sorted by size, the smallest first. The file below it has more columns: a *loss* is the
+# difference from the full network, as the mean over the pieces of a kind, for the kind and the
+# condition where it is largest; positive is worse. *In-band* looks only at what the codec left.
 
 # %% tags=["hide-input"]
 heads = {name: head for name, head in heads.items() if name in summary}
@@ -498,37 +500,37 @@ el.plotting.save_figure(axes.figure, "10_sweet_spot.svg", figures_dir=figures_di
 # %% tags=["remove-input"]
 Markdown(
     f"The one to carry is **`{best}`**; {summary['careful'].sum()} of {len(summary)} files are careful. "
-    f"Two formats differ here in their kind too; [the guide to phones](../guide/phone) compares streams."
+    f"ONNX was measured as a clip here and TensorFlow Lite as a stream; [the guide to phones](../guide/phone) "
+    f"compares streams."
 )
 
 # %% [markdown]
 # A few pieces decide little. The same table for the published weights, with more pieces and more
-# conditions, is measured apart (`make smaller`) and kept in `data/results`. Here are the 15 files
-# of it that keep most. The names mean:
-#
-# - `half`: so many channels were removed that half of the *multiplications* is left;
-# - `0.5`: half of the *channels* was removed;
-# - `tuned`: fine-tuned for some minutes.
+# conditions, is measured apart (`make smaller`) and kept in `data/results`:
 
-# %% tags=["hide-input"]
-columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
-columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
-
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 whole = Path("data/results") / f"{preset}-smaller.csv"
 published = pd.read_csv(whole) if whole.exists() else pd.DataFrame({"checkpoint_sha256": []})
-mine = el.checkpoint_sha256(checkpoint)
-if mine in set(published["checkpoint_sha256"]):
+current = el.checkpoint_sha256(checkpoint) in set(published["checkpoint_sha256"])
+Markdown(
+    "These are the 15 files that keep most. `half` has so many channels removed that half of the "
+    "*multiplications* is left, `0.5` has half of the *channels* removed, and `tuned` was fine-tuned for "
+    "some minutes."
+    if current
+    else f"`{whole}` is of other weights than these: run `make smaller`."
+)
+
+# %% tags=["remove-input"]
+if current:
+    columns = {"size": "file (MB)", "cpu_rtf": "CPU (s/s)", "visqol_loss": "ViSQOL lost"}
+    columns |= {"in_band_si_sdr_loss": "in-band lost (dB)", "kept": "kept"}
     big = smaller.losses(published, reference=f"{preset}.safetensors")
     for name in ("size", "cpu_rtf"):
         big[name] = published[published["metric"] == name].groupby("system")["value"].first()
     big["careful"] = smaller.careful(big).map({True: "✓", False: "✗"})
     big = big.nlargest(15, "kept").sort_values("size")[[*columns, "careful"]]
     big = big.rename(columns=columns, index=lambda name: name.removeprefix(f"{preset}."))
-    shown = big.style.format(precision=3).format("{:.0%}", subset="kept", na_rep="–")
-else:
-    shown = Markdown(f"`{whole}` is of other weights than these: run `make smaller`.")
-display(shown)
+    display(big.style.format(precision=3).format("{:.0%}", subset="kept", na_rep="–"))
 
 # %% [markdown]
 # ## Hear it
@@ -562,10 +564,12 @@ quicker = summary["cpu_rtf"][static] / summary["cpu_rtf"][full]
 work = footprint["macs"] / footprint["macs"][checkpoint.name]
 tuned_rows = summary.loc[tuned_names].dropna(subset="kept")  # where there was no room: no share
 narrow = [name for name in tuned_rows.index if "channels-magnitude" in name]
+untuned = summary["kept"].reindex([name.replace("-tuned", "") for name in narrow])
 lines = [
-    f"- `{name}` needs {work[name]:.0%} of the multiplications and keeps "
-    f"{summary['kept'][name]:.0%} of the gain after {tuning_steps} batches of fine-tuning."
-    for name in narrow
+    f"- `{name}` needs {work[name]:.0%} of the multiplications. It keeps "
+    f"{summary['kept'][name]:.0%} of the gain after {tuning_steps} batches of fine-tuning"
+    + (f", and {before:.0%} without." if before == before else ".")
+    for name, before in zip(narrow, untuned, strict=True)
 ]
 
 # %% tags=["hide-input"]

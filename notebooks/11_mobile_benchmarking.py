@@ -96,10 +96,9 @@ table = el.benchmark_files(
 
 # %% [markdown]
 # A phone plays music as it comes, so the table has the streams, one frame per call, with the
-# fewest threads: the median time of one call, and what the process needed. *CPU ratio* compares the
-# CPU time with that of the reference file. The file under the table has the clips too, every number
-# of threads, percentiles, memory at rest, and energy where the processor's own counters (RAPL) can
-# be read.
+# fewest threads: the median time of one call, and what the process needed. The file under the table
+# has the clips too, every number of threads, percentiles, memory at rest, energy where the processor's
+# own counters (RAPL) can be read, and the CPU time beside that of a reference file in the same turns.
 
 # %% tags=["hide-input"]
 measured = table[table["status"] == ""].reset_index(drop=True)
@@ -113,7 +112,6 @@ file = el.write_results(results, Path(run_dir) / "results" / "11_mobile_benchmar
 columns = {
     "latency_ms": "latency (ms)",
     "cpu_rtf": "CPU (s/s)",
-    "ratio": "CPU ratio",
     "startup_s": "start-up (s)",
     "peak_mb": "peak (MB)",
     "file_mb": "file (MB)",
@@ -209,7 +207,7 @@ Markdown(f"The mean peak depends most on the runtime: {told}.")
 # Two packaged real-time enhancers are denoisers of speech. They do another task, but they too have
 # to keep up with sound. `make peers` runs them and the published files in turn on one thread. A
 # wider band is more work, so the cost is also given per kHz of bandwidth. *Times cheaper* compares
-# with the cheapest of the others. The *spectral core* is the network alone, without Fourier
+# with the cheapest of the others, so a file under 1 is dearer. The *spectral core* is the network alone, without Fourier
 # transforms.
 
 
