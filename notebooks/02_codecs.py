@@ -45,10 +45,14 @@ rate = 44100  # of everything that is coded here, in Hz
 # ## Build one
 #
 # The music is cut into frames that overlap by half. Each frame of $2N$ samples $x_n$ becomes $N$
-# numbers, the *modified discrete cosine transform*, with a window that rises and falls:
+# numbers, the *modified discrete cosine transform*, with a window $w_n$ that rises and falls:
 #
-# $$X_k = \sqrt{\tfrac{2}{N}} \sum_{n=0}^{2N-1} \sin\tfrac{\pi (n + 1/2)}{2N}\; x_n
-# \cos\Big(\tfrac{\pi}{N} \big(n + \tfrac{1}{2} + \tfrac{N}{2}\big) \big(k + \tfrac{1}{2}\big)\Big).$$
+# $$X_k = \sqrt{\tfrac{2}{N}} \sum_{n=0}^{2N-1} w_n\, x_n \cos \varphi_{k,n}, \qquad
+# w_n = \sin\tfrac{\pi (n + 1/2)}{2N},$$
+#
+# with the angles
+#
+# $$\varphi_{k,n} = \tfrac{\pi}{N} \big(n + \tfrac{1}{2} + \tfrac{N}{2}\big) \big(k + \tfrac{1}{2}\big).$$
 #
 # On the way back the overlapping frames are added up, and each corrects the errors of its
 # neighbors. So there are as many numbers as samples, and nothing is lost yet. MP3 and AAC begin in

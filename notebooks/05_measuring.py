@@ -60,8 +60,8 @@ conditions = [*transparent.split(","), *damaged.split(",")]
 # The *log-spectral distance* (LSD) compares levels. With the spectra $X_{k,t}$ and $Y_{k,t}$ of $K$
 # bins in each of $T$ frames it is
 #
-# $$\mathrm{LSD} = \frac{1}{T} \sum_t \sqrt{\frac{1}{K} \sum_k
-# \big(\log_{10} |Y_{k,t}|^2 - \log_{10} |X_{k,t}|^2\big)^2}\ \text{bel},$$
+# $$\mathrm{LSD} = \frac{1}{T} \sum_t \sqrt{\frac{1}{K} \sum_k D_{k,t}^2}\ \text{bel}, \qquad
+# D_{k,t} = \log_{10} \frac{|Y_{k,t}|^2}{|X_{k,t}|^2},$$
 #
 # where powers under $10^{-8}$ count as $10^{-8}$.
 
