@@ -108,7 +108,7 @@ el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)}
 # The ceiling can be measured: the *bandwidth* is the highest frequency at which the long-term
 # spectrum is within 70 dB of its maximum. Streaming codecs lower the ceiling as the bit rate falls.
 # Bluetooth's SBC has no fixed ceiling: it starves the top bands instead, and its noise there counts
-# as bandwidth. So SBC can seem to reach higher than the original.
+# as bandwidth.
 
 # %% tags=["hide-input"]
 ceilings = {name: {"bandwidth": el.bandwidth_hz(wave, sample_rate=sample_rate) / 1000}
@@ -223,8 +223,8 @@ Markdown(
     f"- The oracle gains {gains.max():.1f} dB of SNR in the median of its best condition "
     f"({gains.idxmax()}) and {gains.min():.1f} dB in that of its worst ({gains.idxmin()}). A "
     f"system that gains much more must do something other than change levels.\n"
-    f"- Pieces differ more than codecs do: the SNR of {hardest} runs from {spread.min():.0f} to "
-    f"{spread.max():.0f} dB. So later chapters compare *each piece with itself*."
+    f"- Pieces differ widely under one and the same condition: the SNR of {hardest} runs from "
+    f"{spread.min():.0f} to {spread.max():.0f} dB. So later chapters compare *each piece with itself*."
 )
 
 # %% [markdown]

@@ -247,7 +247,7 @@ Markdown(f"On average over the bands the gate is open by {', '.join(said)}.")
 widest, narrowest = (pick(opened, key=lambda name: np.mean(opened[name][1])) for pick in (max, min))
 Markdown(
     f"- The mask corrects what survived, the fill replaces what is gone, the gate decides where.\n"
-    f"- Of these codecs {widest} opens the gate most and {narrowest} least.\n"
+    f"- Of these conditions {widest} opens the gate most and {narrowest} least.\n"
     f"- What is filled in has the right strength at best, and never the right phase: on this clip the "
     f"LSD went from {lsd['as it comes in']:.2f} to {lsd['as it goes out']:.2f} bel.\n"
     f"- All layers look back only, so the output is {latency_ms:.1f} ms late and no more."

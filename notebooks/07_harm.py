@@ -211,7 +211,7 @@ def reason(tab: str) -> str:
     was, now = (f"{each[most]:+.1f} dB".replace("-", "−") for each in (before, after))
     return (
         f"{el.METRICS[by].title} {row['untreated']:.2f} → {row['value']:.2f}. The level {ranges[most]} "
-        f"moved most: it was off by {was} and is off by {now}."
+        f"moved most, from {was} of the original's to {now}."
     )
 
 
