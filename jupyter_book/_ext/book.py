@@ -193,6 +193,11 @@ ICON = re.compile(
 """One icon in Font Awesome's script: name, size, other names, code point, outline."""
 
 
+NAMELESS = '<summary><span class="toctree-toggle"'
+NAMED = NAMELESS.replace("<summary>", '<summary aria-label="Pages of this part">')
+"""What opens the pages under an entry of the contents; the theme gives it no name."""
+
+
 def lighten(app: Sphinx, error: Exception | None) -> None:
     """Keep every page under 2 MB: of 2,000 icons those that are used, figures in 256 colours."""
     if error or app.builder.format != "html":
@@ -207,6 +212,9 @@ def lighten(app: Sphinx, error: Exception | None) -> None:
         return icon[0] if names & used else ""
 
     script.write_text(ICON.sub(keep, script.read_text()))
+    for path in site.rglob("*.html"):
+        text = path.read_text()
+        path.write_text(text.replace(NAMELESS, NAMED)) if NAMELESS in text else None
     for path in (site / "_images").glob("*.png"):
         smaller = path.with_suffix(".partial")
         few = Image.open(path).convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)

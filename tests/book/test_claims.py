@@ -65,7 +65,9 @@ CLAIMS = {
         weakly_coded_music_comes_closer
     ),
     r"On average, music gains after weak codecs": weakly_coded_music_gains,
-    r"voices, spoken and sung, gain under MP3 at 48 kbit/s and less": voices_of_which_little_is_left_gain,
+    r"voices, spoken and sung, gain under MP3 at 48 kbit/s and less": (
+        voices_of_which_little_is_left_gain
+    ),
     r"What was fine does not always stay as it was": something_fine_is_changed,
 }
 DEFINITIONS = (

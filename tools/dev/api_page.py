@@ -109,6 +109,9 @@ def sentence(name: str) -> str:
 
 def place(module: str, name: str) -> str:
     """The full name under which a public name is described."""
+    thing = getattr(enhancelib, name)
+    if inspect.ismodule(thing):
+        return thing.__name__
     inside = f"{module}." if public_table()[module] is None else ""
     return f"enhancelib.{inside}{name}"
 
