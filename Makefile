@@ -119,9 +119,9 @@ data/runs/full/.from-nothing: | data/runs/full/.pretrained-$(PRESET)
 chapters: $(EXECUTED)
 
 # All in one kernel. After a change of what they compute with all pages run again, else those changed.
-$(COMPUTED_ALL): $(LIVE) tools/dev/run_pages.py tools/dev/run_chapter.py $(CODE) $(ENVIRONMENT) $(EXCERPTS) \
+$(COMPUTED_ALL): $(LIVE) tools/publish/pages.py tools/dev/run_chapter.py $(CODE) $(ENVIRONMENT) $(EXCERPTS) \
 		$(wildcard data/results/* data/devset/* data/testset/* data/*.csv tools/corpus/*.csv)
-	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.dev.run_pages data/runs/pages \
+	ENHANCELIB_AUDIO_DIR=data/runs/pages/listen "$(BIN)/python" -m tools.publish.pages data/runs/pages \
 	  $(if $(filter-out $(LIVE),$?),$(LIVE),$(filter $(LIVE),$?))
 	@touch $@
 

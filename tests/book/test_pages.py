@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
-from tools.dev import run_pages
+from tools.publish import pages
 
 HEAD = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n\n"
 
@@ -19,7 +19,7 @@ def page(folder, name, code):
 @pytest.fixture
 def book(tmp_path, monkeypatch):
     folder = tmp_path / "book"
-    monkeypatch.setattr(run_pages, "BOOK", folder)
+    monkeypatch.setattr(pages, "BOOK", folder)
     return folder
 
 
@@ -34,7 +34,7 @@ def test_a_page_sees_nothing_of_the_page_before(book, tmp_path, root):
         "import matplotlib.pyplot as plt\n"
         "names, plt.get_fignums()",
     )
-    run_pages.run_pages([first, second], tmp_path / "out")
+    pages.run_pages([first, second], tmp_path / "out")
     written = tmp_path / "out" / "guide" / "second.ipynb"
     *_, last = nbformat.read(written, as_version=4).cells
     names, figures = eval(last.outputs[0]["data"]["text/plain"])
@@ -43,7 +43,7 @@ def test_a_page_sees_nothing_of_the_page_before(book, tmp_path, root):
     *_, cell = nbformat.read(tmp_path / "out" / "first.ipynb", as_version=4).cells
     texts = [output["data"]["text/plain"] for output in cell.outputs]
     assert repr(str(root)) in texts
-    assert all(run_pages.FRESH not in cell.source for cell in nbformat.read(written, 4).cells)
+    assert all(pages.FRESH not in cell.source for cell in nbformat.read(written, 4).cells)
 
 
 def test_a_failed_page_is_kept_under_another_name(book, tmp_path, monkeypatch, capsys):
@@ -51,19 +51,19 @@ def test_a_failed_page_is_kept_under_another_name(book, tmp_path, monkeypatch, c
     out = tmp_path / "out"
     out.mkdir()
     (out / "bad.ipynb").write_text("an earlier run")
-    monkeypatch.setattr("sys.argv", ["run_pages", str(out), str(good), str(bad)])
+    monkeypatch.setattr("sys.argv", ["pages", str(out), str(good), str(bad)])
     with pytest.raises(SystemExit, match="error: a page failed in the cell above"):
-        run_pages.main()
+        pages.main()
     assert "ZeroDivisionError" in capsys.readouterr().err
     assert sorted(path.name for path in out.iterdir()) == ["bad.failed.ipynb", "good.ipynb"]
     with pytest.raises(CellExecutionError):
-        run_pages.run_pages([bad], out)
+        pages.run_pages([bad], out)
 
 
 def test_what_is_no_page_is_refused_before_anything_runs(book, tmp_path, monkeypatch):
     other = page(tmp_path, "other", "1")
     for path in (other, book / "missing.md"):
-        monkeypatch.setattr("sys.argv", ["run_pages", str(tmp_path / "out"), str(path)])
+        monkeypatch.setattr("sys.argv", ["pages", str(tmp_path / "out"), str(path)])
         with pytest.raises(SystemExit, match=f"error: {path}: no page of"):
-            run_pages.main()
+            pages.main()
     assert not (tmp_path / "out").exists()

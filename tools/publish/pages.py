@@ -1,6 +1,6 @@
 """Execute pages of the book that compute what they say, one after another in one kernel.
 
-    python -m tools.dev.run_pages data/runs/pages jupyter_book/index.md jupyter_book/credits.md
+    python -m tools.publish.pages data/runs/pages jupyter_book/index.md jupyter_book/credits.md
 
 Each page begins with no names and no figure of the page before; what that imported stays loaded,
 which is most of the time that a kernel of its own would take. An executed page appears as
