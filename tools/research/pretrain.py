@@ -111,7 +111,7 @@ TUNED = {
 """Settings of energies that go on from good ones."""
 
 RECIPES = {
-    "fullband-44k": recipe("fullband-44k", TUNED, epochs=6, energies_kept=0.2),
+    "fullband-44k": recipe("fullband-44k", TUNED, epochs=6, kept=1.0, energies_kept=0.2),
     "seed-22k": recipe("seed-22k", {"steps": 5_000}, epochs=8, octaves=2, width=144),
 }
 
