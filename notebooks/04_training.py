@@ -655,7 +655,7 @@ Markdown(
 # The checkpoint stores what a reader needs to make the same run again. These are the essentials (a
 # commit that ends in `-dirty` had changes that were not committed):
 
-# %%
+# %% tags=["nbval-ignore-output"]
 run = {
     "weights": result.weights.as_posix(),
     "best epoch": result.best_epoch,

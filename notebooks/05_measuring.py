@@ -155,7 +155,8 @@ shown = [
 heads = {name: f"{arrows[el.METRICS[name].better]} {el.METRICS[name].title}" for name in shown}
 one = live[live["piece"] == chosen[0].path.stem]
 cells = one.pivot(index=["condition", "metric"], columns="system", values="value")
-texts = cells["untreated"].map("{:.2f}".format) + " → " + cells[preset].map("{:.2f}".format)
+texts = cells.map("{:.2f}".format)
+texts = texts["untreated"] + "\u00a0→\u00a0" + texts[preset]
 table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=heads)
 table = table.rename(index=el.condition_title)
 table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")

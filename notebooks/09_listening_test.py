@@ -152,8 +152,9 @@ Markdown(f"{trials} trials reveal a d' of {least:.1f}, and four times as many re
 def evaluate_answers(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     files = {path: set(pd.read_csv(path, nrows=1)) for path in sorted(folder.glob("*.csv"))}
     told = {path.stem: el.abx_result(path) for path, names in files.items() if "answer" in names}
-    columns = ("hits", "trials", "p_value", "d_prime", "detectable_d_prime")
-    abx = pd.DataFrame({name: {c: getattr(r, c) for c in columns} for name, r in told.items()}).T
+    heads = {"hits": "hits", "trials": "trials", "p_value": "p", "d_prime": "d'"}
+    heads["detectable_d_prime"] = "least d' revealed"
+    abx = pd.DataFrame({n: {heads[c]: getattr(r, c) for c in heads} for n, r in told.items()}).T
     rated = [path for path, names in files.items() if "score" in names]
     result = el.mushra_result(rated) if rated else None
     scores = (
@@ -196,7 +197,7 @@ for listener in range(1, 10):
 # %% [markdown]
 # On average a guesser reaches p ≤ 0.05 in at most one of twenty tests. Golden ears reach it in
 # nearly every test that is long enough. An infinite d' means that every answer was right; an
-# infinite detectable d' means that the test is too short to reveal anything.
+# infinite least d' means that the test is too short to reveal anything.
 
 # %%
 abx, ratings = evaluate_answers(simulated)
