@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PRESET = "fullband-44k"
 WEAK = ("sbc-20", "aac-64", "mp3-64")
 LITTLE_LEFT = ("mp3-32", "mp3-40", "mp3-48")
+NOISE = ("noise-white-10db", "noise-white-20db", "noise-pink-20db")
 HEARING = ("visqol", "zimtohrli")
 VOICES = ("singing", "speech")
 
@@ -49,6 +50,13 @@ def voices_of_which_little_is_left_gain(results):
     return gains_on_the_mean(results, ["visqol"], LITTLE_LEFT, voices=True)
 
 
+def every_kind_gains_under_noise(results):
+    """Music and voices under noise that is plain to hear, by ViSQOL."""
+    return all(
+        gains_on_the_mean(results, ["visqol"], NOISE, voices=voices) for voices in (True, False)
+    )
+
+
 def weakly_coded_music_comes_closer(results):
     """The spectrum of every kind of music is nearer to the original's under every weak codec."""
     spectra = results[(results["metric"] == "lsd") & results["condition"].isin(WEAK)]
@@ -68,6 +76,7 @@ CLAIMS = {
     r"voices, spoken and sung, gain under MP3 at 48 kbit/s and less": (
         voices_of_which_little_is_left_gain
     ),
+    r"every kind gains under strong noise": every_kind_gains_under_noise,
     r"What was fine does not always stay as it was": something_fine_is_changed,
 }
 DEFINITIONS = (
