@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import TypeVar
 
 import joblib
-from joblib.externals.loky.backend import resource_tracker
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from tqdm import tqdm
 
 from enhancelib.checks import check_number
 from enhancelib.errors import ConfigError, EnhanceError
-from enhancelib.signals import end_with_parent, hangup_blocked
+from enhancelib.signals import blocked, end_with_parent
 
 MOST_JOBS = 256
 """Processes; all of them are started at once."""
@@ -70,7 +71,9 @@ def map(
         else:
             pool = _dask_pool(stack.enter_context(_dask_client(scheduler)))
         try:
-            for result in pool(joblib.delayed(function)(item) for item in items):
+            with blocked("SIGINT"):  # Ctrl-C is for this process, which ends its workers
+                results = pool(joblib.delayed(function)(item) for item in items)
+            for result in results:
                 bar.update()
                 yield result
         except TerminatedWorkerError:
@@ -82,8 +85,10 @@ def map(
 
 def _local_pool(n_jobs: int | None) -> joblib.Parallel:
     """Processes on this machine; one thread each, so that two jobs use two cores, not four."""
-    with hangup_blocked():  # loky's tracker ignores other signals by itself; it ends with us
-        resource_tracker.ensure_running()
+    with blocked("SIGHUP"):  # both trackers ignore other signals by themselves; they end with us
+        loky_tracker.ensure_running()
+        if os.name == "posix":
+            resource_tracker.ensure_running()  # which unblocks SIGINT when it starts
     with joblib.parallel_config(
         backend="loky",
         inner_max_num_threads=1,

@@ -39,15 +39,19 @@ def stopped_by_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hangup_blocked() -> Iterator[None]:
-    """Let processes that are started now outlive a terminal that closes.
+def blocked(*names: str) -> Iterator[None]:
+    """Keep signals from processes that are started now, which inherit that they are blocked.
 
-    They inherit that SIGHUP is blocked. In this process it is delivered afterwards.
+    In this process they are delivered afterwards.
+
+    Args:
+        names: of signals, such as ``"SIGHUP"``.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    numbers = {getattr(signal, name) for name in names}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from conftest import PATIENCE_S, interruptible
@@ -415,6 +416,26 @@ def test_a_run_that_is_asked_to_end_takes_its_half_pieces_with_it(tmp_path, numb
     assert process.returncode == 128 + number
     assert not [word for word in ("Traceback", "resource_tracker") if word in errors], errors
     assert {path.name for path in output.iterdir()} <= {".lock", "settings.json"}
+
+
+@pytest.mark.parametrize("delay_s", [0.1, 0.3, 0.6])  # most of a second is spent on imports
+def test_ctrl_c_while_workers_start_says_nothing_of_them(tmp_path, delay_s):
+    for index in range(2):
+        write(tmp_path / "music" / f"{index}.wav", music(2.0, seed=index))
+    command = [sys.executable, "-m", "enhancelib", "prepare", "--condition", "mp3-64"]
+    command += ["--input_dir", tmp_path / "music", "--output_dir", tmp_path / "pairs"]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible, start_new_session=True
+    )
+    here = psutil.Process(process.pid)
+    while process.poll() is None:
+        if any("popen_loky" in " ".join(child.cmdline()) for child in here.children()):
+            break
+    time.sleep(delay_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Traceback" not in errors
 
 
 def test_a_dask_cluster_that_loses_a_worker_makes_the_same_pairs(tmp_path):
