@@ -224,7 +224,7 @@ def measured_apart(name: str, command: str) -> pd.DataFrame | Markdown:
 
 others = measured_apart("peers", "make peers")
 if isinstance(others, pd.DataFrame):
-    others = others.drop(columns="rtf").reset_index("condition")
+    others = others.drop(columns="rtf").reset_index("condition").rename_axis(columns=None)
     others["condition"] = others["condition"].str.split(",").str[0]  # the rest is said above
     heads = {"condition": "kind", "cpu_rtf": "CPU (s/s)", "cpu_rtf_per_khz": "per kHz"}
     display(others.rename(columns=heads | {"ratio": "times cheaper"}).round(4))
