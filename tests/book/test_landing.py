@@ -66,7 +66,7 @@ def test_other_kinds_and_a_network_with_a_fill_do_not_break_the_page(elsewhere, 
     filled = el.AudioUNet(base_channels=4, depth=2, fill={"width": 6, "dilations": (1,)}).eval()
     monkeypatch.setattr(el.AudioUNet, "from_pretrained", lambda preset: filled)
     monkeypatch.setattr(el, "load", functools.partial(el.load, duration_s=3.0))
-    gallery, cards, charts, counts, said, pictures, explained, sources = outputs("index.md")
+    gallery, cards, charts, counts, said, explained, pictures, sources = outputs("index.md")
 
     results = pandas.read_csv(elsewhere / f"results/{PRESET}.csv")
     deltas = el.paired_deltas(results[results["system"].isin(["untreated", PRESET])])

@@ -206,7 +206,7 @@ function mountPlayer(root, spec) {
   const plot = element("div", { class: "el-plot" },
     frequencyAxis(spec.sampleRate), track.lane, track.axis);
   root.append(heading(spec, describe(spec)), bar, plot,
-    hint(spec.note && `${spec.note} Each button has the gain for that.`,
+    hint(spec.note && `${spec.note} Each button shows by how many dB.`,
       "Drag over the picture to loop a part.",
       `Space plays, 1–${Math.min(9, spec.sources.length)} choose the version with that number, `
       + "←→ seek, L loops"
