@@ -84,7 +84,7 @@ def test_other_kinds_and_a_network_with_a_fill_do_not_break_the_page(elsewhere, 
         rises = (part["delta"] > 0.02).sum()
         assert counts.loc[kinds.get(kind, kind), "MP3 64"].startswith(f"{rises} of 2 rise")
     assert charts._repr_html_().count('role="img"') == len(KINDS)
-    assert "Nothing about the network was chosen" in said.data
+    assert "No weights were chosen" in said.data
 
     assert "What the fill adds" in pictures._repr_html_()
     assert pictures._repr_html_().count('role="img"') == 5
