@@ -22,6 +22,8 @@ unexport PYTHONDONTWRITEBYTECODE
 ENVIRONMENT := $(VENV)/.made-from-lock-$(shell cksum < requirements.lock | cut -d' ' -f1)
 TORCH := $(shell sed -n 's/^ *"\(torch==[0-9.]*\)",$$/\1/p' pyproject.toml)
 
+PROFILES := $(basename $(notdir $(wildcard notebooks/profiles/*.yaml)))
+$(if $(filter $(PROFILE),$(PROFILES)),,$(error no profile '$(PROFILE)': use one of $(PROFILES)))
 RUN := data/runs/$(PROFILE)
 CHAPTERS := $(sort $(basename $(notdir $(wildcard notebooks/[0-9]*.py))))
 EXECUTED := $(CHAPTERS:%=$(RUN)/notebooks/%.ipynb)
