@@ -78,6 +78,19 @@ def test_files_book_and_titles_number_the_chapters_alike():
     assert [title.split(" · ")[0] for title in titles] == [f"# {number}" for number in numbers]
 
 
+def test_make_names_an_unknown_profile_before_it_touches_anything():
+    done = subprocess.run(
+        ["make", "-n", "book", "PROFILE=smok"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert "no profile 'smok': use one of default full smoke" in done.stderr
+
+
 def test_the_five_steps_name_the_parts_of_the_book():
     toc = yaml.safe_load((ROOT / "jupyter_book" / "_toc.yml").read_text())
     captions = [part["caption"].split(":")[0] for part in toc["parts"]]
