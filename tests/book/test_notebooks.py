@@ -80,7 +80,7 @@ def test_files_book_and_titles_number_the_chapters_alike():
 
 def test_make_names_an_unknown_profile_before_it_touches_anything():
     done = subprocess.run(
-        ["make", "-n", "book", "PROFILE=smok"],
+        ["make", "--no-print-directory", "-n", "book", "PROFILE=smok"],
         cwd=ROOT,
         capture_output=True,
         text=True,
