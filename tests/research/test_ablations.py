@@ -1,4 +1,4 @@
-"""The comparison of variants: each begins as a wire, trains on its budget, and is summed up."""
+"""The comparison of variants: each changes one thing, trains on its budget, and is summed up."""
 
 import dataclasses
 
@@ -8,79 +8,183 @@ import pytest
 import soundfile
 import torch
 
-from enhancelib.data.pairs import prepare
-from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
+from enhancelib.errors import InputError
+from enhancelib.model.network import AudioUNet
 from enhancelib.optimize.footprint import macs_per_second
-from tools.research import ablate
+from tools.measure import tables
+from tools.research import ablate, clips, pretrain
+
+NETWORKS = {name: v for name, v in ablate.VARIANTS.items() if isinstance(v, ablate.Network)}
+ENERGIES = {name: v for name, v in ablate.VARIANTS.items() if isinstance(v, ablate.Energies)}
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("music")
-    random = np.random.default_rng(0)
-    for index in range(14):
-        soundfile.write(folder / f"noise{index}.flac", random.normal(0, 0.1, (44_100, 2)), 44_100)
-    output = tmp_path_factory.mktemp("run") / "pairs"
-    return prepare(folder, output, duration_s=1.0, conditions=["down-16000hz"], n_jobs=1)
+@pytest.fixture
+def items(few_items, tmp_path, monkeypatch):
+    """Items in both splits, where ablations look for them; runs go elsewhere."""
+    folder = tmp_path / "items"
+    folder.mkdir()
+    for split in pretrain.COUNTS:
+        (folder / split).symlink_to(few_items)
+    for module in (ablate, pretrain):
+        monkeypatch.setattr(module, "ITEMS", folder)
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(ablate, "RUNS", tmp_path / "runs")
 
 
 def test_every_variant_begins_as_a_wire():
     wave = 0.1 * torch.randn(1, 1, 9000, generator=torch.Generator().manual_seed(0))
-    for name, variant in ablate.VARIANTS.items():
-        geometry = preset_config(ablate.PRESET).model_dump() | variant.model
-        model = variant.make(ModelConfig(**geometry)).eval()
+    for name, variant in NETWORKS.items():
+        model = variant.untrained().eval()
         assert (model(wave) - wave).abs().max() < 1e-5, name
-        assert variant.start_from is None or variant.start_from in ablate.VARIANTS
+        assert variant.start_from is None or variant.start_from in NETWORKS
 
 
-def test_a_variant_changes_what_it_names_and_nothing_else():
-    recipe = ablate.training_config(ablate.VARIANTS["baseline"]).model_dump()
-    for name, variant in ablate.VARIANTS.items():
-        config = ablate.training_config(variant).model_dump()
+@pytest.mark.parametrize(("variants", "base"), [(NETWORKS, "baseline"), (ENERGIES, "energies")])
+def test_a_variant_changes_what_it_names_and_nothing_else(variants, base):
+    recipe = variants[base].config.model_dump()
+    for name, variant in variants.items():
+        config = variant.config.model_dump()
         changed = {key for key, value in config.items() if value != recipe[key]}
+        if fill := getattr(variant, "fill", {}):
+            assert changed == {"model"}, name
+            wanted = recipe["model"] | {"fill": recipe["model"]["fill"] | fill}
+            assert config["model"] == wanted, name
+            continue
         assert changed == set(variant.training), name
         for key, value in variant.training.items():
             wanted = recipe[key] | value if isinstance(value, dict) else value
             assert config[key] == wanted, name
 
 
-def test_the_frame_network_costs_what_the_published_one_does():
-    config = preset_config(ablate.PRESET)
-    costs = [macs_per_second(make(config)) for make in (ablate.network, ablate.frame_network)]
+def test_no_two_variants_are_the_same():
+    asked = [dataclasses.replace(variant, question="") for variant in ablate.VARIANTS.values()]
+    assert all(one != other for at, one in enumerate(asked) for other in asked[:at])
+
+
+def test_the_frame_network_costs_what_its_rival_does():
+    costs = [macs_per_second(NETWORKS[name].untrained()) for name in ("no-fill", "frame-net")]
     assert costs[1] == pytest.approx(costs[0], rel=0.1)
 
 
-def test_training_ends_with_its_budget_and_tuning_goes_on_from_it(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablate, "RUNS", tmp_path)
+def test_a_network_learns_around_the_published_fill(items):
     small = {"base_channels": 8, "depth": 2, "bands": 16}
     trained = {}
     for name in ("baseline", "adversarial"):
-        variant = dataclasses.replace(ablate.VARIANTS[name], model=small)
-        model, steps = ablate.train(name, variant, manifest, seconds=1.0)
+        variant = dataclasses.replace(NETWORKS[name], model=small)
+        model, steps = variant.train(name, seconds=1.0)
         assert 1 <= steps < 200
-        trained[name] = torch.load(tmp_path / f"{name}.pt", weights_only=True)
-        again = AudioUNet(**model.config.model_dump() | small)
+        trained[name] = torch.load(ablate.RUNS / f"{name}.pt", weights_only=True)
+        again = AudioUNet(**model.config.model_dump())
         again.load_state_dict(trained[name])
         assert all(map(torch.equal, model.parameters(), again.parameters()))
-    assert trained["baseline"].keys() == trained["adversarial"].keys()
-    assert any(
-        not torch.equal(trained["baseline"][key], trained["adversarial"][key])
-        for key in trained["baseline"]
+    published = AudioUNet.from_pretrained(ablate.PRESET).state_dict()
+    one, other = trained.values()
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if ".fill." in key:
+            assert torch.equal(value, published[key]), key
+            assert torch.equal(other[key], published[key]), key
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_energies_learn_for_the_published_network(items):
+    quick = {"batch_size": 2, "seconds": 0.5}
+    variant = dataclasses.replace(ENERGIES["narrow-energies"], training=quick)
+    model, steps = variant.train("narrow-energies", seconds=1.0)
+    assert 1 <= steps < 400
+    assert model.config.fill.width == variant.fill["width"]
+    published = AudioUNet.from_pretrained(ablate.PRESET).state_dict()
+    for key, value in model.state_dict().items():
+        if ".fill.predictor." not in key:
+            assert torch.equal(value, published[key]), key
+    assert model.core.fill.predictor.head.weight.abs().max() > 0  # zero when untrained
+
+
+def frame(value):
+    index = pandas.MultiIndex.from_product(
+        [["recorded", "singing"], sum(clips.GROUPS.values(), ()), ["a", "b"]],
+        names=["kind", "condition", "piece"],
     )
+    return pandas.DataFrame(value, index=index, columns=[*clips.METRICS, "visqol"]).sort_index()
 
 
-def test_the_summary_names_means_and_worst_clips():
-    conditions = [name for group in ablate.GROUPS.values() for name in group]
-    index = pandas.MultiIndex.from_product([conditions, ["a", "b"]], names=["condition", "piece"])
-    columns = [*ablate.METRICS, "visqol"]
-    untreated = pandas.DataFrame(3.0, index=index, columns=columns)
+def test_the_summary_names_means_and_worst_clips_of_each_kind():
+    untreated = frame(3.0)
     values = untreated.copy()
-    values.loc[("mp3-64", "b"), "visqol"] = 2.5
-    values.loc[("sbc-53", "a"), "in_band_si_sdr"] = 1.0
-    values.loc["noise-white-20db", "snr"] = 7.0
-    row = ablate.summary(values, untreated)
-    assert row["visqol_weak"] == pytest.approx(3 - 0.5 / 10)
-    assert row["visqol_weak_worst_delta"] == -0.5
-    assert row["in_band_si_sdr_transparent_worst_delta"] == -2.0
-    assert row["snr_noisy_delta"] == 2.0
-    assert row["lsd_lossless"] == 3.0
+    values.loc[("singing", "mp3-64", "b"), "visqol"] = 2.5
+    values.loc[("recorded", "sbc-53", "a"), "in_band_si_sdr"] = 1.0
+    values.loc[("recorded", "lossless", "b"), "snr"] = 2.0
+    values.loc[("singing", "noise-white-20db"), "snr"] = 7.0
+    # Nothing was emptied in one clip: the mean is that of the others.
+    values.loc[("singing", "aac-64", "a"), "band_energy_error"] = np.nan
+    values.loc[("singing", "aac-64", "b"), "band_energy_error"] = 12.0
+    table = clips.summary(values, untreated)
+    assert list(table.index) == ["recorded", "singing"]
+    wanted = {
+        "clips": (2, 2),
+        "visqol_weak": (3, 3 - 0.5 / 10),
+        "visqol_weak_worst_delta": (0, -0.5),
+        "lsd_weak": (3, 3),
+        "band_energy_error_weak": (3, (8 * 3 + 12) / 9),
+        "band_energy_bias_weak": (3, 3),
+        "in_band_si_sdr_weak_delta": (0, 0),
+        "lsd_middle": (3, 3),
+        "snr_noisy_delta": (0, 2),
+        "in_band_si_sdr_transparent_worst_delta": (-2, 0),
+        "visqol_lossless_worst_delta": (0, 0),
+        "snr_lossless_worst": (2, 3),
+    }
+    assert list(table) == list(wanted)
+    for name, figures in wanted.items():
+        assert tuple(table[name]) == pytest.approx(figures), name
+
+
+def test_clips_are_of_validation_pieces_that_were_never_coded(tmp_path, monkeypatch):
+    corpus, random = tmp_path / "corpus", np.random.default_rng(0)
+    corpus.mkdir()
+    rows = []
+    for kind, split, coded in [
+        *[("band", "validation", 0)] * 3,
+        *[("instrument", "validation", 0)] * 3,
+        ("song", "validation", 1),
+        ("singing", "train", 0),
+        ("signal", "validation", 0),
+        ("speech", "validation", 0),
+    ]:
+        name = f"{kind}{len(rows)}.flac"
+        soundfile.write(corpus / name, random.normal(0, 0.1, (50_000, 2)), 44_100)
+        rows.append((name, kind, f"source{len(rows)}", "me", "CC0", name, split, coded))
+    columns = ["path", "kind", "source", "author", "licence", "group", "split", "once_lossy"]
+    pandas.DataFrame(rows, columns=columns).to_csv(corpus / "manifest.csv", index=False)
+    monkeypatch.setattr(clips, "CORPUS", corpus)
+    groups = {"weak": ("down-16000hz",), "lossless": ("lossless",)}
+    monkeypatch.setattr(clips, "GROUPS", groups)
+    manifest = clips.validation_clips(tmp_path / "runs")
+    values = clips.measure(lambda wave: 2 * wave, manifest, sample_rate=44_100)
+    pieces = values.reset_index().groupby("kind")["piece"].nunique()
+    assert pieces.to_dict() == {"recorded": clips.PER_KIND, "speech": 1}
+    # Twice the original: the error is as large as the music.
+    assert values.xs("lossless", level="condition")["snr"].to_numpy() == pytest.approx(0, abs=1e-3)
+    monkeypatch.setattr(clips, "CORPUS", tmp_path / "nowhere")
+    with pytest.raises(InputError, match="make corpus first"):
+        clips.validation_clips(tmp_path / "runs")
+
+
+def test_rows_take_the_place_of_older_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    path = tmp_path / "ablations.csv"
+
+    def rows(variant, steps, commit="c0ffee"):
+        facts = {"variant": variant, "steps": steps, "commit": commit, "lsd_weak": 1.23456}
+        return pandas.DataFrame([{"kind": kind, **facts} for kind in ("speech", "song")])
+
+    for variant, steps in [("energies", 1), ("baseline", 2), ("untreated", 3), ("energies", 4)]:
+        ablate.write(rows(variant, steps), path)
+    table = pandas.read_csv(path)
+    assert list(table["variant"].unique()) == ["untreated", "baseline", "energies"]
+    assert list(table["steps"].unique()) == [3, 2, 4]
+    assert list(table["kind"]) == ["song", "speech"] * 3
+    assert set(table["lsd_weak"]) == {1.235}
+    with pytest.raises(InputError, match="rows of 2 commits"):
+        ablate.write(rows("narrow", 5, commit="decade"), path)
+    assert pandas.read_csv(path).equals(table)

@@ -22,7 +22,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from enhancelib.data.envelopes import make_tables
+from enhancelib.data.envelopes import Tables, make_tables
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint, write_checkpoint
 from enhancelib.model.network import AudioUNet, ModelConfig, preset_config
@@ -131,14 +131,17 @@ def fill_of(preset: str, weights: Path) -> Path | None:
     return path
 
 
+def energy_tables(preset: str) -> list[Tables]:
+    """What the second stage learns from and is validated on, made where it is not there."""
+    model, folder = RECIPES[preset].model, ROOT / "tables"
+    return [make_tables(ITEMS / split, folder / f"{preset}-{split}", model) for split in COUNTS]
+
+
 def teach_energies(preset: str, start: Path | None) -> Path:
     """Second stage, from this predictor on; its weights."""
-    config, run = RECIPES[preset].energies, ROOT / f"{preset}-energies"
-    tables = [
-        make_tables(ITEMS / split, ROOT / "tables" / f"{preset}-{split}", config.model)
-        for split in COUNTS
-    ]
-    EnergyTrainer(config, *tables, run, start_from=start).run()
+    run = ROOT / f"{preset}-energies"
+    trainer = EnergyTrainer(RECIPES[preset].energies, *energy_tables(preset), run, start_from=start)
+    trainer.run()
     return run / "energies.safetensors"
 
 
@@ -169,13 +172,13 @@ def make_start(preset: str, weights: Path, fill: Path) -> Path:
             "weights_sha256": checkpoint_sha256(weights),
             "corpus_editions": editions_of(weights),
         }
-        joined(preset, weights, fill).save(start, metadata=facts)
+        joined(RECIPES[preset].model, weights, fill).save(start, metadata=facts)
     return start
 
 
-def joined(preset: str, network: Path, fill: Path) -> AudioUNet:
-    """A network of the recipe's shape, with the predictor of another file in its fill."""
-    model = AudioUNet(**RECIPES[preset].model.model_dump())
+def joined(shape: ModelConfig, network: Path, fill: Path) -> AudioUNet:
+    """A network of this shape, with the predictor of another file in its fill."""
+    model = AudioUNet(**shape.model_dump())
     state = model.state_dict()
     for name, value in AudioUNet.load(network).state_dict().items():
         if ".fill." not in name:
@@ -206,7 +209,7 @@ def join(preset: str, network: Path, energies: Path, notes: dict[str, str] | Non
     )
     stages = json.loads(read_checkpoint(start)[0].get("stages", "[]"))
     facts["stages"] = json.dumps([*stages, stage_of(preset, facts["commit"])])
-    model, before = joined(preset, network, energies), AudioUNet.load(start).state_dict()
+    model, before = joined(recipe.model, network, energies), AudioUNet.load(start).state_dict()
     state = mean(model.state_dict(), before, recipe.kept, fill=recipe.energies_kept)
     model.load_state_dict(state)
     return model.save(ROOT / f"{preset}.safetensors", metadata=facts, overwrite=True)
