@@ -143,7 +143,8 @@ class Energies:
         """Train for so many processor seconds; the network and its number of steps."""
         run = RUNS / name
         shutil.rmtree(run, ignore_errors=True)
-        trainer = EnergyTrainer(self.config, *energy_tables(PRESET), run)
+        train, validation = energy_tables(PRESET)
+        trainer = EnergyTrainer(self.config, train, validation, run)
         trainer.run(validate_minutes=math.inf, minutes=seconds / 60)
         published = find_weights("published", preset=PRESET)
         model = joined(self.config.model, published, run / "energies.safetensors")
