@@ -80,7 +80,8 @@ def prune_channels(
         sparsity: share of channels to remove, above 0 and below 1.
         method: ``"magnitude"`` removes the channels whose weights, batch norm folded in, have the
             smallest norm over all layers they run through; ``"random"`` any.
-        round_to: remaining widths are multiples of this (runtimes compute in vectors), at least it.
+        round_to: remaining widths are multiples of this (runtimes compute in vectors), at least it;
+            one that is the width of the fill's layers gets so much narrower still.
         seed: of the random choice.
 
     Returns:
@@ -97,6 +98,12 @@ def prune_channels(
         min(width, max(round_to, round(width * (1 - sparsity) / round_to) * round_to))
         for width in widths
     ]
+    if fill := model.config.fill:  # whose width no level may have
+        apart = -round_to if fill.width > round_to else round_to
+        wanted = [
+            min(width, count + apart) if count == fill.width else count
+            for width, count in zip(widths, wanted, strict=True)
+        ]
     if method == "magnitude":
         scores = _channel_norms(model)
     else:

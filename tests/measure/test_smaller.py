@@ -68,6 +68,14 @@ def test_names_make_what_they_say(maker):
     assert len(set(smaller.names("small", every_share=True))) == 5 + 7 + 72 + 3
 
 
+def test_half_of_the_work_of_a_published_network_can_be_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(smaller, "ROOT", tmp_path)
+    maker = smaller.Maker("seed-22k", PRETRAINED / "seed-22k.safetensors", steps=1)
+    half = AudioUNet.load(maker.make("seed-22k.channels-magnitude-half.safetensors"))
+    work = compression.macs_per_second(half) / compression.macs_per_second(maker.model)
+    assert 0.45 < work <= 0.5
+
+
 def test_half_of_the_work_is_trained_as_the_weights_say_they_were(few_items, tmp_path, monkeypatch):
     recipe = TrainingConfig(
         batch_size=2, epochs=1, epoch_steps=2, crop_seconds=0.5, learning_rate=1e-2, keep="last"

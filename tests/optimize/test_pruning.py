@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch_pruning
-from small_network import RATE, error_db, network, run
+from small_network import FILLED, RATE, error_db, network, run
 
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import as_backend
@@ -220,3 +220,16 @@ def test_files_are_measured(model, music, tmp_path):
 def test_a_comparison_needs_music(model):
     with pytest.raises(InputError, match="music: nothing to compare"):
         compression.deviation_db(model, model, [])
+
+
+def test_no_level_gets_the_width_of_the_fill():
+    """Which the layers of an exported graph are told apart by."""
+    model = AudioUNet(**FILLED | {"base_channels": 8})
+    levels, fill = model.config.channels, model.config.fill.width
+    nearest = [2 * round(width * 0.4 / 2) for width in levels]
+    assert fill in nearest
+    cut = compression.prune_channels(model, 0.6, round_to=2).config
+    assert cut.channels == tuple(fill - 2 if width == fill else width for width in nearest)
+    # At the least width there is nothing narrower.
+    tight = AudioUNet(**FILLED | {"fill": FILLED["fill"] | {"width": 4}, "base_channels": 8})
+    assert compression.prune_channels(tight, 0.9, round_to=4).config.channels == (8, 8)
