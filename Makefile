@@ -63,7 +63,7 @@ $(ENVIRONMENT):
 	  || $(PYTHON) -m pip --python "$(BIN)/python" install --quiet pip \
 	  || { echo "error: $(PYTHON) has neither pip nor ensurepip: apt install python3-pip" >&2; exit 1; }
 	"$(BIN)/python" -m pip install --quiet --upgrade 'pip>=26'
-	@echo "Installing $$(grep -c == requirements.lock) packages (4.5 GB, minutes on a first run)"
+	@echo "Installing $$(grep -c == requirements.lock) packages (5 GB, minutes on a first run)"
 	@# uv takes a tenth of pip's processor time; pip knows mirrors that uv does not, so it helps out.
 	"$(BIN)/python" -m pip install --quiet "$$(grep ^uv== requirements.lock)"
 	"$(BIN)/python" -m uv pip install --quiet --python "$(BIN)/python" --no-deps --require-hashes -r requirements.hashes \

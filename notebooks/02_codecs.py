@@ -277,11 +277,13 @@ def study(condition: str, original) -> list[dict]:
 
 
 # %% [markdown]
-# A few stereo pieces from different sources stand for the rest.
+# A few stereo pieces of one kind, from different sources, stand for the rest.
 
 # %%
 heads = {piece: len(el.load(piece.path, sample_rate=rate, duration_s=0.1)[0]) for piece in pieces}
-stereo = [piece for piece, channels in heads.items() if channels == max(heads.values())]
+stereo = {piece.path.stem: piece for piece in pieces if heads[piece] == max(heads.values())}
+kinds = el.kinds_of(stereo)
+stereo = [piece for name, piece in stereo.items() if kinds[name] == kinds.mode()[0]]
 studied = el.choose_pieces(stereo, study_pieces)
 originals = [el.load(piece.path, sample_rate=rate, duration_s=duration_s)[0] for piece in studied]
 rows = [row | {"codec": codec} for codec, names in codecs.items() for name in names
@@ -399,8 +401,7 @@ Markdown(
 # the end?**
 #
 # ```{dropdown} The errors of both: the second codec adds its own to what the first has left.
-# Yes. What the first codec removed stays removed, and the second adds its error. Here nearly all
-# of it is SBC's.
+# Yes. What the first codec removed stays removed, and the second adds its error.
 # ```
 #
 # ```{dropdown} The better codec decides: AAC at 256 kbit/s.

@@ -474,7 +474,8 @@ axes = el.plotting.bars(
 el.plotting.save_figure(axes.figure, "04_held_out", figures_dir=figures_dir)
 
 # %% [markdown]
-# Over all conditions together:
+# Over all conditions and kinds of pieces together, as in training (what this means for each kind of
+# music, later chapters measure):
 
 # %% tags=["hide-input"]
 improvement = 100 * (1 - held_out["loss"].mean() / held_out["untreated"].mean())

@@ -60,7 +60,8 @@ counts = {kind: part["piece"].nunique() for kind, part in parts.items()}
 
 # %% tags=["remove-input"]
 measured_on = {
-    "test set": "On the test set, by which nothing was chosen (`data/testset.csv`):",
+    "test set": "On the test set (`data/testset.csv`; no weights were chosen by how they do on it, and "
+    "`LOG.md` says what a look at it led to):",
     "development set": "On the development set (`data/devset.csv`), at which people looked while "
     "they chose the network and its training, so that it flatters a little:",
     "pieces of this run": "On pieces of this run:",
@@ -310,9 +311,9 @@ Markdown(
 # {numref}`fig-06-deltas`, and explain with it what {numref}`fig-08-bit-rates` shows for Opus.
 #
 # ```{dropdown} Solution
-# The levels are nearly right already, so there is little left to gain in LSD, and whatever the
-# network changes costs SI-SDR. Where a codec invents its treble itself, enhancement is worth hardly
-# any bits.
+# The levels are nearly right already, so LSD falls far less than under a codec that leaves the
+# treble empty, and SI-SDR hardly moves. Where a codec invents its treble itself, enhancement is
+# worth few bits or none.
 # ```
 #
 # **2. Pieces of your own.** Run [chapter 05](05_measuring) with `input_dir` set to your music, then

@@ -356,10 +356,10 @@ Markdown(
 # ```
 #
 # **2. A second repair.** In the table of places, *both* enhances on the phone and once more in the
-# headphones. Where is it worse than the headphones alone, and why can that be?
+# headphones. How much does the second repair add to the first, and what could explain that?
 #
 # ```{dropdown} Solution
-# The codec of the link treats the treble that the phone filled in as music and spends bits on it.
-# The second network then gets a signal that looks intact, with damage that it has not met in
-# training.
+# Hardly anything. A likely reason, which was not measured: the first network has filled what was
+# empty, and the codec of the link takes that for music and keeps it. So the second network finds
+# little that is missing.
 # ```

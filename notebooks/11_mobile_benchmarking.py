@@ -360,7 +360,7 @@ Markdown(
 # The page [](../device/index) times the stream files in the browser of whatever device opens it.
 # What readers send is shown here. A *stand-in* is a computer whose browser gets only part of a
 # core; a fixed computation confirms how much slower it is. A browser is slower than the runtimes
-# above, since it has one thread and no wide vectors. *Working ahead* is the real-time factor with
+# above. *Working ahead* is the real-time factor with
 # eight hops in one call, as the page plays a file. The table is for two channels.
 
 # %% tags=["hide-input"]

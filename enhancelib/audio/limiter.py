@@ -53,7 +53,7 @@ class TruePeakLimiter:
         self._held = np.zeros(self._ahead)
 
     def process(self, wave: Wave) -> Wave:
-        """Return as many samples of the delayed stream, none over 0 dBTP.
+        """Return as many samples of the delayed stream, limited to 0 dBTP.
 
         Args:
             wave: the next (channels, samples).
