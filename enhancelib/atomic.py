@@ -12,6 +12,7 @@ import contextlib
 import csv
 import errno
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -94,6 +95,25 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> Path:
         writer.writeheader()
         writer.writerows(rows)
     return path
+
+
+def reserve_array(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
+    """Write an array of zeros (``.npy``) for which the disk has reserved its room.
+
+    Without, a disk that fills up later ends the process that writes into the mapped array.
+
+    Raises:
+        OSError: there is no room.
+    """
+    import numpy as np
+
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    array.flush()
+    size = array.offset + array.nbytes
+    del array
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
 
 
 @contextlib.contextmanager

@@ -281,9 +281,9 @@ def study(condition: str, original) -> list[dict]:
 
 # %%
 heads = {piece: len(el.load(piece.path, sample_rate=rate, duration_s=0.1)[0]) for piece in pieces}
-stereo = {piece.path.stem: piece for piece in pieces if heads[piece] == max(heads.values())}
-kinds = el.kinds_of(stereo)
-stereo = [piece for name, piece in stereo.items() if kinds[name] == kinds.mode()[0]]
+stereo = [piece for piece, channels in heads.items() if channels == max(heads.values())]
+kinds = el.kinds_of(piece.path.stem for piece in stereo)
+stereo = [piece for piece in stereo if kinds[piece.path.stem] == kinds.mode()[0]]
 studied = el.choose_pieces(stereo, study_pieces)
 originals = [el.load(piece.path, sample_rate=rate, duration_s=duration_s)[0] for piece in studied]
 rows = [row | {"codec": codec} for codec, names in codecs.items() for name in names

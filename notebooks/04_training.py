@@ -258,8 +258,10 @@ Markdown(
 # %%
 torch.manual_seed(seed)
 shape = el.AudioUNet.from_preset(preset).config.model_dump()
-shape |= {"base_channels": base_channels, "depth": depth, "dropout": 0.0, "fill": {}}
-student = el.AudioUNet(**shape).train()
+shape |= {"base_channels": base_channels, "depth": depth, "dropout": 0.0}
+widest = max(el.AudioUNet(**shape).config.channels)
+fill = {"width": max(208, widest + 16)}  # no level of the network may be as wide
+student = el.AudioUNet(**shape | {"fill": fill}).train()
 predictor = student.core.fill.predictor
 part = slice(rate, rate + int(1.3 * rate))  # under 1.5 s, over which the level is taken
 clip, original = (torch.from_numpy(wave[:1, part])[:, None] for wave in (lossy, lossless))

@@ -65,6 +65,10 @@ def probe(path: PathLike, *, name: str) -> Stream:
             raise InputError(f"{name}: no audio in it that can be decoded; fetch the file again")
         seconds = float((stream.duration or 0) * (stream.time_base or 0))
         seconds = seconds or max(0, container.duration or 0) / 1e6
+        head = stream.codec_context.extradata or b""
+        if container.format.name == "ogg" and head.startswith(b"OpusHead"):
+            skipped = int.from_bytes(head[10:12], "little")  # of 48 kHz, RFC 7845, 5.1
+            seconds = max(0.0, seconds - skipped / 48_000)
         return Stream(
             container.format.name,
             stream.codec_context.name,

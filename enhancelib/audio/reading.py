@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import soundfile
 
-from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off
+from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off, is_one_page
 from enhancelib.audio.containers.parts import parts
 from enhancelib.audio.decoding import (
     Note,
@@ -254,8 +254,9 @@ def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
     with open(path, "rb") as f:
         begin = f.read(4)
     if begin == b"OggS":
-        # Vorbis whose first samples are cut has times under zero, which FFmpeg refuses.
-        if can_open(path):
+        # Vorbis whose first samples are cut has times under zero, which FFmpeg refuses; of a single
+        # page of sound it takes too many or too few.
+        if can_open(path) and not is_one_page(path):
             return None
     elif not begin.startswith(_MAGIC):
         return None

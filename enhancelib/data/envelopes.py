@@ -24,7 +24,7 @@ import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from enhancelib.atomic import replacing_folder
+from enhancelib.atomic import replacing_folder, reserve_array
 from enhancelib.audio.waves import analysis_window, resample, resampled_length
 from enhancelib.data.item_plans import RATE
 from enhancelib.errors import ConfigError, InputError
@@ -132,7 +132,11 @@ def _write_tables(
     bands = config.hop_length // config.fill.band_bins
     shape = len(samples), frames, 3 * bands
     with replacing_folder(folder) as partial:
-        values = np.lib.format.open_memmap(partial / "tables.npy", "w+", np.float16, shape)
+        try:
+            reserve_array(partial / "tables.npy", np.float16, shape)
+        except OSError as error:
+            raise InputError(f"{folder}: no room for it ({error.strerror}); free some") from None
+        values = np.lib.format.open_memmap(partial / "tables.npy", "r+")
         for index in tqdm(
             range(len(samples)), disable=None if progress else True, unit="item", desc="tables"
         ):

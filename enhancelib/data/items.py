@@ -12,7 +12,6 @@ import csv
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +20,7 @@ import numpy as np
 import soundfile
 
 from enhancelib import parallel
-from enhancelib.atomic import replacing, write_csv, write_text
+from enhancelib.atomic import replacing, reserve_array, write_csv, write_text
 from enhancelib.audio.waves import fit_length, resample
 from enhancelib.data import mixing
 from enhancelib.data.item_plans import RATE, ItemSettings, Part, Plan, Pool, draw, read_corpus
@@ -341,13 +340,7 @@ def _make_array(path: Path, dtype: type, shape: tuple[int, ...]) -> None:
     """Make an array of zeros for which the disk has reserved its room."""
     try:
         with replacing(path) as partial:
-            array = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-            array.flush()
-            size = array.offset + array.nbytes
-            del array
-            if hasattr(os, "posix_fallocate"):
-                with open(partial, "r+b") as file:
-                    os.posix_fallocate(file.fileno(), 0, size)
+            reserve_array(partial, dtype, shape)
     except OSError as error:
         raise InputError(
             f"{path}: no room for it ({error.strerror}); free some, or make fewer items"

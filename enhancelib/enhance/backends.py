@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -162,6 +163,7 @@ class LiteRTBackend(Backend):
         from ai_edge_litert.interpreter import Interpreter
 
         self.path = Path(path)
+        self._alone = threading.Lock()  # an interpreter holds the tensors of one call
         content = self.path.read_bytes()
         try:
             self._interpreter = Interpreter(model_content=content, num_threads=threads)
@@ -199,10 +201,11 @@ class LiteRTBackend(Backend):
         return step_by_step(self._invoke, spectrum, states)
 
     def _invoke(self, tensors: Sequence[np.ndarray]) -> list[np.ndarray]:
-        for index, tensor in zip(self._inputs, tensors, strict=True):
-            self._interpreter.set_tensor(index, tensor)
-        self._interpreter.invoke()
-        return [self._interpreter.get_tensor(index) for index in self._outputs]
+        with self._alone:
+            for index, tensor in zip(self._inputs, tensors, strict=True):
+                self._interpreter.set_tensor(index, tensor)
+            self._interpreter.invoke()
+            return [self._interpreter.get_tensor(index) for index in self._outputs]
 
 
 class TorchScriptBackend(Backend):

@@ -135,7 +135,7 @@ def enhance_folder(
     wanted = {key: _wanted_name(file, format) for key, file in files.items()}
     job = partial(
         _enhance_one,
-        model=(backend.path, sha256),
+        model=(backend.path, sha256, backend.model_type),
         format=format,
         sample_rate=sample_rate,
         limit=limit,
@@ -180,15 +180,15 @@ def _tasks(files: dict[str, Path], goal: Path, ledger: Ledger) -> list[_Task]:
 
 
 @lru_cache(maxsize=1)
-def _opened(model: Path, sha256: str) -> Backend:
+def _opened(model: Path, sha256: str, model_type: str) -> Backend:
     """Open a model once per process, and again where its file has been replaced."""
-    return open_stream(model)
+    return open_stream(model, model_type)
 
 
 def _enhance_one(
     task: _Task,
     *,
-    model: tuple[Path, str],
+    model: tuple[Path, str, str],
     format: str | None,
     sample_rate: int | None,
     limit: bool,

@@ -183,11 +183,15 @@ class Worker:
         """Work the queue off, as far as time allows, and end stream (at ``end``) and thread."""
         with self._changed:
             done = self._changed.wait_for(lambda: self._idle and not self._queue, timeout_s)
-        if done and not self.failure:
-            start = self._first + self._engine.samples_out
-            self._end = end
-            self._results.append(start, self._engine.finish())
-        self.stop(timeout_s=timeout_s)
+        try:
+            if done and not self.failure:
+                start = self._first + self._engine.samples_out
+                self._results.append(start, self._engine.finish())
+                self._end = end
+        except Exception as error:  # as in the thread: what is missing is passed through
+            self.failure = error
+        finally:
+            self.stop(timeout_s=timeout_s)
 
     def stop(self, *, timeout_s: float) -> None:
         """End the thread after the frame it is at; queued chunks are dropped."""

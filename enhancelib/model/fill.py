@@ -86,12 +86,13 @@ class FillConfig(BaseModel):
     width: int = Field(208, ge=4, le=1024)
     dilations: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 4, 8, 16, 32, 64, 128)
 
-    def check(self, bins: int, channels: Sequence[int]) -> None:
+    def check(self, bins: int, channels: Sequence[int], gates: int) -> None:
         """Refuse what does not go with the rest of a network.
 
         Args:
             bins: of its spectrum, without Nyquist.
             channels: of its levels.
+            gates: how many there are, each of as many bins.
 
         Raises:
             ValueError: in words that name the setting.
@@ -102,6 +103,11 @@ class FillConfig(BaseModel):
             raise ValueError(
                 f"fill: {self.octaves} octaves of bands of {self.band_bins} bins do not divide "
                 f"{bins} (half the frame); take fewer octaves or narrower bands"
+            )
+        if bins // self.band_bins % gates:
+            raise ValueError(
+                f"fill: its {bins // self.band_bins} bands of {self.band_bins} bins do not share "
+                f"{gates} gates evenly; take narrower ones, or fewer bands of the network"
             )
 
 

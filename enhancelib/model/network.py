@@ -84,7 +84,7 @@ class ModelConfig(BaseModel):
         if self.widths is not None and len(self.widths) != self.depth:
             raise ValueError(f"widths must name {self.depth} levels, as depth says")
         if self.fill is not None:
-            self.fill.check(self.hop_length, self.channels)
+            self.fill.check(self.hop_length, self.channels, self.bands if self.gated else 1)
         return self
 
     @property

@@ -140,8 +140,13 @@ def macs_per_second(model: AudioUNet) -> float:
 
     All of it: Fourier transforms and convolutions, as PyTorch counts them.
     """
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, 1, model.config.sample_rate))
+    training = model.training
+    model.eval()  # what a pass in training leaves in batch norm is no business of ours
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(torch.zeros(1, 1, model.config.sample_rate))
+    finally:
+        model.train(training)
     return counter.get_total_flops() / 2
 
 

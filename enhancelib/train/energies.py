@@ -140,8 +140,14 @@ class EnergyTrainer:
         model = config.model
         if model.fill is None:
             raise ConfigError("model: has no fill; give it one")
-        if model.hop_length // model.fill.band_bins != train.bands:
-            raise ConfigError(f"the tables have {train.bands} bands, this network another number")
+        for name, wanted in {
+            "sample_rate": model.sample_rate,
+            "frame_length": model.frame_length,
+            "band_bins": model.fill.band_bins,
+        }.items():
+            for tables in (train, validation):
+                if (found := tables.facts.get(name)) != wanted:
+                    raise ConfigError(f"the tables have {name} {found}, this network {wanted}")
         self.frames = round(config.seconds * model.sample_rate / model.hop_length)
         if train.values.shape[1] < self.frames:
             raise ConfigError(f"seconds: {config.seconds} is longer than the items are")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from enhancelib.errors import ConfigError
 from enhancelib.model.network import AudioUNet
 from enhancelib.model.spectra import Spectra
-from enhancelib.train.loading import LabelledPairs, open_pairs
+from enhancelib.train.loading import LabelledPairs, check_lengths, open_pairs
 from enhancelib.train.run import quiet_lightning
 from enhancelib.train.task import Restorer, TrainingConfig
 
@@ -52,7 +52,8 @@ def fine_tune(
         The tuned copy, in evaluation mode.
 
     Raises:
-        ConfigError: ``steps`` is not positive.
+        ConfigError: ``steps`` is not positive, or the crops are too short.
+        InputError: the pairs are too short.
     """
     tuned = copy.deepcopy(model).train()
     callbacks = [_KeepZeros(tuned)] if keep_zeros else []
@@ -132,6 +133,7 @@ def fit(
     config = config or TrainingConfig(learning_rate=defaults.learning_rate / 3)
     rate = model.config.sample_rate
     pairs = open_pairs(manifest, "train", downmix="varied", sample_rate=rate)
+    check_lengths(pairs, config)
     conditions = sorted(set(pairs.conditions))
     dataset = LabelledPairs(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)

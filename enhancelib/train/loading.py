@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, Subset
 
 from enhancelib.data.items import Items
 from enhancelib.data.pairs import PairDataset
+from enhancelib.errors import InputError
 from enhancelib.train.task import TrainingConfig
 
 
@@ -52,6 +53,23 @@ def open_pairs(
     if (Path(source) / "train" / "items.csv").is_file():
         return Items(Path(source) / split, originals_only=True, sample_rate=sample_rate)
     return PairDataset(source, split, downmix=downmix, sample_rate=sample_rate)
+
+
+def check_lengths(pairs: PairDataset | Items, config: TrainingConfig) -> None:
+    """Refuse pairs, or crops of them, that hold fewer than the frames that the loss compares.
+
+    Raises:
+        ConfigError: the crops are too short at the pairs' rate.
+        InputError: the pairs are, which are all of one length.
+    """
+    rate = pairs.sample_rate
+    config.check_crop(rate)
+    seconds, least = pairs[0][0].shape[-1] / rate, config.least_seconds(rate)
+    if seconds < least:
+        raise InputError(
+            f"{pairs.table}: pairs of {seconds:g} s are too short for the loss at {rate} Hz; "
+            f"prepare some of {least} s or more"
+        )
 
 
 def loader(

@@ -38,7 +38,7 @@ from enhancelib.data.pairs import read_manifest
 from enhancelib.errors import ConfigError, StoppedError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
-from enhancelib.train.loading import loader, open_pairs
+from enhancelib.train.loading import check_lengths, loader, open_pairs
 from enhancelib.train.recorder import RunRecorder, WholeFiles
 from enhancelib.train.task import Restorer, TrainingConfig, nearest_preset
 
@@ -109,7 +109,8 @@ def train_model(
     start = None if start_from is None else AudioUNet.load(start_from)
     rates = _rates_asked_for(preset, sample_rate, start_from, start)
     rate = next(iter(rates.values()), pairs[0].sample_rate)
-    config.check_crop(rate)
+    for split in ("train", "validation"):
+        check_lengths(open_pairs(manifest, split, sample_rate=rate), config)
     model_config = config.for_rate(rate) if start is None else start.config
     conditions = sorted({name for part in pairs for name in part.conditions})
     preset = preset or nearest_preset(rate)

@@ -109,13 +109,17 @@ class TrainingConfig(BaseModel):
         Raises:
             ConfigError: how long it must be at this rate in Hz.
         """
-        longest = 2 * max(FRAME_LENGTHS) * (1 + self.augmentation.stretch)
-        if self.crop_seconds * sample_rate < longest:
-            least = math.ceil(1000 * longest / sample_rate) / 1000
+        least = self.least_seconds(sample_rate)
+        if self.crop_seconds < least:
             raise ConfigError(
                 f"crop_seconds: {self.crop_seconds} is too short for the loss at {sample_rate} Hz; "
                 f"give {least} or more"
             )
+
+    def least_seconds(self, sample_rate: int) -> float:
+        """Length of the frames that the loss compares at this rate in Hz, rounded up."""
+        longest = 2 * max(FRAME_LENGTHS) * (1 + self.augmentation.stretch)
+        return math.ceil(1000 * longest / sample_rate) / 1000
 
     def for_rate(self, sample_rate: int) -> ModelConfig:
         """The network of this run for audio at ``sample_rate``: the geometry of the nearest preset.
@@ -124,6 +128,11 @@ class TrainingConfig(BaseModel):
             ConfigError: the combination is impossible.
         """
         nearest = PRESETS[nearest_preset(sample_rate)]
+        deepest = (nearest.bands & -nearest.bands).bit_length()  # every level halves the bands
+        if self.depth > deepest:
+            raise ConfigError(
+                f"depth: {self.depth} is too deep at {sample_rate} Hz; give {deepest} or less"
+            )
         chosen = self.model_dump(include=_SHAPE)
         return AudioUNet(**{**nearest.model_dump(), "sample_rate": sample_rate, **chosen}).config
 

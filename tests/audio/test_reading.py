@@ -63,6 +63,22 @@ def test_m4a_is_read_through_ffmpeg_and_sliced_alike(tmp_path):
     assert described.seconds == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("samples", [1, 300, 12_000, 44_100, 60_000, 200_000])
+def test_ogg_is_as_long_as_what_was_written(tmp_path, samples, channels):
+    """One page of sound, two, and many; tones take few bytes, so a page holds a second of them."""
+    tone = 0.1 * np.sin(2 * np.pi * 440 / 44100 * np.arange(samples), dtype=np.float32)
+    wave = np.tile(tone, (channels, 1))
+    audio.save(tmp_path / "a.ogg", wave, sample_rate=44100)
+    info, (read, _) = audio.info(tmp_path / "a.ogg"), audio.load(tmp_path / "a.ogg")
+    assert info.frames == samples
+    assert read.shape == wave.shape
+    assert samples < 1000 or np.abs(read - wave).max() < 0.05
+    audio.save(tmp_path / "a.opus", wave, sample_rate=48000)
+    assert audio.info(tmp_path / "a.opus").frames == samples
+    assert audio.load(tmp_path / "a.opus")[0].shape == wave.shape
+
+
 @pytest.mark.parametrize("tag", ["0", "1"])
 def test_mp3_with_and_without_a_length_tag_is_read_whole(tmp_path, tag):
     wave, path = noise(samples=3 * 44100), tmp_path / "a.mp3"

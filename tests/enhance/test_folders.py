@@ -445,6 +445,16 @@ def test_the_summary_says_how_much_was_filled_and_what_was_left_as_it_was(
     assert none.summary() == "3 enhanced, 0 done earlier, 1 skipped"  # nothing was asked for
 
 
+def test_a_model_with_a_foreign_suffix_is_opened_by_its_type(light_model, tmp_path):
+    save(tmp_path / "in" / "a.wav", noise(0.5), sample_rate=RATE)
+    path = tmp_path / "net.bin"
+    path.write_bytes(light_model.read_bytes())
+    report = enhance_folder(
+        tmp_path / "in", tmp_path / "out", model=path, model_type="onnx", n_jobs=1
+    )
+    assert [done.path.name for done in report.done] == ["a.wav"]
+
+
 def test_a_model_replaced_at_its_path_is_opened_anew(small_model, tmp_path):
     source = tmp_path / "in"
     save(source / "a.wav", noise(0.5), sample_rate=RATE)

@@ -8,6 +8,7 @@ import textwrap
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -248,15 +249,17 @@ def test_a_full_queue_drops_and_begins_anew(backends):
     np.testing.assert_allclose(out[127 + 1024 :], wave, atol=1e-6)  # identity, dry or enhanced
 
 
-def test_a_failing_model_does_not_stop_the_sound(backends):
-    class Broken(Identity):
-        def step(self, spectrum, states):
-            if self.broken:
-                raise RuntimeError("out of luck")
-            return spectrum, []
+class Unlucky(Identity):
+    broken = False
 
-    backend = Broken(backends["onnx"])
-    backend.broken = False
+    def step(self, spectrum, states):
+        if self.broken:
+            raise RuntimeError("out of luck")
+        return spectrum, []
+
+
+def test_a_failing_model_does_not_stop_the_sound(backends):
+    backend = Unlucky(backends["onnx"])
     enhancer = RealTimeAudioEnhancer(backend)
     enhancer.start_processing()
     backend.broken = True
@@ -471,6 +474,34 @@ def test_several_threads_may_use_one_object(backends):
         thread.join()
     enhancer.stop_processing()
     assert failures == []
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_several_streams_may_share_one_backend(backends, offline, kind):
+    waves = [music(3000, 1, seed) for seed in range(3)]
+    with ThreadPoolExecutor(len(waves)) as pool:
+        streams = [RealTimeAudioEnhancer(backends[kind]) for _ in waves]
+        outs = list(pool.map(play, streams, waves, itertools.repeat([200])))
+    for out, wave in zip(outs, waves, strict=True):
+        np.testing.assert_allclose(out[:, 127:], offline(wave), atol=ROUNDING)
+
+
+def test_a_model_that_fails_at_the_very_end_ends_the_thread_and_is_named(backends):
+    backend = Unlucky(backends["onnx"])
+    enhancer = RealTimeAudioEnhancer(backend, max_wait_s=PATIENCE_S)
+    enhancer.start_processing()
+    wave = music(5000, 1)[0]
+    out = play_without_flush(enhancer, wave)
+    while enhancer.counters.waiting_samples:
+        time.sleep(0.01)
+    before = {thread for thread in threading.enumerate() if thread.name == "enhancelib-worker"}
+    assert before
+    backend.broken = True
+    enhancer.stop_processing()
+    assert enhancer.counters.failure == "out of luck"
+    assert not any(thread.is_alive() for thread in before)
+    out = np.concatenate([out, enhancer.flush()])
+    np.testing.assert_allclose(out[127 + 1024 :], wave[: len(out) - 127 - 1024], atol=1e-6)
 
 
 DTYPES = ["f2", "f4", "f8", ">f4", "i2", "u1", "?", "c8", "O", "g"]

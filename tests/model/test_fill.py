@@ -388,6 +388,8 @@ def test_checkpoints_keep_the_fill(small, tmp_path):
         ({"fill": {"width": 0}}, "width"),
         ({"fill": {"width": 96}}, "width 96 is that of a level"),
         ({"fill": {"depth": 3}}, r"fill\.depth"),
+        ({"bands": 128, "fill": {}}, "64 bands of 8 bins do not share 128 gates evenly"),
+        ({"fill": {"band_bins": 32}}, "16 bands of 32 bins do not share 32 gates evenly"),
     ],
 )
 def test_impossible_fills_are_refused_by_name(settings, named):
@@ -395,6 +397,13 @@ def test_impossible_fills_are_refused_by_name(settings, named):
         AudioUNet(**settings)
     with pytest.raises(ValidationError):
         FillConfig(octaves=0)
+
+
+def test_without_gates_any_bands_go_with_a_fill():
+    settings = {"base_channels": 4, "depth": 2, "bands": 128, "gated": False, "fill": {}}
+    wave = 0.1 * torch.randn(1, 1, 3000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert (AudioUNet(**settings).eval()(wave) - wave).abs().max() < 1e-5
 
 
 # --- every runtime -------------------------------------------------------------------------------

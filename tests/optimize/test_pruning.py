@@ -179,6 +179,15 @@ def test_multiplications_counted_by_hand(model):
     assert compression.macs_per_second(model) == expected
 
 
+def test_counting_leaves_a_network_in_training_as_it_was():
+    model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    compression.macs_per_second(model)
+    assert model.training
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
 @pytest.mark.parametrize("function", [compression.prune, compression.prune_channels])
 def test_impossible_pruning_is_refused(model, function):
     for sparsity in (0, 1, -0.1, float("nan")):

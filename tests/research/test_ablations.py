@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from enhancelib.errors import InputError
+from enhancelib.errors import ConfigError, InputError
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize.footprint import macs_per_second
 from tools.measure import tables
@@ -73,7 +73,7 @@ def test_a_network_learns_around_the_published_fill(items):
         variant = dataclasses.replace(NETWORKS[name], model=small)
         model, steps = variant.train(name, seconds=1.0)
         assert 1 <= steps < 200
-        trained[name] = torch.load(ablate.RUNS / f"{name}.pt", weights_only=True)
+        trained[name] = torch.load(ablate.RUNS / f"{name}.pt", weights_only=True)["weights"]
         again = AudioUNet(**model.config.model_dump())
         again.load_state_dict(trained[name])
         assert all(map(torch.equal, model.parameters(), again.parameters()))
@@ -85,6 +85,21 @@ def test_a_network_learns_around_the_published_fill(items):
             assert torch.equal(value, published[key]), key
             assert torch.equal(other[key], published[key]), key
     assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def test_who_goes_on_from_another_needs_it_of_this_commit_and_budget(items, monkeypatch):
+    variant = NETWORKS["adversarial"]
+    with pytest.raises(ConfigError, match=r"baseline\.pt: not there, .* name baseline too"):
+        variant.start(1.0)
+    ablate.RUNS.mkdir()
+    weights = {"bias": torch.ones(1)}
+    torch.save({"weights": weights, **ablate._made(1.0)}, ablate.RUNS / "baseline.pt")
+    assert variant.start(1.0).keys() == weights.keys()
+    with pytest.raises(ConfigError, match="not of this commit and budget"):
+        variant.start(2.0)
+    monkeypatch.setattr(ablate, "commit", lambda: "decade")
+    with pytest.raises(ConfigError, match="not of this commit and budget"):
+        variant.start(1.0)
 
 
 def test_energies_learn_for_the_published_network(items):
@@ -172,17 +187,20 @@ def test_clips_are_of_validation_pieces_that_were_never_coded(tmp_path, monkeypa
 
 def test_rows_take_the_place_of_older_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    monkeypatch.setattr(ablate, "RUNS", tmp_path / "runs")
     path = tmp_path / "ablations.csv"
 
     def rows(variant, steps, commit="c0ffee"):
-        facts = {"variant": variant, "steps": steps, "commit": commit, "lsd_weak": 1.23456}
+        facts = {"variant": variant, "commit": commit, "lsd_weak": 1.23456}
+        facts |= {"steps": steps, "parameters": 1_093_237} if variant != "untreated" else {}
         return pandas.DataFrame([{"kind": kind, **facts} for kind in ("speech", "song")])
 
     for variant, steps in [("energies", 1), ("baseline", 2), ("untreated", 3), ("energies", 4)]:
         ablate.write(rows(variant, steps), path)
     table = pandas.read_csv(path)
     assert list(table["variant"].unique()) == ["untreated", "baseline", "energies"]
-    assert list(table["steps"].unique()) == [3, 2, 4]
+    assert table["steps"].fillna(0).unique().tolist() == [0, 2, 4]
+    assert "1093237" in path.read_text()
     assert list(table["kind"]) == ["song", "speech"] * 3
     assert set(table["lsd_weak"]) == {1.235}
     with pytest.raises(InputError, match="rows of 2 commits"):

@@ -2,6 +2,8 @@
 
 import copy
 import csv
+import errno
+import os
 import platform
 import shutil
 import subprocess
@@ -123,6 +125,16 @@ def test_tables_that_two_ask_for_at_once_are_made_once_and_whole(items, tables, 
             waiting.result(timeout=0.5)
         lock.release()
         waiting.result()
+
+
+def test_a_disk_without_room_is_said_before_tables_are_made(items, tmp_path, monkeypatch):
+    def full(*unused: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"tables: no room for it \(No space left"):
+        make_tables(items, tmp_path / "tables", NARROW, progress=False)
+    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
 def test_a_network_without_a_fill_has_no_tables(items, tmp_path):
@@ -424,6 +436,14 @@ def test_a_hostile_state_is_refused_and_not_run(tables, tmp_path):
 def test_items_shorter_than_a_step_are_refused(tables, tmp_path):
     with pytest.raises(ConfigError, match=r"seconds: 5.0 is longer than the items are"):
         trainer(tables, tmp_path, seconds=5.0)
+
+
+def test_tables_of_another_network_are_refused(tables, tmp_path):
+    for change in ({"sample_rate": 48000}, {"fill": {"band_bins": 16, "width": 16}}):
+        other = NARROW.model_copy(update=ModelConfig(**change).model_dump(include=set(change)))
+        with pytest.raises(ConfigError, match=r"the tables have \w+ \d+, this network \d+"):
+            trainer(tables, tmp_path / "run", model=ModelConfig(**other.model_dump()))
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_rate_rises_stays_and_falls():

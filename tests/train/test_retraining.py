@@ -46,6 +46,12 @@ def test_fine_tuning_keeps_zeros_and_moves_the_rest(model, manifest):
     assert zeros < 0.05 * sum(layer.weight.numel() for layer in prunable(free))
 
 
+def test_a_crop_that_is_too_short_for_the_loss_is_refused(model, manifest):
+    short = FAST.model_copy(update={"crop_seconds": 0.05})
+    with pytest.raises(ConfigError, match=r"crop_seconds: 0\.05 is too short for the loss"):
+        compression.fine_tune(model, manifest, short, steps=1, progress=False)
+
+
 def test_fine_tuning_repairs(manifest):
     """A network that a random bias has thrown off finds most of the way back."""
     model = network()

@@ -19,6 +19,7 @@ from scipy.signal import butter, sosfilt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from enhancelib import train
+from enhancelib.audio.writing import save
 from enhancelib.data.pairs import PairDataset, prepare
 from enhancelib.errors import ConfigError, InputError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
@@ -565,6 +566,25 @@ def test_a_crop_that_is_too_short_for_the_loss_is_refused(manifest, tmp_path):
     assert not (tmp_path / "run").exists()
     least = config.model_copy(update={"crop_seconds": 0.098})
     train_model(manifest, tmp_path / "run", least, progress=False)
+
+
+def test_pairs_that_are_too_short_for_the_loss_are_refused(tmp_path):
+    music = tmp_path / "music"
+    for split in ("train", "validation"):
+        save(music / split / "a.wav", 0.1 * np.ones((1, 2000), np.float32), sample_rate=8000)
+    short = {"duration_s": 0.1, "sample_rate": 8000, "conditions": ["lossless"]}
+    pairs = prepare(music, tmp_path / "pairs", **short, n_jobs=1)
+    with pytest.raises(InputError, match=r"pairs of 0\.1 s are too short .* 8000 Hz; prepare some"):
+        train_model(pairs, tmp_path / "run", TINY, progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_depth_that_the_rate_does_not_allow_is_refused_by_its_key():
+    config = TrainingConfig(depth=6)
+    assert config.for_rate(44100).depth == 6
+    with pytest.raises(ConfigError, match="depth: 6 is too deep at 16000 Hz; give 5 or less"):
+        config.for_rate(16000)
+    assert TrainingConfig(depth=5).for_rate(16000).depth == 5
 
 
 @pytest.mark.parametrize("through", ["command", "library"])

@@ -27,12 +27,12 @@ from filelock import FileLock
 from lightning.pytorch.callbacks import Callback
 from torch.utils.data import DataLoader, Subset
 
-from enhancelib.errors import EnhanceError
+from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.evaluate.kinds import KINDS
 from enhancelib.model.network import AudioUNet, ModelConfig
 from enhancelib.model.weights import find_weights
 from enhancelib.optimize.footprint import macs_per_second
-from enhancelib.provenance import provenance
+from enhancelib.provenance import commit, provenance
 from enhancelib.train.energies import EnergyTrainer, EnergyTraining
 from enhancelib.train.loading import LabelledPairs, open_pairs
 from enhancelib.train.run import quiet_lightning
@@ -88,9 +88,10 @@ class Network:
         if model.core.fill is not None:
             known = AudioUNet.load(find_weights("published", preset=PRESET)).core.fill
             model.core.fill.load_state_dict(known.state_dict())
+        share = 1.0
         if self.start_from:
-            model.load_state_dict(torch.load(RUNS / f"{self.start_from}.pt", weights_only=True))
-            seconds = TUNED * seconds
+            model.load_state_dict(self.start(seconds))
+            share = TUNED
         task = self.task(model.to(memory_format=torch.channels_last), config, ["any"])
         pairs = open_pairs(ITEMS, "train", sample_rate=model.config.sample_rate)
         conditions = sorted(set(pairs.conditions))
@@ -107,7 +108,7 @@ class Network:
                 max_epochs=1000,
                 limit_val_batches=0,
                 gradient_clip_val=config.gradient_clip if task.automatic_optimization else None,
-                callbacks=[Budget(seconds, config.learning_rate)],
+                callbacks=[Budget(share * seconds, config.learning_rate)],
                 logger=False,
                 enable_checkpointing=False,
                 enable_progress_bar=False,
@@ -115,8 +116,28 @@ class Network:
             )
             trainer.fit(task, loader)
         RUNS.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), RUNS / f"{name}.pt")
+        kept = {"weights": model.state_dict(), **_made(seconds)}
+        torch.save(kept, RUNS / f"{name}.pt")
         return model.eval(), trainer.global_step
+
+    def start(self, seconds: float) -> dict[str, torch.Tensor]:
+        """The weights that this one goes on from, of this commit and as long a training.
+
+        Raises:
+            ConfigError: there are none.
+        """
+        path = RUNS / f"{self.start_from}.pt"
+        kept = torch.load(path, weights_only=True) if path.is_file() else {}
+        if {name: kept.get(name) for name in _made(seconds)} != _made(seconds):
+            raise ConfigError(
+                f"{path}: not there, or not of this commit and budget; name {self.start_from} too"
+            )
+        return kept["weights"]
+
+
+def _made(seconds: float) -> dict[str, str | float]:
+    """What weights must agree in that others go on from."""
+    return {"commit": commit(), "budget_s": seconds}
 
 
 @dataclass(frozen=True)
@@ -229,8 +250,8 @@ VARIANTS: dict[str, Network | Energies] = {
 
 def write(rows: pandas.DataFrame, path: Path) -> None:
     """Add rows of a variant to the table, in place of older ones of its name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
+    RUNS.mkdir(parents=True, exist_ok=True)
+    with FileLock(RUNS / "table.lock"):
         table = rows
         if path.exists():
             older = pandas.read_csv(path)
@@ -238,6 +259,8 @@ def write(rows: pandas.DataFrame, path: Path) -> None:
         at = {name: place for place, name in enumerate(["untreated", *VARIANTS])}
         at |= {kind: place for place, kind in enumerate(KINDS)}
         table = table.sort_values(["variant", "kind"], key=lambda names: names.map(at))
+        counts = [name for name in ("clips", "parameters", "steps") if name in table]
+        table = table.astype(dict.fromkeys(counts, "Int64"))
         rounded = table.select_dtypes("float").map(lambda value: float(f"{value:.4g}"))
         write_table(table.assign(**rounded), path)
 
@@ -259,6 +282,9 @@ def main() -> None:
     torch.set_num_threads(1)  # so that processor time is work, and other variants run beside
     try:
         check_commit(arguments.output, joined=bool(arguments.variants))
+        for variant in map(VARIANTS.get, names):
+            if isinstance(variant, Network) and variant.start_from not in (None, *names):
+                variant.start(arguments.budget_s)
         manifest = validation_clips(RUNS)
         untreated = measure(lambda wave: wave, manifest, sample_rate=rate)
 

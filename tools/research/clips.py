@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 import enhancelib as el
@@ -40,6 +41,12 @@ def validation_clips(folder: Path) -> Path:
     table = CORPUS / "manifest.csv"
     if not table.is_file():
         raise InputError(f"{table} is missing: make corpus first")
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "clips.lock"):  # who comes second waits, and finds them made
+        return _make_clips(table, folder)
+
+
+def _make_clips(table: Path, folder: Path) -> Path:
     rows = pandas.read_csv(table).query("split == 'validation' and once_lossy == 0")
     kinds = rows.set_index("path")["kind"].map(KIND_OF).dropna()
     pieces = {piece.name: piece for piece in list_pieces(CORPUS)}

@@ -175,6 +175,25 @@ def has_lost_pages(path: PathLike) -> bool:
     return False
 
 
+def is_one_page(path: PathLike) -> bool:
+    """Return whether all sound of an Ogg Vorbis is in one page, of which FFmpeg miscounts it.
+
+    Its end is stated by the position of its last page alone (Vorbis I specification, A.2).
+    """
+    sound = []
+    with open(path, "rb") as f:
+        for at, kind, length in ogg_pages(path):
+            f.seek(at)
+            page = f.read(length)
+            if not at and b"\x01vorbis" not in page[:64]:
+                return False
+            if page[6:14] != bytes(8):  # headers are at position 0
+                sound.append(kind)
+            if len(sound) > 1:
+                return False
+    return len(sound) == 1 and bool(sound[0] & 4)
+
+
 def ogg_crc(page: bytes) -> bytes:
     """Return the check sum of a page as it is stored in it (RFC 3533, 6).
 
