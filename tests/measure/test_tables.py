@@ -8,10 +8,15 @@ from enhancelib.errors import InputError
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS
-from tools.measure import tables
+from tools.measure import devices, tables
 
 PUBLISHED = sorted((tables.ROOT / tables.RESULTS).glob("*.csv"))
-MIXED = {"ablations.csv", "streaming.csv", "seed-22k-smaller.csv", "fullband-44k-smaller.csv"}
+DEVICES = sorted((tables.ROOT / tables.RESULTS / "devices").glob("*.json"))
+WEIGHTS = {checkpoint_sha256(file) for file in PRETRAINED.glob("*.safetensors")}
+MIXED = {
+    "ablations.csv",
+    *("chromium-core-1-of-4.json", "chromium-core-1-of-6.json"),
+}
 """Tables of other weights or changed code, which are to be measured again; none may join them."""
 
 
@@ -87,4 +92,15 @@ def test_every_published_table_is_of_the_published_weights(path, request):
     if path.name in MIXED:
         request.applymarker(pytest.mark.xfail(strict=True, reason="waits to be measured again"))
     measured = pandas.read_csv(path)["checkpoint_sha256"].dropna()
-    assert set(measured) <= {checkpoint_sha256(file) for file in PRETRAINED.glob("*.safetensors")}
+    assert set(measured) <= WEIGHTS
+
+
+@pytest.mark.parametrize("path", DEVICES, ids=lambda path: path.name)
+def test_what_our_own_browser_measured_is_of_one_commit_and_the_published_weights(path, request):
+    """Readers' files are of the weights that they had."""
+    rows = pandas.read_json(path)
+    if path.name in MIXED:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="waits to be measured again"))
+    if set(rows["command"]) == {devices.COMMAND}:
+        tables.check_rows(rows, path)
+        assert set(rows["checkpoint_sha256"]) <= WEIGHTS
