@@ -187,7 +187,8 @@ def is_one_page(path: PathLike) -> bool:
             page = f.read(length)
             if not at and b"\x01vorbis" not in page[:64]:
                 return False
-            if page[6:14] != bytes(8):  # headers are at position 0
+            # Headers are at position 0; on a page of -1 nothing ends, as within a large cover.
+            if page[6:14] not in (bytes(8), b"\xff" * 8):
                 sound.append(kind)
             if len(sound) > 1:
                 return False
