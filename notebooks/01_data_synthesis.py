@@ -188,11 +188,12 @@ first = held_out[(held_out["start_s"] == 0) & (held_out["condition"] != "lossles
 everything = pd.DataFrame([room_for(row) for row in first.itertuples()])
 kind, loss = max(el.by_kind(everything), key=lambda part: len(part[1]))
 
+# %% [markdown]
+# Kinds of pieces are never averaged together. So the table and the figure have only the kind of
+# which the most pieces were held out.
+
 # %% tags=["remove-input"]
-Markdown(
-    f"Kinds of pieces are never averaged together. The table and the figure have the "
-    f"{loss['piece'].nunique()} pieces of the kind *{kind}*, of which the most were held out."
-)
+Markdown(f"Here this is *{kind}*, with {loss['piece'].nunique()} pieces.")
 
 # %%
 spans = loss.drop(columns="piece").groupby("condition", sort=False)
