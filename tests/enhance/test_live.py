@@ -73,21 +73,23 @@ def test_music_played_into_a_sink_comes_out_enhanced(tmp_path):
     With a second of patience and before other processes, where we may, since a busy machine makes
     chunks late; what is late all the same is counted. The sound server loses some milliseconds at
     times and tells nobody. Frames lie otherwise after that, so no second may then be the same.
+    Once, on a busy machine, all came 0.18 s later than stated and nothing was counted: so the delay
+    too is asked of the best attempt.
     """
     soak = ["nice", "-n", "-15", sys.executable, "-m", "tools.measure", "soaks.streaming"]
     soak += ["--only", "live", "--seconds", "10", "--patience_ms", "1000"]
-    least = []
+    least, apart = [], []
     for attempt in range(5):
         path = tmp_path / f"live{attempt}.csv"
         subprocess.run([*soak, "--output", path], cwd=ROOT, check=True)
         values = pandas.read_csv(path).set_index("metric")["value"]
         assert values["latency_ms"] > 1000 + 1000 * 1023 / 44100
         least.append(values["least_difference_db"])
-        if values["difference_db"] < -60:
-            if values["late_chunks"] == values["dropouts"] == 0:
-                assert abs(values["latency_ms"] - values["stated_latency_ms"]) < 100
+        apart.append(abs(values["latency_ms"] - values["stated_latency_ms"]))
+        if values["difference_db"] < -60 and apart[-1] < 100:
             break
     assert min(least) < -60
+    assert min(apart) < 100
     assert values["resident_mb"] < 150  # PortAudio brings ALSA's plugins, and they bring FFmpeg
 
 

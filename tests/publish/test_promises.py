@@ -4,7 +4,7 @@ import numpy as np
 import pandas
 import pytest
 
-from enhancelib.evaluate import stopwatch
+from enhancelib.evaluate import benchmark, stopwatch
 from enhancelib.evaluate.metrics import METRICS
 from enhancelib.optimize import footprint
 from tools.publish import promises
@@ -88,6 +88,17 @@ def test_claims_of_cost_are_met_missed_or_have_no_figure():
     gpu = table.loc["2 ms for 3 s on a GPU"]
     assert pandas.isna(gpu["met"])
     assert gpu["why"] == "there was no GPU"
+
+
+def test_what_a_gpu_took_is_found_among_the_rows_of_a_benchmark():
+    """By the name that `enhancelib benchmark` gives it."""
+    run = {"kind": "clip", "processor": "cuda", "threads": 1}
+    table = costs(
+        ("p.safetensors", "clip, 1 thread", "latency_ms", 100.0, "ms"),
+        ("p.safetensors", benchmark._condition(run), "latency_ms", 3.0, "ms"),
+    )
+    gpu = table.loc["2 ms for 3 s on a GPU"]
+    assert (gpu["figure"], gpu["met"], gpu["why"]) == (3.0, False, "")
 
 
 def test_every_claim_of_cost_names_a_measure_of_ours():

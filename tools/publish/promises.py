@@ -127,7 +127,7 @@ SEED_COSTS = (
     ),
     CostClaim("10 ms for 3 s on a CPU, one thread", "{}.onnx", "clip, 1 thread", "latency_ms", 10),
     CostClaim(
-        "2 ms for 3 s on a GPU", "{}.safetensors", "cuda", "latency_ms", 2, "there was no GPU"
+        "2 ms for 3 s on a GPU", "{}.safetensors", "clip, cuda", "latency_ms", 2, "there was no GPU"
     ),
     CostClaim(
         "20 ms for 3 s on a phone", "{}.onnx", "phone", "latency_ms", 20, "there was no phone"
