@@ -41,9 +41,9 @@ def test_every_variant_begins_as_a_wire():
 
 @pytest.mark.parametrize(("variants", "base"), [(NETWORKS, "baseline"), (ENERGIES, "energies")])
 def test_a_variant_changes_what_it_names_and_nothing_else(variants, base):
-    recipe = variants[base].config.model_dump()
+    recipe = variants[base].config().model_dump()
     for name, variant in variants.items():
-        config = variant.config.model_dump()
+        config = variant.config().model_dump()
         changed = {key for key, value in config.items() if value != recipe[key]}
         if fill := getattr(variant, "fill", {}):
             assert changed == {"model"}, name
@@ -87,19 +87,39 @@ def test_a_network_learns_around_the_published_fill(items):
     assert any(not torch.equal(one[key], other[key]) for key in one)
 
 
-def test_who_goes_on_from_another_needs_it_of_this_commit_and_budget(items, monkeypatch):
+def test_who_goes_on_from_another_needs_it_of_this_commit_budget_and_seed(items, monkeypatch):
     variant = NETWORKS["adversarial"]
     with pytest.raises(ConfigError, match=r"baseline\.pt: not there, .* name baseline too"):
         variant.start(1.0)
     ablate.RUNS.mkdir()
     weights = {"bias": torch.ones(1)}
-    torch.save({"weights": weights, **ablate._made(1.0)}, ablate.RUNS / "baseline.pt")
+    torch.save({"weights": weights, **ablate._made(1.0, 0)}, ablate.RUNS / "baseline.pt")
     assert variant.start(1.0).keys() == weights.keys()
-    with pytest.raises(ConfigError, match="not of this commit and budget"):
-        variant.start(2.0)
+    for other in ((2.0, 0), (1.0, 1)):
+        with pytest.raises(ConfigError, match="not of this commit, budget and seed"):
+            variant.start(*other)
     monkeypatch.setattr(ablate, "commit", lambda: "decade")
-    with pytest.raises(ConfigError, match="not of this commit and budget"):
+    with pytest.raises(ConfigError, match="not of this commit, budget and seed"):
         variant.start(1.0)
+
+
+@pytest.mark.parametrize("name", ["baseline", "energies"])
+def test_another_seed_begins_with_other_weights_and_draws(name, items):
+    variant = ablate.VARIANTS[name]
+    quick = {"batch_size": 2}
+    if name == "baseline":
+        variant = dataclasses.replace(
+            variant, model={"base_channels": 8, "depth": 2, "bands": 16}, training=quick
+        )
+    else:
+        variant = dataclasses.replace(variant, training=quick | {"seconds": 0.5})
+    seeds = [variant.config(seed).seed for seed in (0, 1)]
+    assert seeds == [0, 1]
+    models = [variant.train(name, seconds=0.2, seed=seed)[0].state_dict() for seed in seeds]
+    moved = [key for key in models[0] if not torch.equal(models[0][key], models[1][key])]
+    learnt = [key for key in moved if key.endswith("weight")]
+    assert len(learnt) > 5
+    assert all((".fill." in key) == (name == "energies") for key in learnt)
 
 
 def test_energies_learn_for_the_published_network(items):

@@ -2,6 +2,7 @@
 
     python -m tools.research.ablate                     every variant, one after the other
     python -m tools.research.ablate baseline no-gate    these; several may run beside each other
+    python -m tools.research.ablate baseline energies --seed 1 --output OTHER.csv    what is chance
 
 Both parts of the recipe are taught from scratch, each variant for the same processor time (so that
 other work on the machine does not count): the *network* on waveforms, around the published fill,
@@ -68,10 +69,9 @@ class Network:
     task: type[Restorer] = Restorer
     start_from: str | None = None
 
-    @property
-    def config(self) -> TrainingConfig:
+    def config(self, seed: int = 0) -> TrainingConfig:
         """The recipe's settings but for what the variant changes, be it one weight of the loss."""
-        settings = RECIPES[PRESET].network.model_dump() | {"epochs": 1000}
+        settings = RECIPES[PRESET].network.model_dump() | {"epochs": 1000, "seed": seed}
         for name, value in self.training.items():
             settings[name] = settings[name] | value if isinstance(value, dict) else value
         return TrainingConfig(**settings)
@@ -80,9 +80,9 @@ class Network:
         """The network before its first step, with a fill that knows nothing yet."""
         return self.make(ModelConfig(**RECIPES[PRESET].model.model_dump() | self.model))
 
-    def train(self, name: str, seconds: float) -> tuple[AudioUNet, int]:
+    def train(self, name: str, seconds: float, seed: int = 0) -> tuple[AudioUNet, int]:
         """Train for so many processor seconds; the network and its number of steps."""
-        config = self.config
+        config = self.config(seed)
         torch.manual_seed(config.seed)
         model = self.untrained()
         if model.core.fill is not None:
@@ -90,7 +90,7 @@ class Network:
             model.core.fill.load_state_dict(known.state_dict())
         share = 1.0
         if self.start_from:
-            model.load_state_dict(self.start(seconds))
+            model.load_state_dict(self.start(seconds, seed))
             share = TUNED
         task = self.task(model.to(memory_format=torch.channels_last), config, ["any"])
         pairs = open_pairs(ITEMS, "train", sample_rate=model.config.sample_rate)
@@ -116,28 +116,30 @@ class Network:
             )
             trainer.fit(task, loader)
         RUNS.mkdir(parents=True, exist_ok=True)
-        kept = {"weights": model.state_dict(), **_made(seconds)}
+        kept = {"weights": model.state_dict(), **_made(seconds, seed)}
         torch.save(kept, RUNS / f"{name}.pt")
         return model.eval(), trainer.global_step
 
-    def start(self, seconds: float) -> dict[str, torch.Tensor]:
-        """The weights that this one goes on from, of this commit and as long a training.
+    def start(self, seconds: float, seed: int = 0) -> dict[str, torch.Tensor]:
+        """The weights that this one goes on from, of this commit, seed and length of training.
 
         Raises:
             ConfigError: there are none.
         """
         path = RUNS / f"{self.start_from}.pt"
         kept = torch.load(path, weights_only=True) if path.is_file() else {}
-        if {name: kept.get(name) for name in _made(seconds)} != _made(seconds):
+        made = _made(seconds, seed)
+        if {name: kept.get(name) for name in made} != made:
             raise ConfigError(
-                f"{path}: not there, or not of this commit and budget; name {self.start_from} too"
+                f"{path}: not there, or not of this commit, budget and seed; "
+                f"name {self.start_from} too"
             )
         return kept["weights"]
 
 
-def _made(seconds: float) -> dict[str, str | float]:
+def _made(seconds: float, seed: int) -> dict[str, str | float]:
     """What weights must agree in that others go on from."""
-    return {"commit": commit(), "budget_s": seconds}
+    return {"commit": commit(), "budget_s": seconds, "seed": seed}
 
 
 @dataclass(frozen=True)
@@ -148,27 +150,27 @@ class Energies:
     training: dict = field(default_factory=dict)
     fill: dict = field(default_factory=dict)
 
-    @property
-    def config(self) -> EnergyTraining:
+    def config(self, seed: int = 0) -> EnergyTraining:
         """The recipe's settings but for what the variant changes.
 
         The recipe goes on from good energies and ends with a falling rate. Here the rate is that of
         energies from scratch, and stays: nobody knows yet how many steps there will be.
         """
         settings = RECIPES[PRESET].energies.model_dump()
-        settings |= {"learning_rate": 2e-3, "decay": 0.0, "steps": 1_000_000} | self.training
+        settings |= {"learning_rate": 2e-3, "decay": 0.0, "steps": 1_000_000, "seed": seed}
+        settings |= self.training
         settings["model"]["fill"] |= self.fill
         return EnergyTraining(**settings)
 
-    def train(self, name: str, seconds: float) -> tuple[AudioUNet, int]:
+    def train(self, name: str, seconds: float, seed: int = 0) -> tuple[AudioUNet, int]:
         """Train for so many processor seconds; the network and its number of steps."""
-        run = RUNS / name
+        config, run = self.config(seed), RUNS / name
         shutil.rmtree(run, ignore_errors=True)
         train, validation = energy_tables(PRESET)
-        trainer = EnergyTrainer(self.config, train, validation, run)
+        trainer = EnergyTrainer(config, train, validation, run)
         trainer.run(validate_minutes=math.inf, minutes=seconds / 60)
         published = find_weights("published", preset=PRESET)
-        model = joined(self.config.model, published, run / "energies.safetensors")
+        model = joined(config.model, published, run / "energies.safetensors")
         return model.eval(), trainer.step
 
 
@@ -259,7 +261,7 @@ def write(rows: pandas.DataFrame, path: Path) -> None:
         at = {name: place for place, name in enumerate(["untreated", *VARIANTS])}
         at |= {kind: place for place, kind in enumerate(KINDS)}
         table = table.sort_values(["variant", "kind"], key=lambda names: names.map(at))
-        counts = [name for name in ("clips", "parameters", "steps") if name in table]
+        counts = [name for name in ("clips", "parameters", "steps", "seed") if name in table]
         table = table.astype(dict.fromkeys(counts, "Int64"))
         rounded = table.select_dtypes("float").map(lambda value: float(f"{value:.4g}"))
         write_table(table.assign(**rounded), path)
@@ -270,6 +272,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=", ".join(VARIANTS))
     parser.add_argument("--budget_s", type=float, default=BUDGET_S, help="processor seconds")
+    parser.add_argument("--seed", type=int, default=0, help="of weights, order and crops")
     parser.add_argument("--output", type=Path, default=TABLE, help="table to write, or to add to")
     arguments = parser.parse_args()
     names = arguments.variants or list(VARIANTS)
@@ -284,7 +287,7 @@ def main() -> None:
         check_commit(arguments.output, joined=bool(arguments.variants))
         for variant in map(VARIANTS.get, names):
             if isinstance(variant, Network) and variant.start_from not in (None, *names):
-                variant.start(arguments.budget_s)
+                variant.start(arguments.budget_s, arguments.seed)
         manifest = validation_clips(RUNS)
         untreated = measure(lambda wave: wave, manifest, sample_rate=rate)
 
@@ -299,7 +302,7 @@ def main() -> None:
         for name in names:
             variant = VARIANTS[name]
             began = time.process_time()
-            model, steps = variant.train(name, arguments.budget_s)
+            model, steps = variant.train(name, arguments.budget_s, arguments.seed)
             used = time.process_time() - began
             add(
                 measure(model, manifest, sample_rate=rate),
@@ -309,6 +312,7 @@ def main() -> None:
                 parameters=model.num_parameters,
                 million_macs_per_s=macs_per_second(model) / 1e6,
                 steps=steps,
+                seed=arguments.seed,
                 cpu_s=used,
             )
             print(f"{name}: {steps} steps", flush=True)
