@@ -11,7 +11,7 @@ validation or test. The rules, first match wins:
    called validation, part of ``train`` becomes it;
 3. otherwise the groups, in the order of a hash of their names, fill the splits by
    :data:`HELD_OUT`. The group is the catalogue's ``group``, else the file's folder when the audio
-   lies in three folders or more, else the file.
+   lies in three folders or more, else the file; so it is where the folder is that of a split.
 
 Where a catalogue names sources, rule 3 runs per source, so that every source of three groups or
 more is heard in every split. Two groups give a training and a validation split, one only training.
@@ -76,7 +76,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
         leave_out: a folder to ignore, such as one for results that lies inside the input.
 
     Raises:
-        InputError: nothing there, or a catalogue with an unknown split.
+        InputError: nothing there, or a catalogue with an unknown split or of another format.
     """
     input_path = Path(input_path)
     root = input_path if input_path.is_dir() else input_path.parent
@@ -91,13 +91,14 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
         name = path.relative_to(root).as_posix()
         entry = catalog.get(name, {})
         folder = path.relative_to(root).parent.as_posix()
+        shared = in_folders and folder.lower() not in _FOLDER_SPLITS
         pieces.append(
             Piece(
                 path=path,
                 name=name,
                 source=entry.get("source") or folder.split("/")[0],
                 licence=entry.get("licence") or "unknown",
-                group=entry.get("group") or (folder if in_folders else name),
+                group=entry.get("group") or (folder if shared else name),
                 split=entry.get("split") or _FOLDER_SPLITS.get(folder.split("/")[0].lower(), ""),
             )
         )
@@ -240,11 +241,17 @@ def _read_catalog(root: Path) -> dict[str, dict[str, str]]:
     for name in CATALOGUES:
         if not (root / name).is_file():
             continue
-        with open(root / name, newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            if "path" not in (reader.fieldnames or ()):
-                continue
-            rows = {row["path"]: row for row in reader}
+        try:
+            with open(root / name, newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file)
+                header = reader.fieldnames or []
+                rows = {row["path"]: row for row in reader if "path" in header}
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise InputError(f"{root / name}: is no CSV in UTF-8 ({error}); save it so") from None
+        if "path" in re.split(r"[;\t|]", ",".join(header)):  # as some spreadsheets write it
+            raise InputError(f"{root / name}: is not separated by commas; save it so")
+        if "path" not in header:
+            continue
         for path, row in rows.items():
             if row.get("split") and row["split"] not in SPLITS:
                 raise InputError(

@@ -104,15 +104,23 @@ CONDITIONS: tuple[str, ...] = (
 def standard_conditions(*, sample_rate: int = 44100) -> tuple[str, ...]:
     """Return the names of the conditions used by default for waves of this rate in Hz.
 
-    All of :data:`CONDITIONS` but those that would sample down to a rate not below it.
+    All of :data:`CONDITIONS` but those that would sample down to a rate not below it, and those
+    whose codec has no such setting at the rate that it would be run at.
     """
     rate = check_rate(sample_rate)
-    return tuple(name for name in CONDITIONS if _lowers(parse_condition(name), rate))
+    return tuple(name for name in CONDITIONS if _suits(parse_condition(name), rate))
 
 
-def _lowers(condition: Condition, sample_rate: int) -> bool:
-    steps = (step for step in condition.steps if isinstance(step, Resampling))
-    return all(step.rate_hz < sample_rate for step in steps)
+def _suits(condition: Condition, sample_rate: int) -> bool:
+    if any(isinstance(s, Resampling) and s.rate_hz >= sample_rate for s in condition.steps):
+        return False
+    for step in condition.at_rate(sample_rate).steps:
+        if isinstance(step, Coding):
+            codec, rate = CODECS[step.codec].variant(step.variant), step.rate_hz or sample_rate
+            legal = codec.settings(rate, max(codec.channels)) or (None,)
+            if rate not in codec.rates or step.setting not in legal:
+                return False
+    return True
 
 
 def resolve(condition: str, *, sample_rate: int) -> str:

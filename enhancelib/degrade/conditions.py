@@ -13,11 +13,13 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from enhancelib.audio.waves import check_rate
+from enhancelib.checks import check_number
 from enhancelib.degrade.degradations import NOISE_COLORS
 from enhancelib.degrade.encoders import CODECS, Codec, check_legal, coding_rate
 from enhancelib.errors import InputError
 
 _MAX_SHARE_PCT = 50.0  # of packets lost or of time congested
+_MOST_DB = 200.0  # of noise or clipping, either way
 
 
 class _Frozen(BaseModel):
@@ -242,7 +244,7 @@ def _step(text: str) -> Step | None:
     if match := _NOISE.fullmatch(text):
         return _noise(text, match)
     if match := _CLIPPING.fullmatch(text):
-        return Clipping(drive_db=float(match[1]))
+        return Clipping(drive_db=check_number(float(match[1]), text, high=_MOST_DB))
     raise InputError(
         f"condition {text!r} is unknown; use lossless, down-16000hz, noise-white-20db, clip-6db, "
         f"old-recording, or a codec ({', '.join(CODECS)}) with the setting it may need, such "
@@ -253,13 +255,14 @@ def _step(text: str) -> Step | None:
 def _noise(text: str, match: re.Match[str]) -> Noise:
     if match[1] not in NOISE_COLORS:
         raise InputError(f"{text}: unknown color; use {', '.join(NOISE_COLORS)}")
-    return Noise(color=match[1], snr_db=float(match[2]))
+    ratio = check_number(float(match[2]), text, low=-_MOST_DB, high=_MOST_DB)
+    return Noise(color=match[1], snr_db=ratio)
 
 
 def _coding(text: str, match: re.Match[str]) -> Coding:
     codec = CODECS[match["codec"]]
     setting = int(match["setting"]) if match["setting"] else None
-    rate = int(match["rate"]) if match["rate"] else None
+    rate = check_rate(int(match["rate"]), name=text) if match["rate"] else None
     _check_setting(codec.variant(match["variant"]), setting, rate)
     step = Coding(
         codec=codec.name,

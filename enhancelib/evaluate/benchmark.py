@@ -255,7 +255,7 @@ def _measure(task: dict) -> dict[str, str | float]:
         call, audio_s, calls = _clip_call(backend, wave), samples / facts.sample_rate, 1
     else:
         call, audio_s = _stream_call(backend, wave), facts.hop_length / facts.sample_rate
-        calls = samples // facts.hop_length
+        calls = max(1, samples // facts.hop_length)
     call()
     startup_s = time.time() - task["began"]
     measures = timed(call, audio_s=audio_s, repeats=task["repeats"] * calls, between=calls)
@@ -288,6 +288,7 @@ def _stream_call(backend: Backend, wave: np.ndarray) -> Callable[[], object]:
     if not backend.stream:
         raise ModelError(f"{backend.path}: cannot be run as a stream; it takes whole clips")
     engine, hop = FrameEngine(backend, 1), backend.metadata.hop_length
+    wave = np.pad(wave, ((0, 0), (0, max(0, hop - wave.shape[1]))))  # one at least
     hops = [wave[:, at : at + hop] for at in range(0, wave.shape[1] - hop + 1, hop)]
     turn = iter(range(sys.maxsize))
     return lambda: engine.push(hops[next(turn) % len(hops)])

@@ -6,7 +6,7 @@ its conditions, all of one codec.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,27 +44,26 @@ def equal_rates(
         better than untreated audio at any of these rates, or worse than at all of them.
 
     Raises:
-        InputError: a condition or the metric is missing, or pieces are of more than one kind.
+        InputError: a condition or the metric is missing, be it of one system or of the untreated
+            audio, a value is there twice, no piece has all, or pieces are of more than one kind.
     """
     import pandas
 
-    quality = _quality(results, kbps, metric)
     rates = np.array(sorted(kbps.values()))
-    untreated = _of(quality, UNTREATED)
-    draws = _draws(len(quality), seed)
+    names = sorted(kbps, key=lambda name: kbps[name])
     rows = []
-    for system in quality.columns.unique("system").drop(UNTREATED):
-        enhanced = _of(quality, system)
+    for system, untreated, enhanced in _qualities(results, kbps, metric):
+        draws = _draws(len(untreated), seed)
         spread = [_equal(rates, untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws]
         columns: dict[str, tuple[np.ndarray, Iterable[np.ndarray]]] = {
             UNTREATED: (untreated.mean(0), t_interval(untreated.T)),
             "value": (enhanced.mean(0), t_interval(enhanced.T)),
             "equals_kbps": (
                 _equal(rates, untreated.mean(0), enhanced.mean(0)),
-                _interval(np.array(spread), len(quality)),
+                _interval(np.array(spread), len(untreated)),
             ),
         }
-        table = pandas.DataFrame({"condition": quality.columns.unique("condition"), "kbps": rates})
+        table = pandas.DataFrame({"condition": names, "kbps": rates})
         table["system"] = system
         for name, (value, (low, high)) in columns.items():
             table[name], table[f"{name}_low"], table[f"{name}_high"] = value, low, high
@@ -112,17 +111,13 @@ def bitrate_saving(
 
     if len(kbps) < FEWEST_RATES:
         raise InputError(f"{len(kbps)} bit rates make no curve; measure {FEWEST_RATES} or more")
-    quality = _quality(results, kbps, metric)
     rates = np.array(sorted(kbps.values()))
-    untreated = _of(quality, UNTREATED)
     rows = []
-    for system in quality.columns.unique("system").drop(UNTREATED):
-        enhanced = _of(quality, system)
-        means = (
-            (untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in _draws(len(quality), seed)
-        )
+    for system, untreated, enhanced in _qualities(results, kbps, metric):
+        draws = _draws(len(untreated), seed)
+        means = ((untreated[draw].mean(0), enhanced[draw].mean(0)) for draw in draws)
         spread = np.array([_saving(rates, *pair) for pair in means])
-        low, high = _interval(spread, len(quality))
+        low, high = _interval(spread, len(untreated))
         rows.append(
             {
                 "system": system,
@@ -136,21 +131,38 @@ def bitrate_saving(
     return pandas.DataFrame(rows).replace([-np.inf, np.inf], np.nan)
 
 
-def _quality(results: pandas.DataFrame, kbps: Mapping[str, float], metric: str) -> pandas.DataFrame:
-    """Pieces x (condition, system), the conditions by rising bit rate; pieces without gaps only."""
+def _qualities(
+    results: pandas.DataFrame, kbps: Mapping[str, float], metric: str
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Each system with the qualities of the untreated audio and its own, (pieces, rates).
+
+    The rates rise. Only pieces without a gap in these two count.
+    """
     wanted = results[(results["metric"] == metric) & results["condition"].isin(kbps)]
-    missing = set(kbps) - set(wanted["condition"])
-    if missing:
-        raise InputError(f"no {metric} of {', '.join(sorted(missing))} in the results; measure it")
+    systems = wanted["system"].unique()
+    for system in dict.fromkeys([UNTREATED, *systems]):
+        of_it = set(wanted.loc[wanted["system"] == system, "condition"])
+        if missing := sorted(set(kbps) - of_it):
+            raise InputError(
+                f"no {metric} of {', '.join(missing)} for {system!r} in the results; "
+                "measure it, or leave that system out"
+            )
+    if len(systems) < 2:
+        raise InputError(f"results hold only {UNTREATED!r} rows; measure a system beside it")
+    if wanted.duplicated(["piece", "condition", "system"]).any():
+        raise InputError("results hold a value twice; keep one row per piece, condition and system")
     check_one_kind(wanted)
-    table = wanted.pivot_table(index="piece", columns=["condition", "system"], values="value")
     names = sorted(kbps, key=lambda name: kbps[name])
-    return table.reindex(columns=names, level="condition").dropna()
-
-
-def _of(quality: pandas.DataFrame, system: str) -> np.ndarray:
-    """Pieces x rates."""
-    return quality.xs(system, axis=1, level="system").to_numpy()
+    tables = {
+        system: rows.pivot(index="piece", columns="condition", values="value")[names]
+        for system, rows in wanted.groupby("system", sort=False)
+    }
+    for system in [name for name in tables if name != UNTREATED]:
+        pairs = [tables[name].dropna() for name in (UNTREATED, system)]
+        pieces = pairs[0].index.intersection(pairs[1].index)
+        if pieces.empty:
+            raise InputError(f"{system}: no piece has {metric} at every rate; measure some")
+        yield system, *(table.loc[pieces].to_numpy() for table in pairs)
 
 
 def _draws(pieces: int, seed: int) -> np.ndarray:

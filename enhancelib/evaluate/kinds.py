@@ -7,9 +7,10 @@ The kind of a piece stands in the tables of the project's sets (``data/devset.cs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from enhancelib.audio.writing import AUDIO_SUFFIXES
 from enhancelib.errors import InputError
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def kinds_of(pieces: Iterable[str], *, data_dir: str | Path = "data") -> pandas.
     """The kind of each piece: by the tables of :data:`SETS`, else by its name.
 
     Args:
-        pieces: names, without suffix; each may come more than once.
+        pieces: names, with or without suffix; each may come more than once.
         data_dir: where the tables lie; a missing one lists no piece.
 
     Returns:
@@ -55,8 +56,14 @@ def kinds_of(pieces: Iterable[str], *, data_dir: str | Path = "data") -> pandas.
             rows = pandas.read_csv(path, usecols=["path", "kind"])
             listed |= {Path(row.path).stem: row.kind for row in rows.itertuples()}
     names = dict.fromkeys(pieces)
-    kinds = {name: listed.get(str(name)) or kind_of(str(name)) for name in names}
+    kinds = {name: listed.get(title(name)) or kind_of(title(name)) for name in names}
     return pandas.Series(kinds, name="kind", dtype=object)
+
+
+def title(piece: object) -> str:
+    """The name of a piece without the suffix of an audio file, which it may have."""
+    path = PurePath(str(piece))
+    return path.stem if path.suffix.lower() in AUDIO_SUFFIXES else str(piece)
 
 
 def by_kind(

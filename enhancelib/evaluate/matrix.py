@@ -25,6 +25,7 @@ import numpy as np
 
 from enhancelib import audio, parallel
 from enhancelib.atomic import write_text
+from enhancelib.checks import check_number
 from enhancelib.degrade import codecs
 from enhancelib.enhance.backends import Backend
 from enhancelib.enhance.modelfiles import open_model, open_stream
@@ -69,7 +70,7 @@ def evaluate(
 
     Args:
         pieces: lossless audio files; by name, or in a list (then the file's name is the name).
-        conditions: names of conditions.
+        conditions: names of conditions; the table has them as the module of codecs writes them.
         systems: model files or functions, by name, or model files in a list. The untreated audio is
             always measured and needs no naming.
         metrics: keys of :data:`enhancelib.evaluate.metrics.METRICS`, or such a list by the name of
@@ -90,8 +91,9 @@ def evaluate(
         nothing to judge (silence, or less than it needs).
 
     Raises:
-        InputError: an unknown condition or metric, two pieces or systems of one name, a file that
-            cannot be read, or a system that returns another shape.
+        InputError: an unknown condition or metric, two pieces, conditions or systems of one name,
+            an excerpt of no length, a file that cannot be read, or a system that returns another
+            shape.
         ModelError: a model file that cannot be opened.
         ConfigError: a model of another sample rate.
     """
@@ -100,8 +102,11 @@ def evaluate(
     every: dict[str, System | None] = {UNTREATED: None, **_named(systems, "systems")}
     names = _metric_names(metrics, every)
     _check_models(every, sample_rate)
-    for condition in conditions:
-        codecs.parse_condition(condition)
+    conditions = [codecs.parse_condition(condition).name for condition in conditions]
+    if twice := sorted({name for name in conditions if conditions.count(name) > 1}):
+        raise InputError(f"conditions: {twice[0]} is named twice; name each once")
+    if excerpt_s is not None:
+        excerpt_s = check_number(excerpt_s, "excerpt_s", low=0.01)
     settings = _Settings(
         sample_rate, excerpt_s, seed, names, Path(cache_dir) if cache_dir else None
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from enhancelib.errors import InputError
-from enhancelib.evaluate.kinds import SETS, check_one_kind
+from enhancelib.evaluate.kinds import SETS, check_one_kind, title
 from enhancelib.evaluate.metrics import METRICS
 from enhancelib.evaluate.statistics import holm, signed_rank, t_interval
 from enhancelib.provenance import UNTREATED
@@ -59,7 +59,7 @@ def piece_set(results: pandas.DataFrame, *, data_dir: str | Path = "data") -> st
     """
     import pandas
 
-    measured = set(results["piece"].dropna())
+    measured = {title(piece) for piece in results["piece"].dropna()}
     for name, table in SETS.items():
         if (Path(data_dir) / table).exists():
             paths = pandas.read_csv(Path(data_dir) / table)["path"]
@@ -136,6 +136,8 @@ def summarize(results: pandas.DataFrame) -> pandas.DataFrame:
 
 def _comparisons(results: pandas.DataFrame) -> Iterator[tuple[dict, dict, pandas.DataFrame]]:
     """Per condition, system and metric: what is compared, its worst piece, all its pieces."""
+    if results.empty:  # a table may hold no row of what is asked
+        return
     check_one_kind(results)
     deltas = paired_deltas(results)
     for (condition, system, metric), group in deltas.groupby(

@@ -72,6 +72,18 @@ def test_musdb_layout_takes_mixtures_and_makes_a_validation_split(tmp_path):
     assert (kinds.count("train"), kinds.count("validation")) == (8, 2)
 
 
+def test_the_folder_of_a_split_is_no_album(tmp_path):
+    """Songs that lie in it, whatever else lies elsewhere, can be parted."""
+    touch(tmp_path, *(f"train/{name}.wav" for name in "abcde"), "test/A/1.wav", "test/B/2.wav")
+    splits = split_of(tmp_path)
+    training = [splits[f"train/{name}.wav"] for name in "abcde"]
+    assert (training.count("train"), training.count("validation")) == (4, 1)
+    touch(tmp_path, "intro.wav")
+    splits = split_of(tmp_path)
+    assert "train" in [splits[f"train/{name}.wav"] for name in "abcde"]
+    assert {splits["test/A/1.wav"], splits["test/B/2.wav"]} == {"test"}
+
+
 def test_albums_stay_together(tmp_path):
     touch(tmp_path, *(f"album {a}/track {t}.flac" for a in range(6) for t in range(5)))
     splits = split_of(tmp_path)
@@ -108,6 +120,23 @@ def test_a_catalogue_that_leaks_or_errs_is_refused(tmp_path, rows, message):
     (tmp_path / "index.csv").write_text("path,licence,group,split\n" + rows)
     with pytest.raises(InputError, match=message):
         list_pieces(tmp_path)
+
+
+def test_a_catalogue_that_a_spreadsheet_saved_is_read_or_refused(tmp_path):
+    touch(tmp_path, "ä.wav", "b.wav", "c.wav")
+    rows = "path,split\nä.wav,test\nb.wav,test\nc.wav,train\n"
+    (tmp_path / "index.csv").write_bytes(rows.encode("utf-8-sig"))  # "CSV UTF-8" of Excel
+    assert split_of(tmp_path) == {"b.wav": "test", "c.wav": "train", "ä.wav": "test"}
+    for saved, message in (
+        (rows.replace(",", ";").encode(), "index.csv: is not separated by commas"),
+        (rows.replace(",", "\t").encode(), "index.csv: is not separated by commas"),
+        (rows.encode("latin-1"), "index.csv: is no CSV in UTF-8"),
+    ):
+        (tmp_path / "index.csv").write_bytes(saved)
+        with pytest.raises(InputError, match=message):
+            list_pieces(tmp_path)
+    (tmp_path / "index.csv").write_text("name,year\nx,1999\n")  # somebody's own list
+    assert len(list_pieces(tmp_path)) == 3
 
 
 def test_one_file_is_a_training_piece(tmp_path):

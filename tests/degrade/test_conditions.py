@@ -1,5 +1,8 @@
 """Condition names: read, written back, and refused with the legal ones named."""
 
+import contextlib
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +11,7 @@ from pydantic import ValidationError
 from enhancelib.degrade.codecs import (
     CODECS,
     CONDITIONS,
+    degrade,
     parse_condition,
     resolve,
     standard_conditions,
@@ -115,6 +119,10 @@ def test_spellings_of_one_condition_have_one_name(name, canonical):
         ("noise-white", "is unknown"),
         ("clip--6db", "is unknown"),
         ("down-0hz", "whole Hz"),
+        ("mp3-64@0hz", "whole Hz"),
+        ("noise-white-9999db", "between -200 and 200"),
+        ("noise-white--9999db", "between -200 and 200"),
+        ("clip-1000000db", "between 0 and 200"),
     ],
 )
 def test_what_is_unknown_or_illegal_is_refused_with_what_is_not(name, words):
@@ -147,6 +155,19 @@ def test_default_conditions_suit_the_rate():
     assert standard_conditions() == CONDITIONS
     assert "down-22050hz" not in standard_conditions(sample_rate=22050)
     assert "down-16000hz" in standard_conditions(sample_rate=22050)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 12000, 16000, 22050, 32000, 44100, 48000, 96000])
+def test_default_conditions_are_those_that_the_rate_allows(rate):
+    wave = np.zeros((2, 100), np.float32)
+    allowed = []
+    for name in CONDITIONS:
+        with contextlib.suppress(InputError):
+            degrade(wave, name, sample_rate=rate)
+            allowed.append(name)
+    lowering = [name for name in allowed if name.startswith("down-")]
+    idle = {name for name in lowering if int(name[5:-2]) >= rate}
+    assert list(standard_conditions(sample_rate=rate)) == [n for n in allowed if n not in idle]
 
 
 def test_conditions_are_frozen_and_closed():

@@ -185,6 +185,11 @@ def test_cuda_row_says_that_it_was_not_measured(small_exports):
     assert math.isnan(row["latency_ms"])
 
 
+def test_a_clip_shorter_than_a_hop_is_timed_as_one_hop(small_exports):
+    row = benchmark_file(small_exports[0] / "small.stream.onnx", seconds=0.01, repeats=1)
+    assert row["latency_ms"] > 0
+
+
 def test_bad_files_and_arguments(small_exports, tmp_path):
     folder, _ = small_exports
     with pytest.raises(ModelError, match=r"none\.onnx"):

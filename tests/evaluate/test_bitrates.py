@@ -112,7 +112,31 @@ def test_bootstrap_intervals_are_wide_enough_for_few_pieces(pieces, draw):
 
 
 def test_what_is_missing_is_named():
-    with pytest.raises(InputError, match=r"no visqol of sbc-2 in the results"):
+    with pytest.raises(InputError, match="no visqol of sbc-2 for 'untreated' in the results"):
         bitrate_saving(results(lambda _: 1.0), KBPS | {"sbc-2": 32.0})
     with pytest.raises(InputError, match="3 bit rates make no curve"):
         bitrate_saving(results(lambda _: 1.0), dict(list(KBPS.items())[:3]))
+
+
+@pytest.mark.parametrize("measure", [bitrate_saving, equal_rates])
+def test_tables_that_lack_something_are_refused_in_words(measure):
+    whole = results(lambda _: 1.0)
+    ours, first = whole["system"] == "ours", whole["condition"] == "sbc-10"
+    for table, message in (
+        (whole[~(ours & first)], "no visqol of sbc-10 for 'ours'"),
+        (whole[ours], "for 'untreated' in the results"),
+        (whole[~ours], "hold only 'untreated' rows"),
+        (pandas.concat([whole, whole[ours & first]]), "hold a value twice"),
+        (whole.assign(value=whole["value"].where(~(ours & first))), "ours: no piece has visqol"),
+    ):
+        with pytest.raises(InputError, match=message):
+            measure(table, KBPS)
+
+
+def test_a_system_measured_on_fewer_pieces_leaves_others_as_they_are():
+    both = results(lambda index: 0.5 + 0.2 * (index % 2))
+    fewer = both[(both["system"] == "ours") & (both["piece"] == "0")].assign(system="late")
+    alone, beside = (bitrate_saving(t, KBPS) for t in (both, pandas.concat([both, fewer])))
+    pandas.testing.assert_frame_equal(beside[beside["system"] == "ours"], alone)
+    late = beside.set_index("system").loc["late"]
+    assert late["saving_percent"] == pytest.approx(100 * (1 - 2**-0.5), abs=0.1)

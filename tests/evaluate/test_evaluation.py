@@ -1,5 +1,7 @@
 """The evaluation matrix: right values, nothing measured twice, and harm that shows."""
 
+import math
+
 import numpy as np
 import pandas
 import pytest
@@ -13,7 +15,13 @@ from enhancelib.evaluate import matrix as evaluation
 from enhancelib.evaluate.matrix import evaluate, oracle_mask
 from enhancelib.evaluate.metrics import METRICS, score
 from enhancelib.evaluate.metrics.waveform import snr
-from enhancelib.evaluate.verdicts import HARM, TRANSPARENT, does_no_harm, paired_deltas
+from enhancelib.evaluate.verdicts import (
+    HARM,
+    TRANSPARENT,
+    does_good,
+    does_no_harm,
+    paired_deltas,
+)
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.provenance import RESULT_COLUMNS
@@ -152,13 +160,33 @@ def test_processes_give_what_one_process_gives(pieces, checkpoint):
     pandas.testing.assert_frame_equal(alone[columns], together[columns], rtol=1e-4)
 
 
-def test_what_a_model_of_hearing_cannot_judge_is_missing_not_fatal(tmp_path, pieces):
-    wave, _ = audio.load(pieces["loud"], duration_s=0.3)
+@pytest.mark.parametrize(("duration_s", "judges"), [(0.05, []), (0.7, ["zimtohrli"])])
+def test_what_a_model_of_hearing_cannot_judge_is_missing_not_fatal(
+    duration_s, judges, tmp_path, pieces
+):
+    wave, _ = audio.load(pieces["loud"], duration_s=duration_s)
     short = audio.save(tmp_path / "short.wav", wave, sample_rate=RATE, subtype="FLOAT")
-    table = run([short], ["sbc-20"], {"same": identity}, metrics=["snr", "visqol"])
-    assert table.loc[table["metric"] == "visqol", "value"].isna().all()
-    assert table.loc[table["metric"] == "snr", "value"].notna().all()
-    assert set(paired_deltas(table)["metric"]) == {"snr"}
+    metrics = ["snr", "visqol", "zimtohrli"]
+    table = run([short], ["sbc-20"], {"same": identity}, metrics=metrics)
+    known = table.dropna(subset=["value"])
+    assert set(known["metric"]) == {"snr", *judges}
+    assert len(known) == 2 * (1 + len(judges))
+    assert set(paired_deltas(table)["metric"]) == {"snr", *judges}
+
+
+def test_conditions_go_by_their_canonical_names_once(pieces):
+    table = run(pieces, ["SBC-53"], {"same": identity}, metrics=["lsd"])
+    assert set(table["condition"]) == {"sbc-53"}
+    assert not does_no_harm(table).empty  # known as one that leaves nothing to repair
+    assert does_good(table).empty
+    with pytest.raises(InputError, match="sbc-53 is named twice"):
+        run(pieces, ["sbc-53", "SBC-53"], metrics=["lsd"])
+
+
+@pytest.mark.parametrize("excerpt_s", [0, -1, math.nan])
+def test_an_excerpt_has_a_length(excerpt_s, pieces):
+    with pytest.raises(InputError, match=r"excerpt_s: .* is not a number"):
+        run(pieces, ["sbc-53"], metrics=["lsd"], excerpt_s=excerpt_s)
 
 
 def test_the_oracle_mask_gains_and_leaves_the_original_alone(pieces):

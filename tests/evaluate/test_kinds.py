@@ -35,6 +35,8 @@ def test_the_tables_of_the_sets_come_before_the_names(root, tmp_path):
         "speech_00": "speech",
         "x": "other",
     }
+    files = el.kinds_of(["recorded_choir.flac", "song.WAV", "song v2.1"], data_dir=root / "data")
+    assert files.tolist() == ["singing", "song", "other"]
     without = el.kinds_of(["recorded_choir", "sparse_onion"], data_dir=tmp_path)
     assert without.tolist() == ["recorded", "other"]
 

@@ -133,5 +133,7 @@ def test_rows_of_one_system_replace_its_older_ones(tools, tmp_path):
     el.write_results(pandas.concat([rows("untreated", 0.1), rows("b", 1.0)]), file)
     table = joined(rows("b", 2.0), file)
     assert dict(zip(table["system"], table["value"], strict=True)) == {"untreated": 0.1, "b": 2.0}
+    table = joined(rows("oracle mask", 3.0, sha256=""), file)  # it is made of no weights
+    assert set(table["system"]) == {"untreated", "b", "oracle mask"}
     with pytest.raises(ConfigError, match="of other weights"):
         joined(rows("b", 2.0, sha256="other"), file)

@@ -68,6 +68,15 @@ def test_names_make_what_they_say(maker):
     assert len(set(smaller.names("small", every_share=True))) == 5 + 7 + 72 + 3
 
 
+def test_files_of_other_lengths_of_tuning_do_not_mix(maker, tmp_path, monkeypatch):
+    monkeypatch.setattr(smaller, "ROOT", tmp_path)
+    usual, longer = (
+        smaller.Maker("small", maker.weights, steps=steps).folder.name
+        for steps in (smaller.STEPS, 2 * smaller.STEPS)
+    )
+    assert longer == f"{usual}-{2 * smaller.STEPS}-steps"
+
+
 def test_half_of_the_work_of_a_published_network_can_be_removed(tmp_path, monkeypatch):
     monkeypatch.setattr(smaller, "ROOT", tmp_path)
     maker = smaller.Maker("seed-22k", PRETRAINED / "seed-22k.safetensors", steps=1)

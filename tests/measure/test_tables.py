@@ -3,8 +3,9 @@
 import pandas
 import pytest
 
+import enhancelib as el
 from enhancelib import provenance
-from enhancelib.errors import InputError
+from enhancelib.errors import InputError, ModelError
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.weights import PRETRAINED
 from enhancelib.provenance import RESULT_COLUMNS
@@ -76,11 +77,27 @@ def test_it_is_refused_before_hours_are_spent(published, monkeypatch):
         tables.check_commit(published)
 
 
+@pytest.mark.parametrize("commit", ["405198828857", "639e26762732", "012345678901"])
+def test_a_commit_that_looks_like_a_number_stays_what_it_is(published, monkeypatch, commit):
+    monkeypatch.setattr(provenance, "commit", lambda: commit)
+    tables.write_table(rows(commit, commit), published)
+    assert set(tables.read_table(published)["commit"]) == {commit}
+    tables.check_commit(published, joined=True)
+    tables.check_rows(tables.read_table(published), published)
+
+
+def test_a_file_that_could_not_be_timed_is_not_left_out(tmp_path):
+    (tmp_path / "bad.onnx").write_bytes(b"no model")
+    benchmark = el.benchmark_files([tmp_path / "bad.onnx"], progress=False)
+    with pytest.raises(ModelError, match=r"bad\.onnx"):
+        tables.all_measured(benchmark)
+
+
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.name)
 def test_every_published_table_could_be_written_now(path, request):
     if path.name in MIXED:
         request.applymarker(pytest.mark.xfail(reason="waits to be measured at one clean commit"))
-    tables.check_rows(pandas.read_csv(path), path)
+    tables.check_rows(tables.read_table(path), path)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from enhancelib.evaluate import stopwatch
 from enhancelib.optimize.stamps import quiet_exporters
 from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.measure.results import DEVSET, HEARING, exported_files, read_set
-from tools.measure.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, all_measured, check_commit, write_table
 
 SECONDS = 3.0
 
@@ -82,7 +82,7 @@ def measure(preset: str, repeats: int) -> pandas.DataFrame:
     table = el.benchmark_files(
         [weights, *exported_files(weights)], seconds=SECONDS, repeats=repeats
     )
-    rows = el.benchmark_results(table).assign(command=command)
+    rows = all_measured(table).assign(command=command)
     shared = {"preset": preset, "seed": 0, "checkpoint_sha256": el.checkpoint_sha256(weights)}
     core_s = core_seconds(model, repeats)
     delay_ms = 1000 * model.latency_samples / model.config.sample_rate

@@ -31,7 +31,7 @@ from enhancelib.enhance.modelfiles import SUFFIXES, open_model
 from enhancelib.errors import ConfigError, EnhanceError, ModelError
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import provenance
-from tools.measure.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, check_commit, read_table, write_table
 
 TESTSET, DEVSET = Path("data/testset.csv"), Path("data/devset.csv")
 DEVELOPMENT = Path("data/runs/devset")
@@ -178,8 +178,8 @@ def joined(results: pandas.DataFrame, file: Path) -> pandas.DataFrame:
     """New rows in place of the older ones of their systems; all others of a table stay."""
     if not file.exists():
         raise ConfigError(f"{file}: not there; measure everything once, without --only")
-    before = pandas.read_csv(file, keep_default_na=False, na_values=[""])
-    new, old = (set(table["checkpoint_sha256"].dropna()) for table in (results, before))
+    before = read_table(file)
+    new, old = (set(table["checkpoint_sha256"].dropna()) - {""} for table in (results, before))
     if not new <= old:
         raise ConfigError(f"{file}: of other weights; measure everything, without --only")
     return pandas.concat([before[~before["system"].isin(results["system"])], results])

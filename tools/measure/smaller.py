@@ -21,13 +21,14 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.atomic import replacing
 from enhancelib.errors import ConfigError, EnhanceError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import AudioUNet
 from enhancelib.optimize import compression
 from enhancelib.provenance import RESULT_COLUMNS, code_digest
 from enhancelib.train.run import train_model
-from tools.measure.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, all_measured, check_commit, read_table, write_table
 
 ROOT = Path("data/runs/smaller")
 EXCERPTS = Path("data/excerpts")
@@ -35,6 +36,8 @@ PAIRS = (Path("data/pretraining/items"), Path("data/runs/default/pairs/manifest.
 """What pruned networks are tuned on: the first that is there."""
 PER_KIND = 2
 """Pieces of each kind that are measured, unless more are asked for."""
+STEPS = 300
+"""Batches of tuning, unless more are asked for."""
 CALIBRATION_CONDITIONS = (
     *("lossless", "sbc-53", "sbc-20", "aac-128", "aac-64", "mp3-128", "mp3-64"),
     *("down-16000hz", "noise-white-20db", "clip-6db"),
@@ -82,7 +85,8 @@ class Maker:
     def __init__(self, preset: str, weights: Path, *, steps: int):
         self.preset, self.weights, self.steps = preset, weights, steps
         self.sha256 = checkpoint_sha256(weights)
-        self.folder = ROOT / f"{preset}-{self.sha256[:12]}-{makers_digest()[:12]}"
+        tuned = f"-{steps}-steps" * (steps != STEPS)
+        self.folder = ROOT / f"{preset}-{self.sha256[:12]}-{makers_digest()[:12]}{tuned}"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.model = AudioUNet.load(weights)
 
@@ -110,7 +114,8 @@ class Maker:
             return path
         variant = name.removeprefix(f"{self.preset}.")
         if variant == "safetensors":
-            shutil.copyfile(self.weights, path)
+            with replacing(path) as partial:
+                shutil.copyfile(self.weights, partial)
         elif pruned := PRUNED.fullmatch(variant):
             facts = {"preset": self.preset}
             self._pruned(*pruned.groups()).save(path, metadata=facts)
@@ -228,12 +233,13 @@ def measure(
     reference = maker.make(f"{maker.preset}.safetensors")
     paths = [maker.make(name) for name in dict.fromkeys([reference.name, *chosen])]
     command = "python -m tools.measure smaller --preset {preset} --only {name}"
-    command += f" --per_kind {per_kind}" if per_kind != PER_KIND else ""
+    command += f" --per_kind {per_kind}" * (per_kind != PER_KIND)
+    command += f" --steps {maker.steps}" * (maker.steps != STEPS)
     tests = pandas.read_csv("data/devset.csv").groupby("kind").head(per_kind)
     pieces = {Path(path).stem: Path("data") / path for path in tests["path"]}
     music = [el.load(path, sample_rate=rate, duration_s=3.0)[0] for path in pieces.values()]
     footprint = compression.measure_files(paths, reference=reference, music=music[:6])
-    timed = el.benchmark_results(el.benchmark_files(paths, repeats=10, progress=False))
+    timed = all_measured(el.benchmark_files(paths, repeats=10, progress=False))
     timed = timed[timed["metric"].isin(TIMES) & timed["condition"].str.startswith("clip")]
     quality = el.evaluate(
         pieces,
@@ -276,7 +282,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="these variants [default: all]")
     parser.add_argument("--full", action="store_true", help="every sparsity, tuned and trained")
     parser.add_argument("--per_kind", type=int, default=PER_KIND, help="pieces of each kind")
-    parser.add_argument("--steps", type=int, default=300, help="batches of tuning")
+    parser.add_argument("--steps", type=int, default=STEPS, help="batches of tuning")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
@@ -290,7 +296,7 @@ def main() -> None:
         chosen = arguments.only or names(arguments.preset, every_share=arguments.full)
         table = measure(maker, chosen, per_kind=arguments.per_kind, jobs=arguments.jobs)
         if arguments.only and path.exists():
-            before = pandas.read_csv(path, keep_default_na=False, na_values=[""])
+            before = read_table(path)
             same = before["checkpoint_sha256"].isin([maker.sha256]) | (
                 before["system"] == "untreated"
             )

@@ -8,7 +8,7 @@ import pandas
 import enhancelib as el
 from enhancelib import provenance
 from enhancelib.atomic import replacing
-from enhancelib.errors import InputError
+from enhancelib.errors import InputError, ModelError
 from enhancelib.provenance import RESULT_COLUMNS
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ def check_commit(path: str | os.PathLike, *, joined: bool = False) -> None:
     """
     commits = {provenance.commit()}
     if joined and Path(path).exists():
-        commits |= set(pandas.read_csv(path, usecols=["commit"])["commit"])
+        commits |= set(read_table(path)["commit"])
     check_rows(pandas.DataFrame({"commit": sorted(commits)}), path)
 
 
@@ -52,6 +52,26 @@ def check_rows(table: pandas.DataFrame, path: str | os.PathLike) -> None:
         raise InputError(
             f"{path}: rows of {len(commits)} commits ({', '.join(commits)}); measure all at one"
         )
+
+
+def read_table(path: str | os.PathLike) -> pandas.DataFrame:
+    """Rows to write again: a commit that looks like a number, or a piece called NA, stays text."""
+    kept = dict.fromkeys(("commit", "checkpoint_sha256"), str)
+    return pandas.read_csv(path, dtype=kept, keep_default_na=False, na_values=[""])
+
+
+def all_measured(table: pandas.DataFrame) -> pandas.DataFrame:
+    """Rows of a benchmark, of which no file may be missing.
+
+    Args:
+        table: of :func:`enhancelib.evaluate.benchmark.benchmark_files`.
+
+    Raises:
+        ModelError: a file could not be measured.
+    """
+    if (failed := table["status"] != "").any():
+        raise ModelError(table.loc[failed, "status"].iloc[0])
+    return el.benchmark_results(table)
 
 
 def write_table(table: pandas.DataFrame, path: str | os.PathLike) -> Path:

@@ -17,12 +17,12 @@ import numpy as np
 import pandas
 
 import enhancelib as el
-from enhancelib.errors import EnhanceError, ModelError
+from enhancelib.errors import EnhanceError
 from enhancelib.evaluate import stopwatch
 from enhancelib.model.network import preset_config
 from enhancelib.provenance import RESULT_COLUMNS, provenance, result_row
 from tools.measure.smaller import makers_digest
-from tools.measure.tables import RESULTS, check_commit, write_table
+from tools.measure.tables import RESULTS, all_measured, check_commit, read_table, write_table
 
 MADE = Path("data/runs/tips")
 MUSIC = Path("data/devset/rendered_RUNNIN.flac")
@@ -153,9 +153,7 @@ def files(preset: str) -> Iterator[dict]:
     table = el.benchmark_files(
         make_files(preset), reference=f"{preset}.onnx", threads=[1, 2], seconds=CLIP_S, repeats=8
     )
-    if (failed := table["status"] != "").any():
-        raise ModelError(table.loc[failed, "status"].iloc[0])
-    for line in el.benchmark_results(table).itertuples():
+    for line in all_measured(table).itertuples():
         if line.metric in KEPT:
             yield row(line.system, line.condition, line.metric, line.value, line.unit)
 
@@ -244,7 +242,7 @@ def main() -> None:
                 made = [result_row(**row, **shared) for row in PARTS[part](arguments.preset)]
                 tables.append(pandas.DataFrame(made, columns=RESULT_COLUMNS))
             elif target.exists():
-                kept = pandas.read_csv(target)
+                kept = read_table(target)
                 tables.append(kept[kept["command"] == command])
         write_table(pandas.concat(tables), target)
     except EnhanceError as error:

@@ -21,8 +21,9 @@ MODEL_RATE_HZ = 48000
 """Sample rate both models listen at."""
 LOWEST_MOS = 1.0
 """The worst a mean opinion score can be."""
-SHORTEST_S = 0.6
-"""ViSQOL compares patches of 0.6 s; it has nothing to say of less."""
+SHORTEST_S = {"ViSQOL": 0.96, "Zimtohrli": 0.1}
+"""ViSQOL compares patches of 45 frames of 80 ms, 20 ms apart; of less, Zimtohrli ends the process
+that asks it (below 82 ms)."""
 
 
 def visqol(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> float:
@@ -34,14 +35,9 @@ def visqol(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) -> 
     for which the model has no value, scores 1.
 
     Raises:
-        InputError: no wave, different shapes, a silent reference, or less than 0.6 s.
+        InputError: no wave, different shapes, a silent reference, or less than 0.96 s.
     """
-    estimate, reference = _hearing_pair(estimate, reference, sample_rate)
-    if reference.size < SHORTEST_S * MODEL_RATE_HZ:
-        raise InputError(
-            f"ViSQOL needs at least {SHORTEST_S} s, got {reference.size / MODEL_RATE_HZ:.2f} s: "
-            "score a longer excerpt or leave this metric out"
-        )
+    estimate, reference = _hearing_pair(estimate, reference, sample_rate, "ViSQOL")
     if not estimate.any():
         return LOWEST_MOS
     return float(_visqol_api().measure_from_arrays(reference, estimate, MODEL_RATE_HZ).moslqo)
@@ -53,29 +49,34 @@ def zimtohrli(estimate: np.ndarray, reference: np.ndarray, *, sample_rate: int) 
     Alakuijala et al. 2025. Full scale is taken to sound at its default of 80 dB SPL.
 
     Raises:
-        InputError: no wave, different shapes or a silent reference.
+        InputError: no wave, different shapes, a silent reference, or less than 0.1 s.
     """
-    estimate, reference = _hearing_pair(estimate, reference, sample_rate)
+    estimate, reference = _hearing_pair(estimate, reference, sample_rate, "Zimtohrli")
     import zimtohrli as package
 
     return float(package.mos_from_signals(reference, estimate))
 
 
 def _hearing_pair(
-    estimate: np.ndarray, reference: np.ndarray, sample_rate: int
+    estimate: np.ndarray, reference: np.ndarray, sample_rate: int, model: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pair as the models hear it: (samples,), mono, 48 kHz."""
+    """The pair as the models hear it: (samples,), mono, 48 kHz, as long as this one needs."""
     estimate, reference = (wave.mean(axis=0) for wave in check_pair(estimate, reference))
     if not reference.any():
         raise InputError(
             "the reference is silent in mono: a model of hearing cannot score it; leave it out"
         )
-    if sample_rate == MODEL_RATE_HZ:
-        return estimate, reference
-    return tuple(
-        soxr.resample(wave, sample_rate, MODEL_RATE_HZ, quality="VHQ")
-        for wave in (estimate, reference)
-    )
+    if sample_rate != MODEL_RATE_HZ:
+        estimate, reference = (
+            soxr.resample(wave, sample_rate, MODEL_RATE_HZ, quality="VHQ")
+            for wave in (estimate, reference)
+        )
+    if reference.size < SHORTEST_S[model] * MODEL_RATE_HZ:
+        raise InputError(
+            f"{model} needs at least {SHORTEST_S[model]} s, got "
+            f"{reference.size / MODEL_RATE_HZ:.2f} s: score a longer one or leave this metric out"
+        )
+    return estimate, reference
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ from enhancelib.enhance.modelfiles import default_model, open_model
 from enhancelib.evaluate.stopwatch import memory
 from enhancelib.provenance import RESULT_COLUMNS, result_row
 from tools.dev import sound
-from tools.measure.tables import check_commit, write_table
+from tools.measure.tables import check_commit, read_table, write_table
 
 ROOT = Path(__file__).resolve().parents[3]
 PIECE = ROOT / "data" / "excerpts" / "render_freedoom1_D_E1M2.flac"
@@ -56,6 +56,7 @@ music, _ = el.load(piece, sample_rate=enhancer.sample_rate)
 music = np.concatenate([music[:, : music.shape[1] // size * size]] * (3 - music.shape[0]))
 turns = music.shape[1] // size
 wall, cpu = np.full(chunks, np.nan), np.full(chunks, np.nan)
+early_mb = float("nan")
 for turn in range(chunks):
     if turn == max(turns, chunks // 60):
         early_mb = stopwatch.own_memory_mb()
@@ -291,13 +292,16 @@ def main() -> None:
         "--patience_ms", type=int, default=0, help="for live, on a busy machine: 1000 at most"
     )
     args = parser.parse_args()
-    joined = set(args.only) != set(PARTS) and args.output.exists()
+    chosen = list(args.only)
+    if "live" in chosen and sound.missing():
+        print(f"live: not measured, no {', no '.join(sound.missing())}")
+        chosen.remove("live")
+    if not chosen:
+        sys.exit("error: nothing is left to measure; install what live needs (make sound)")
+    joined = set(chosen) != set(PARTS) and args.output.exists()
     check_commit(args.output, joined=joined)
     rows = []
-    for part in args.only:
-        if part == "live" and sound.missing():
-            print(f"live: not measured, no {', no '.join(sound.missing())}")
-            continue
+    for part in chosen:
         settings = {"patience_ms": args.patience_ms} if part == "live" else {}
         for line in PARTS[part](args.seconds, **settings):
             rows.append(line)
@@ -306,7 +310,7 @@ def main() -> None:
             )
     table = pandas.DataFrame(rows)[list(RESULT_COLUMNS)]
     if joined:  # what was not measured again stays
-        table = pandas.concat([pandas.read_csv(args.output), table])
+        table = pandas.concat([read_table(args.output), table])
         what = ["system", "condition", "piece", "metric"]
         table = table.drop_duplicates(what, keep="last").sort_values(what)
     write_table(table, args.output)
