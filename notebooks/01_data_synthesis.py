@@ -80,7 +80,7 @@ segments.pivot_table(
 made = set(pairs["piece"])  # with `max_files`, not every piece of the folder
 pieces = [piece for piece in el.list_pieces(input_dir) if piece.name in made]
 (song,) = el.choose_pieces(pieces, 1, like="song_*")
-Markdown(f"The example is `{song.path.stem}` ({song.source}, licence {song.licence}).")
+Markdown(f"The example is `{song.title}` ({song.source}, licence {song.licence}).")
 
 # %%
 segment = pairs[(pairs["piece"] == song.name) & (pairs["start_s"] == 0)]
@@ -102,7 +102,7 @@ el.plotting.save_figure(figure, "01_spectrograms.png", figures_dir=figures_dir)
 # the sound itself. Cymbals and the attack of notes give a codec away first.
 
 # %%
-el.Player(waves, sample_rate=sample_rate, title=f"{song.path.stem}, {len(waves)} versions")
+el.Player(waves, sample_rate=sample_rate, title=f"{song.title}, {len(waves)} versions")
 
 # %% [markdown]
 # The ceiling can be measured: the *bandwidth* is the highest frequency at which the long-term

@@ -143,7 +143,7 @@ exact = to_samples(to_numbers(original, 1024), original.shape[1])
 assert np.abs(exact - original).max() < 1e-5  # without rounding nothing is lost
 asked = [float(kbps) for kbps in our_rates.split(",")]
 ours = {f"{kbps:g} kbit/s": our_codec(original, kbps) for kbps in asked}
-el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.path.stem}, our codec")
+el.Player({"original": original, **ours}, sample_rate=rate, title=f"{song.title}, our codec")
 
 # %% [markdown]
 # A *ceiling* forms where whole bands are rounded to zero, and *holes* where a band has numbers in
@@ -176,7 +176,7 @@ struck, _ = el.load(drums.path, sample_rate=rate, duration_s=duration_s)
 middle = asked[len(asked) // 2]
 frames = {"frames of 46 ms": 1024, "frames of 6 ms": 128}
 smeared = {name: our_codec(struck, middle, half) for name, half in frames.items()}
-title = f"{drums.path.stem} at {middle:g} kbit/s"
+title = f"{drums.title} at {middle:g} kbit/s"
 el.Player({"original": struck, **smeared}, sample_rate=rate, title=title)
 
 # %% [markdown]
@@ -282,8 +282,8 @@ def study(condition: str, original) -> list[dict]:
 # %%
 heads = {piece: len(el.load(piece.path, sample_rate=rate, duration_s=0.1)[0]) for piece in pieces}
 stereo = [piece for piece, channels in heads.items() if channels == max(heads.values())]
-kinds = el.kinds_of(piece.path.stem for piece in stereo)
-stereo = [piece for piece in stereo if kinds[piece.path.stem] == kinds.mode()[0]]
+kinds = el.kinds_of(piece.title for piece in stereo)
+stereo = [piece for piece in stereo if kinds[piece.title] == kinds.mode()[0]]
 studied = el.choose_pieces(stereo, study_pieces)
 originals = [el.load(piece.path, sample_rate=rate, duration_s=duration_s)[0] for piece in studied]
 rows = [row | {"codec": codec} for codec, names in codecs.items() for name in names
@@ -335,7 +335,7 @@ def dial(codec: str) -> el.Player:
         for name, kbps in table.iloc[steps].items()
     }
     return el.Player(
-        {**waves, "original": original}, sample_rate=rate, title=f"{song.path.stem}: {codec}"
+        {**waves, "original": original}, sample_rate=rate, title=f"{song.title}: {codec}"
     )
 
 

@@ -138,7 +138,7 @@ el.plotting.save_figure(figure, "03_parts.png", figures_dir=figures_dir)
 coded = el.condition_title(listen_to)
 way = {"lossless": lossless, coded: lossy, "after the mask": seen.corrected}
 way["enhanced"] = seen.enhanced
-el.Player(way, sample_rate=rate, title=f"{heard_piece.path.stem}: {coded}")
+el.Player(way, sample_rate=rate, title=f"{heard_piece.title}: {coded}")
 
 # %% [markdown]
 # How strong is each change, compared with the music, and how much nearer does it bring the clip?

@@ -224,7 +224,7 @@ harmed = {
     "noise": el.degrade(music, "noise-white-30db", sample_rate=rate),
     "late": np.pad(music, ((0, 0), (20, 0)))[:, :-20],
 }
-el.Player({"lossless": music, **harmed}, sample_rate=rate, title=drums.path.stem)
+el.Player({"lossless": music, **harmed}, sample_rate=rate, title=drums.title)
 
 # %% [markdown]
 # The table has the value of each term before weighting. Zero is perfect. *Relative* is positive
@@ -399,7 +399,7 @@ Markdown(
 # %%
 coded = el.condition_title(listen_to)
 by_heart = {"lossless": original[:, 0].numpy(), coded: clip[:, 0].numpy(), **learnt}
-el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.path.stem}, learnt by heart")
+el.Player(by_heart, sample_rate=rate, title=f"{heard_piece.title}, learnt by heart")
 
 # %% [markdown]
 # ## The run
@@ -630,7 +630,7 @@ table.set_index("question").style.format(precision=2, na_rep="–")
 enhanced = el.enhance_wave(lossy, result.weights, sample_rate=rate)
 best = el.enhance_wave(lossy, published, sample_rate=rate)
 clips = {"lossless": lossless, coded: lossy, "this run": enhanced, "published": best}
-el.Player(clips, sample_rate=rate, title=f"{heard_piece.path.stem}: {coded}")
+el.Player(clips, sample_rate=rate, title=f"{heard_piece.title}: {coded}")
 
 # %% [markdown]
 # The same four clips as spectrograms:

@@ -93,7 +93,7 @@ coded = el.degrade(original, "sbc-20", sample_rate=sample_rate)
 level = snr_by_hand(coded, original)
 noisy = el.degrade(original, f"noise-white-{level:.3f}db", sample_rate=sample_rate, seed=seed)
 versions = {"Bluetooth, SBC bitpool 20": coded, "white noise": noisy}
-title = f"{piano.path.stem}: equal SNR"
+title = f"{piano.title}: equal SNR"
 el.Player({"original": original, **versions}, sample_rate=sample_rate, title=title)
 
 # %%
@@ -131,7 +131,7 @@ pd.DataFrame(scores).T.rename(columns=heads).round(2)
 tests = [piece for piece in held_out if piece.split == "test"] or held_out
 chosen = el.choose_pieces(tests, max_pieces)
 live = el.evaluate(
-    {piece.path.stem: piece.path for piece in chosen},
+    {piece.title: piece.path for piece in chosen},
     conditions,
     {preset: checkpoint, "oracle mask": el.oracle_mask},
     metrics=metrics.split(","),
@@ -153,13 +153,13 @@ shown = [
     name for name in ("zimtohrli", "lsd", "si_sdr", "in_band_si_sdr") if name in set(live["metric"])
 ]
 heads = {name: f"{arrows[el.METRICS[name].better]} {el.METRICS[name].title}" for name in shown}
-one = live[live["piece"] == chosen[0].path.stem]
+one = live[live["piece"] == chosen[0].title]
 cells = one.pivot(index=["condition", "metric"], columns="system", values="value")
 texts = cells.map("{:.2f}".format)
 texts = texts["untreated"] + "\u00a0→\u00a0" + texts[preset]
 table = texts.unstack().reindex(index=conditions, columns=shown).rename(columns=heads)
 table = table.rename(index=el.condition_title)
-table.rename_axis(index=chosen[0].path.stem, columns=None).astype(object).fillna("–")
+table.rename_axis(index=chosen[0].title, columns=None).astype(object).fillna("–")
 
 # %% tags=["remove-input"]
 lsd = live[live["metric"] == "lsd"].pivot(

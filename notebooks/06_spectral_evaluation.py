@@ -274,7 +274,7 @@ Markdown(
 heard = {"A song": waves, "A voice": three(voice), "A loop": three(loop)}
 names = {"A song": song, "A voice": voice, "A loop": loop}
 players = {
-    tab: el.Player(each, sample_rate=sample_rate, title=f"{names[tab].path.stem}: {what}")
+    tab: el.Player(each, sample_rate=sample_rate, title=f"{names[tab].title}: {what}")
     for tab, each in heard.items()
 }
 el.Gallery(players, title="Pieces before and after")

@@ -131,7 +131,7 @@ held_out = [piece for piece in pieces if piece.split != "train"] or pieces
 (voice,) = el.choose_pieces(held_out, 1, like="voice_*")
 fine, _ = el.load(voice.path, sample_rate=sample_rate, duration_s=excerpt_s)
 touched = el.enhance_wave(fine, checkpoint, sample_rate=sample_rate)
-title = f"lossless: {voice.path.stem}"
+title = f"lossless: {voice.title}"
 el.Player({"lossless": fine, "enhanced": touched}, sample_rate=sample_rate, title=title)
 
 # %% tags=["remove-input"]
@@ -160,7 +160,7 @@ lost.index = [f"{n}. {el.condition_title(name)}" for n, name in enumerate(lost["
 # The middle of each piece, which is what was measured, goes through codec and network again:
 
 # %%
-paths = {piece.path.stem: piece.path for piece in pieces}
+paths = {piece.title: piece.path for piece in pieces}
 cases = {}
 for row in lost.itertuples():
     whole, _ = el.load(paths[row.piece], sample_rate=sample_rate)

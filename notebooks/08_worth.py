@@ -167,7 +167,7 @@ repaired = el.resample(repaired, from_rate=rate, to_rate=44100)
 samples = min(repaired.shape[1], played.shape[1])
 heard = {**stations, "enhanced there": repaired}
 heard = {place: wave[:, :samples] for place, wave in heard.items()}
-title = f"{guitar.path.stem} at every station"
+title = f"{guitar.title} at every station"
 el.Player(heard, sample_rate=44100, title=title, reference="studio")
 
 # %% [markdown]

@@ -67,7 +67,7 @@ def versions(path: Path) -> dict[str, np.ndarray]:
     return {"lossless": original, "lossy": lossy, "enhanced": enhanced}
 
 
-music = {piece.path.stem: versions(piece.path) for piece in chosen}
+music = {piece.title: versions(piece.path) for piece in chosen}
 first, waves = next(iter(music.items()))
 what = el.condition_title(condition)
 el.Player(waves, sample_rate=sample_rate, title=f"{first}: {what}")

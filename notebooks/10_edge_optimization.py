@@ -380,7 +380,7 @@ systems = {path.name: path for path in (checkpoint, *files, *in_doubt)}
 
 # %% tags=["remove-stderr"]
 quality = el.evaluate(
-    {piece.path.stem: piece.path for piece in tests},
+    {piece.title: piece.path for piece in tests},
     [*transparent.split(","), *damaged.split(",")],
     systems,
     metrics=metrics.split(","),
@@ -567,7 +567,7 @@ el.Player(
         "int8": el.enhance_wave(lossy, int8, sample_rate=sample_rate),
     },
     sample_rate=sample_rate,
-    title=f"{game.path.stem}: {el.condition_title(condition)}",
+    title=f"{game.title}: {el.condition_title(condition)}",
 )
 
 # %% [markdown]

@@ -327,7 +327,7 @@ Markdown(
 el.Player(
     {"original": original, el.condition_title(condition): lossy, "enhanced, streamed": streamed},
     sample_rate=rate,
-    title=f"{piece.path.stem}: in chunks",
+    title=f"{piece.title}: in chunks",
 )
 
 # %% [markdown]

@@ -52,7 +52,11 @@ _FOLDER_SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """One audio file: its name (path relative to the folder), origin, licence, group and split."""
+    """One audio file: its name (path relative to the folder), origin, licence, group and split.
+
+    The title is short, and no other file of the folder has it: the file's own name, before that of
+    its folder in brackets where several share it, as all songs of MUSDB18-HQ are called *mixture*.
+    """
 
     path: Path
     name: str
@@ -60,6 +64,7 @@ class Piece:
     licence: str
     group: str
     split: str
+    title: str
 
     @property
     def folder(self) -> str:
@@ -86,6 +91,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
         paths = [path for path in paths if barred not in path.resolve().parents]
     catalog = _read_catalog(root)
     in_folders = len({path.parent for path in paths}) >= 3
+    titles = _titles([path.relative_to(root) for path in paths])
     pieces = []
     for path in paths:
         name = path.relative_to(root).as_posix()
@@ -100,6 +106,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
                 licence=entry.get("licence") or "unknown",
                 group=entry.get("group") or (folder if shared else name),
                 split=entry.get("split") or _FOLDER_SPLITS.get(folder.split("/")[0].lower(), ""),
+                title=titles[name],
             )
         )
     strata = {piece.group: piece.source if piece.name in catalog else "" for piece in pieces}
@@ -112,6 +119,18 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
             )
     splits = assign_splits(strata, fixed)
     return [dataclasses.replace(piece, split=splits[piece.group]) for piece in pieces]
+
+
+def _titles(paths: Sequence[Path]) -> dict[str, str]:
+    """Name → title, as short as no other's is the same."""
+    titles = {path.as_posix(): path.stem for path in paths}
+    longer = (lambda path: f"{path.stem} ({path.parent.name})", lambda path: path.as_posix())
+    for name in longer:
+        shared = Counter(titles.values())
+        for path in paths:
+            if shared[titles[path.as_posix()]] > 1:
+                titles[path.as_posix()] = name(path)
+    return titles
 
 
 def assign_splits(strata: dict[str, str], fixed: dict[str, str] | None = None) -> dict[str, str]:

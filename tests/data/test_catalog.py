@@ -84,6 +84,24 @@ def test_the_folder_of_a_split_is_no_album(tmp_path):
     assert {splits["test/A/1.wav"], splits["test/B/2.wav"]} == {"test"}
 
 
+def test_titles_are_short_and_tell_all_files_apart(tmp_path):
+    touch(
+        tmp_path,
+        *("train/A - B/mixture.wav", "test/C - D/mixture.wav", "a/x/01.wav", "b/x/01.wav"),
+        *("c/01.flac", "speech_1.wav", "speech_1.flac"),
+    )
+    titles = {piece.name: piece.title for piece in list_pieces(tmp_path)}
+    assert titles == {
+        "train/A - B/mixture.wav": "mixture (A - B)",
+        "test/C - D/mixture.wav": "mixture (C - D)",
+        "a/x/01.wav": "a/x/01.wav",
+        "b/x/01.wav": "b/x/01.wav",
+        "c/01.flac": "01 (c)",
+        "speech_1.wav": "speech_1.wav",
+        "speech_1.flac": "speech_1.flac",
+    }
+
+
 def test_albums_stay_together(tmp_path):
     touch(tmp_path, *(f"album {a}/track {t}.flac" for a in range(6) for t in range(5)))
     splits = split_of(tmp_path)
