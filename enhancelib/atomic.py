@@ -25,6 +25,7 @@ PARTIAL = ".partial-"
 TOKEN = "[0-9a-f]" * 16
 """Stands, as a pattern, between the dot and the suffix of every hidden file."""
 _LOCK = ".lock"
+_TRIES = 100
 
 
 _tidied: set[Path] = set()
@@ -128,12 +129,27 @@ def hidden_files(folder: Path) -> Iterator[Path]:
     Raises:
         OSError: nothing can be written in the folder.
     """
-    base = folder / f".{secrets.token_hex(8)}"
-    with held(Path(f"{base}{_LOCK}")):
+    with contextlib.ExitStack() as lock:
+        base = _held_base(folder, lock)
         try:
             yield base
         finally:
             _remove(base)
+
+
+def _held_base(folder: Path, lock: contextlib.ExitStack) -> Path:
+    """Return a name that no process uses, and hold the lock beside it.
+
+    A lock file is there a moment before it is locked. In between, a neighbour that tidies up may
+    take it for abandoned and lock it first. Nobody else has a right to a fresh name, so another one
+    is drawn.
+    """
+    for _ in range(_TRIES):
+        base = folder / f".{secrets.token_hex(8)}"
+        with contextlib.suppress(Timeout):
+            lock.enter_context(held(Path(f"{base}{_LOCK}")))
+            return base
+    raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK), os.fspath(folder))
 
 
 @contextlib.contextmanager

@@ -34,6 +34,21 @@ def test_two_writers_of_one_file_share_no_hidden_one(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["small.stream.onnx"]
 
 
+def test_a_fresh_lock_that_a_neighbour_took_costs_a_name_and_nothing_else(tmp_path, monkeypatch):
+    """As where it tidies up between the making of the lock file and its locking."""
+    taken, free = "0" * 16, "f" * 16
+    tokens = iter([taken, taken, free])
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: next(tokens))
+    with atomic.held(tmp_path / f".{taken}.lock"):
+        with atomic.hidden_files(tmp_path) as base:
+            assert base == tmp_path / f".{free}"
+            assert sorted(path.name[1:-5] for path in tmp_path.iterdir()) == [taken, free]
+        assert [path.name for path in tmp_path.iterdir()] == [f".{taken}.lock"]
+        monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: taken)
+        with pytest.raises(OSError, match="No locks available"), atomic.hidden_files(tmp_path):
+            pass  # a file system that gives no lock at all ends it
+
+
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "facts.json"
     atomic.write_json(path, {"a": 1})
