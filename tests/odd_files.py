@@ -25,17 +25,21 @@ def encode(
     muxer: str | None = None,
     layout: str | None = None,
     bit_rate: int | None = None,
+    samples: str | None = None,
     tags: dict[str, str] | None = None,
     coder: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
-    """Write a wave by one of FFmpeg's encoders; ``options`` are the muxer's, ``coder`` its own."""
+    """Write a wave by one of FFmpeg's encoders; ``options`` are the muxer's, ``coder`` its own.
+
+    ``samples`` are the encoder's, by FFmpeg's name; its first ones where None.
+    """
     layout = layout or ("stereo" if len(wave) == 2 else "mono")
     with av.open(str(path), "w", format=muxer, options=options) as container:
         container.metadata.update(tags or {})
         stream = container.add_stream(codec, rate=rate, options=coder or {})
         stream.layout = layout
-        stream.format = av.codec.Codec(codec, "w").audio_formats[0]
+        stream.format = samples or av.codec.Codec(codec, "w").audio_formats[0]
         if bit_rate:
             stream.bit_rate = bit_rate
         container.start_encoding()

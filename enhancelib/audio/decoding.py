@@ -37,8 +37,9 @@ _LISTS = ("hls", "concat", "dash", "sdp", "rtsp", "rtp", "imf", "image2", "ffmet
 class Stream:
     """What FFmpeg says of a file's first audio stream; ``seconds`` is a guess in some formats.
 
-    ``bits`` is the size of a decoded sample, at least the stored one's. ``reordered`` says whether
-    the file holds its channels in another order than that of WAV, in which they are decoded.
+    ``bits`` is the size of a decoded sample, at least the stored one's, and ``floating`` says
+    whether it is in floating point. ``reordered`` says whether the file holds its channels in
+    another order than that of WAV, in which they are decoded.
     """
 
     format: str
@@ -48,6 +49,7 @@ class Stream:
     channel_mask: int
     seconds: float
     bits: int
+    floating: bool
     reordered: bool
 
 
@@ -77,6 +79,7 @@ def probe(path: PathLike, *, name: str) -> Stream:
             told.mask if told.order else channel_mask(frame.layout),
             seconds,
             8 * frame.format.bytes,
+            frame.format.name.startswith(("flt", "dbl")),
             bool(told.order),
         )
 

@@ -115,6 +115,8 @@ def _probed(path: PathLike) -> AudioInfo:
     coding = _CODINGS.get(found.codec, found.codec)
     if found.format == "flac":
         coding = "PCM_16" if found.bits == 16 else "PCM_24"
+    elif found.codec == "wavpack" and found.floating:  # it stores either kind of samples as it is
+        coding = "FLOAT"
     return AudioInfo(
         found.sample_rate,
         found.channels,

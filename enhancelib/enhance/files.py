@@ -34,12 +34,14 @@ from enhancelib.enhance.worker import ChangeMeter, Timeline
 from enhancelib.errors import InputError
 
 _SUFFIX = {"WAV": ".wav", "WAVEX": ".wav", "FLAC": ".flac", "AIFF": ".aiff"} | {
+    "RF64": ".wav",  # the same beyond 4 GiB, and written as that where it needs be
     "W64": ".w64",
     "CAF": ".caf",
     "AU": ".au",
 }
 _SAME = {".wave": ".wav", ".aif": ".aiff"}
 _LOSSLESS = ("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")
+_BEYOND_FLAC = ("PCM_32", "FLOAT", "DOUBLE")
 _LOSSLESS_CODECS = ("alac", "ape", "flac", "tta", "wavpack", "pcm_")
 _LOSSY_SUFFIXES = (".ogg", ".opus", ".mp3")
 _FLAC_CHANNELS = 8
@@ -90,7 +92,7 @@ def enhance_file(
         input_path: any audio file.
         output_path: file to write, its suffix picks the format; or an existing folder, then name
             and format stay, but a lossy input becomes FLAC, since coding it again would undo the
-            work.
+            work. So does a format that is only read, or WAV where FLAC has no such samples.
         model: a model file that can stream, or an opened backend; ``None`` takes the default.
         model_type: as in :func:`enhancelib.enhance.modelfiles.open_model`.
         format: suffix such as ``"flac"`` or ``"wav"`` to write in a folder, whatever the input;
@@ -196,7 +198,8 @@ def target_of(
     Args:
         source: the input file.
         output: a folder that exists, or the file wanted.
-        format: suffix to write in a folder; ``None`` keeps the input's if it is lossless.
+        format: suffix to write in a folder; ``None`` keeps the input's if it is lossless and can
+            be written.
         notes: a line is added where the coding asked for undoes part of the enhancement.
 
     Raises:
@@ -205,7 +208,8 @@ def target_of(
     facts = info(source)
     own = source.suffix.lower()
     if facts.subtype not in _LOSSLESS or facts.format not in _SUFFIX:
-        own = ".flac" if facts.channels <= _FLAC_CHANNELS else ".wav"
+        fits = facts.channels <= _FLAC_CHANNELS and facts.subtype not in _BEYOND_FLAC
+        own = ".flac" if fits else ".wav"
     elif _SAME.get(own, own) != _SUFFIX[facts.format] or own not in WRITABLE_SUFFIXES:
         own = _SUFFIX[facts.format]
     suffix = f".{format.lower().lstrip('.')}" if format else own

@@ -13,6 +13,7 @@ from dask_cluster import dask_cluster
 from mutagen import File as open_tags
 from mutagen.flac import FLAC, Picture
 from mutagen.id3 import APIC, COMM, TIT2, TPE1, TXXX
+from odd_files import encode
 
 from enhancelib.audio.loudness import TruePeakMeter
 from enhancelib.audio.reading import load
@@ -196,6 +197,42 @@ def test_lossy_input_becomes_flac_unless_asked_otherwise(model, tmp_path):
     asked = enhance_file(source, tmp_path / "again.mp3", model=model)
     assert soundfile.info(asked.path).format == "MP3"
     assert "undoes" in asked.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "subtype", "written"),
+    [
+        ("a.wav", "RF64", "FLOAT", (".wav", "WAV", "FLOAT")),
+        ("a.rf64", "RF64", "PCM_32", (".wav", "WAV", "PCM_32")),
+        ("a.mat", "MAT5", "DOUBLE", (".wav", "WAV", "DOUBLE")),
+        ("a.sf", "IRCAM", "FLOAT", (".wav", "WAV", "FLOAT")),
+        ("a.wv", "", "wavpack", (".wav", "WAV", "FLOAT")),
+        ("a.voc", "VOC", "PCM_16", (".flac", "FLAC", "PCM_16")),
+        ("a.wav", "RF64", "ULAW", (".flac", "FLAC", "PCM_24")),
+    ],
+)
+def test_no_lossless_input_is_changed_by_the_format_of_its_output(
+    model, tmp_path, name, format, subtype, written
+):
+    """What FLAC would clip or round becomes WAV: floats beyond full scale, and 32 bits."""
+    source, out = tmp_path / name, tmp_path / "out"
+    out.mkdir()
+    wave = music(3000) * (5 if written[2] in ("FLOAT", "DOUBLE") else 1)
+    if format:
+        soundfile.write(source, wave.T, RATE, subtype, format=format)
+    else:
+        encode(source, wave, RATE, codec=subtype, samples="fltp")
+    before, _ = load(source)
+    assert (np.abs(before).max() > 1) == (written[2] in ("FLOAT", "DOUBLE"))
+    result = enhance_file(source, out, model=model, amount=0)
+    after = soundfile.info(result.path)
+    assert (result.path.name, after.format, after.subtype) == (f"a{written[0]}", *written[1:])
+    assert load(result.path)[0].tobytes() == before.tobytes()
+    assert [note for note in result.notes if "would undo it" in note] == (
+        [f"{result.path}: written as .flac, since coding to ULAW would undo it"]
+        if subtype == "ULAW"
+        else []
+    )
 
 
 def test_the_long_suffix_of_wav_becomes_the_short_one(model, tmp_path):
