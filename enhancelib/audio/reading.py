@@ -23,6 +23,7 @@ import soundfile
 
 from enhancelib.audio.containers.headers import has_lost_pages, is_cut_off, is_one_page
 from enhancelib.audio.containers.parts import parts
+from enhancelib.audio.containers.speakers import order_in
 from enhancelib.audio.decoding import (
     Note,
     can_open,
@@ -249,9 +250,8 @@ def _check_file(path: PathLike) -> None:
 def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
     """Open what libsndfile reads exactly and to its end; ``None``: FFmpeg is to read it.
 
-    libsndfile guesses the length of an MP3, reads one part of a chained Ogg, leaves the channels of
-    Vorbis in their own order, takes a length of zero for none, and takes what it does not know for
-    MP3, of which it complains on standard error.
+    libsndfile guesses the length of an MP3, reads one part of a chained Ogg, takes a length of zero
+    for none, and takes what it does not know for MP3, of which it complains on standard error.
     """
     with open(path, "rb") as f:
         begin = f.read(4)
@@ -267,7 +267,6 @@ def _plain_file(path: PathLike) -> soundfile.SoundFile | None:
     except soundfile.LibsndfileError:
         return None
     odd = file.format == "MP3" or (file.format == "AU" and not _au_is_whole(path))
-    odd = odd or (file.format == "OGG" and file.channels > 2)
     if 0 < file.frames < _UNKNOWN and not odd:
         return file
     file.close()
@@ -330,7 +329,11 @@ def _is_reordered(file: soundfile.SoundFile, path: PathLike) -> bool:
 def _plain_blocks(
     file: soundfile.SoundFile, *, start: int, end: int, frames: int
 ) -> Iterator[Wave]:
-    """Yield [start, end) as far as libsndfile gets: it stops at the first damage."""
+    """Yield [start, end) as far as libsndfile gets: it stops at the first damage.
+
+    It leaves the channels of Vorbis and Opus in their own order, which is undone here.
+    """
+    order = order_in(".ogg", file.channels) if file.subtype in ("VORBIS", "OPUS") else None
     with contextlib.suppress(soundfile.LibsndfileError):
         if start < end:
             file.seek(start)
@@ -338,7 +341,7 @@ def _plain_blocks(
             wanted = min(frames, end - position)
             block = file.read(wanted, dtype="float32", always_2d=True)
             if len(block):
-                yield np.ascontiguousarray(block.T)
+                yield np.ascontiguousarray(block.T if order is None else block.T[np.argsort(order)])
             if len(block) < wanted:
                 return
 

@@ -1,14 +1,15 @@
 """Reading files: stretches, blocks, FFmpeg's formats, and every kind of bad file."""
 
-import os
 import tracemalloc
 
 import av
 import numpy as np
 import pytest
 import soundfile
+from conftest import as_nobody
 
 from enhancelib import audio
+from enhancelib.audio.containers.headers import is_one_page
 from enhancelib.errors import AudioWarning, InputError
 
 
@@ -77,6 +78,28 @@ def test_ogg_is_as_long_as_what_was_written(tmp_path, samples, channels):
     audio.save(tmp_path / "a.opus", wave, sample_rate=48000)
     assert audio.info(tmp_path / "a.opus").frames == samples
     assert audio.load(tmp_path / "a.opus")[0].shape == wave.shape
+
+
+@pytest.mark.parametrize("channels", [3, 4, 5, 6, 7, 8, 10])
+def test_surround_in_one_page_of_ogg_has_its_length_and_the_order_of_a_longer_one(
+    tmp_path, channels
+):
+    """A tone for each channel; the longer file is FFmpeg's to read, which knows the order."""
+    time_s = np.arange(60_000, dtype=np.float32) / 44100
+    wave = np.stack([0.2 * np.sin(2 * np.pi * (300 + 200 * c) * time_s) for c in range(channels)])
+    for samples in (1, 300, 3000, 60_000):
+        path = audio.save(tmp_path / f"{samples}.ogg", wave[:, :samples], sample_rate=44100)
+        assert is_one_page(path) == (samples < 60_000)
+        read = audio.load(path)[0]
+        assert audio.info(path).frames == samples
+        assert read.shape == (channels, samples)
+        if samples >= 3000:
+            likeness = np.abs(wave[:, :samples] @ read.T)
+            assert list(likeness.argmax(axis=1)) == list(range(channels))
+            part = audio.load(path, offset_s=0.01, duration_s=0.02)[0]
+            np.testing.assert_array_equal(part, read[:, 441:1323])
+    masks = {audio.info(tmp_path / f"{samples}.ogg").channel_mask for samples in (300, 60_000)}
+    assert len(masks) == 1
 
 
 @pytest.mark.parametrize("tag", ["0", "1"])
@@ -257,25 +280,6 @@ def test_missing_files_and_folders_are_refused_by_name(tmp_path):
     loop.symlink_to(loop)
     with pytest.raises(InputError, match="cannot be read"):
         audio.load(loop)
-
-
-def as_nobody(function):
-    """Run ``function`` without root's power over permissions; returns what it returns, as text."""
-    if os.geteuid() != 0:
-        return str(function())
-    reader, sender = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.setgid(65534)
-            os.setuid(65534)
-            os.write(sender, str(function()).encode())
-        finally:  # never on into the tests that follow
-            os._exit(0)
-    os.close(sender)
-    os.waitpid(child, 0)
-    with os.fdopen(reader) as stream:
-        return stream.read()
 
 
 def test_what_may_not_be_read_is_named_and_the_rest_found(tmp_path):
