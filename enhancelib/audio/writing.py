@@ -235,7 +235,7 @@ def _container(target: Path) -> tuple[str, str]:
 
 
 def _refuse_existing(target: Path, *, overwrite: bool) -> None:
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise InputError(f"{display_name(target)}: exists; pass overwrite or choose another name")
 
 
@@ -272,19 +272,31 @@ def find_audio(path: PathLike) -> list[Path]:
     """Return the audio files of a folder and its subfolders, sorted; a file returns itself.
 
     Links are followed and loops ignored. Hidden files, such as our own unfinished ones, are left
-    out. A folder that may not be opened is listed itself, so that reading it reports the reason.
+    out. A folder in it that may not be opened is listed itself, so that reading it reports the
+    reason.
 
     Raises:
-        InputError: there is no such path, or no audio file under it.
+        InputError: there is no such path, it cannot be read, or no audio file is under it.
     """
-    root = Path(path)
-    if root.is_file():
-        return [root]
-    if not root.exists():
-        raise InputError(f"{display_name(path)}: no such file or folder; check the path")
-    found: list[Path] = []
+    root, found = Path(path), list[Path]()
+
+    def refused(error: OSError) -> None:
+        if Path(error.filename) == root:
+            raise InputError(
+                f"{display_name(path)}: cannot be read ({error.strerror}); change its mode or "
+                "owner, or name another folder"
+            )
+        found.append(Path(error.filename))
+
+    try:
+        if root.is_file():
+            return [root]
+        if not root.exists():
+            raise InputError(f"{display_name(path)}: no such file or folder; check the path")
+    except OSError as error:  # what lies on the way may not be searched
+        refused(error)
     seen: set[str] = set()
-    walk = os.walk(root, followlinks=True, onerror=lambda e: found.append(Path(e.filename)))
+    walk = os.walk(root, followlinks=True, onerror=refused)
     for folder, subfolders, names in walk:
         real = os.path.realpath(folder)
         if real in seen:

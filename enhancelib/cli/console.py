@@ -1,6 +1,7 @@
 """What the commands have in common: errors as one line, signals, and text that is safe to print."""
 
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,6 @@ def beside(source: Path, format: str) -> Path:
     within = {place, *place.parents}
     if not named.name or (within & {*_NO_PLACE} and _IN_MEMORY not in within):
         raise InputError(f"{source}: is not in a folder of yours; name the result: --output_path")
-    if source.is_dir():  # "Vol. 1" and "Vol. 2" are two albums, not one with suffixes
+    if os.path.isdir(source):  # "Vol. 1" and "Vol. 2" are two albums, not one with suffixes
         return named.with_name(f"{named.name}_enhanced")
     return named.with_name(f"{named.stem}_enhanced.{format.lower().lstrip('.')}")

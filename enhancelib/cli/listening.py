@@ -77,7 +77,7 @@ def enhance(
     options: dict[str, Any] = {"model": model_path, "model_type": model_type, "format": format}
     options |= {"limit": limit, "overwrite": overwrite}
     options |= {"sample_rate": sample_rate, "amount": amount}
-    if source.is_dir():
+    if os.path.isdir(source):
         report = el.enhance_folder(source, output_path, **options, scheduler=scheduler)
         notes = [note for file in report.done for note in file.notes]
         notes += [f"skipped: {reason}" for _, reason in report.skipped]

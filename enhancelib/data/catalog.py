@@ -84,7 +84,7 @@ def list_pieces(input_path: str | Path, *, leave_out: str | Path | None = None) 
         InputError: nothing there, or a catalogue with an unknown split or of another format.
     """
     input_path = Path(input_path)
-    root = input_path if input_path.is_dir() else input_path.parent
+    root = input_path if os.path.isdir(input_path) else input_path.parent
     paths = _without_stems(audio.find_audio(input_path))
     if leave_out is not None:
         barred = Path(leave_out).resolve()

@@ -117,9 +117,9 @@ def enhance_file(
     target, subtype = target_of(source, Path(output_path), format=format, notes=notes)
     if target != Path(output_path) and not format:
         notes += coding_notes(source, target)
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise InputError(f"{display_name(target)}: exists; pass overwrite or choose another name")
-    if target.exists() and target.samefile(source):
+    if os.path.exists(target) and target.samefile(source):
         raise InputError(f"{display_name(target)}: is the input itself; choose another name")
     backend = (
         model if isinstance(model, Backend) else open_stream(model, model_type, threads=threads)
@@ -141,7 +141,7 @@ def enhance_file(
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
         notes += _carried(source, hidden, display_name(target))
-        if target.exists() and not overwrite:  # another run was faster
+        if os.path.exists(target) and not overwrite:  # another run was faster
             raise InputError(f"{display_name(target)}: exists; nothing was replaced")
         os.replace(hidden, target)  # one that must not be replaced was looked for last
     if rate < backend.metadata.sample_rate and sample_rate is None:
@@ -213,7 +213,7 @@ def target_of(
     elif _SAME.get(own, own) != _SUFFIX[facts.format] or own not in WRITABLE_SUFFIXES:
         own = _SUFFIX[facts.format]
     suffix = f".{format.lower().lstrip('.')}" if format else own
-    target = output / f"{source.stem}{suffix}" if output.is_dir() else output
+    target = output / f"{source.stem}{suffix}" if os.path.isdir(output) else output
     name, suffix = display_name(target), target.suffix.lower()
     if format and suffix != f".{format.lower().lstrip('.')}":
         raise InputError(f"{name}: is no .{format.lower().lstrip('.')} file; name one, or a folder")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import statistics
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -113,7 +114,8 @@ def enhance_folder(
     """
     amount = check_number(amount, "amount", high=1)
     source, goal = Path(input_dir), Path(output_dir)
-    if not source.is_dir():
+    if not os.path.isdir(source):
+        find_audio(source)  # says what is missing or barred
         raise InputError(f"{source}: is no folder; use enhance_file for one file")
     if goal.resolve().is_relative_to(source.resolve()):
         raise ConfigError(f"{goal}: lies in {source}; choose a folder outside it")

@@ -304,3 +304,31 @@ def test_what_may_not_be_read_is_named_and_the_rest_found(tmp_path):
     shut.chmod(0o755)
     assert text.startswith("['barred.wav', 'shut']")
     assert "no permission to read" in text
+
+
+def test_a_folder_that_may_not_be_opened_is_named_with_what_to_do(tmp_path):
+    """The folder asked for, and one behind a folder that may not be searched; for writing too."""
+    for folder in [tmp_path, *list(tmp_path.parents)[:3]]:
+        folder.chmod(0o755)
+    shut = tmp_path / "shut"
+    (shut / "inner").mkdir(parents=True)
+    shut.chmod(0)
+
+    def report():
+        reasons = []
+        for folder in (shut, shut / "inner"):
+            with pytest.raises(InputError) as caught:
+                audio.find_audio(folder)
+            reasons.append(str(caught.value))
+        with pytest.raises(InputError) as caught:
+            audio.save(shut / "a.wav", noise(), sample_rate=44100)
+        return "\n".join([*reasons, str(caught.value)])
+
+    lines = as_nobody(report).splitlines()
+    shut.chmod(0o755)
+    remedy = "(Permission denied); change its mode or owner, or name another folder"
+    assert lines == [
+        f"{shut}: cannot be read {remedy}",
+        f"{shut / 'inner'}: cannot be read {remedy}",
+        f"{shut / 'a.wav'}: cannot be written (Permission denied)",
+    ]

@@ -1,6 +1,7 @@
 """Runs over folders: names, what counts as done, two runs at once, and runs that are ended."""
 
 import copy
+import errno
 import json
 import os
 import signal
@@ -117,6 +118,28 @@ def test_a_name_that_is_no_unicode_is_remembered(model, tmp_path):
     save(source / os.fsdecode(b"caf\xe9.wav"), noise(), sample_rate=RATE)
     assert len(enhance_folder(source, goal, model=model, n_jobs=1).done) == 1
     assert len(enhance_folder(source, goal, model=model, n_jobs=1).resumed) == 1
+
+
+def test_an_input_folder_that_may_not_be_opened_is_named_and_nothing_made(
+    model, tmp_path, monkeypatch
+):
+    source, goal = tmp_path / "in", tmp_path / "out"
+    save(source / "a.wav", noise(), sample_rate=RATE)
+    scan = os.scandir
+
+    def barred(path="."):
+        if os.fspath(path) == os.fspath(source):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", barred)  # the tests may run as root, who may open all
+    with pytest.raises(InputError) as caught:
+        enhance_folder(source, goal, model=model, n_jobs=1)
+    assert str(caught.value) == (
+        f"{source}: cannot be read (Permission denied); change its mode or owner, or name another "
+        "folder"
+    )
+    assert not goal.exists()
 
 
 # ---------------------------------------------------------------- what counts as done
