@@ -140,7 +140,7 @@ def enhance_file(
             result = write(gain_db=0.0, ceiling_dbtp=0.0 if limit else math.inf)
         except _TooLoudError as error:
             result = write(gain_db=-error.true_peak_dbtp, ceiling_dbtp=math.inf)
-        notes += _carried(source, hidden, display_name(target))
+        notes += _carried(source, hidden, display_name(target), gain_db=result.gain_db)
         if os.path.exists(target) and not overwrite:  # another run was faster
             raise InputError(f"{display_name(target)}: exists; nothing was replaced")
         os.replace(hidden, target)  # one that must not be replaced was looked for last
@@ -157,10 +157,11 @@ def enhance_file(
     return replace(result, path=target, notes=(*result.notes, *notes))
 
 
-def _carried(source: Path, hidden: Path, name: str) -> list[str]:
+def _carried(source: Path, hidden: Path, name: str, *, gain_db: float) -> list[str]:
     """Copy what lies beside the sound, and return the line that names what could not be kept."""
     before, after = info(source), info(hidden)
-    lost = copy_tags(source, hidden, rate_ratio=after.sample_rate / before.sample_rate)
+    rate_ratio = after.sample_rate / before.sample_rate
+    lost = copy_tags(source, hidden, rate_ratio=rate_ratio, gain_db=gain_db)
     if after.channel_mask != before.channel_mask and not is_usual(
         before.channel_mask, before.channels
     ):

@@ -303,6 +303,35 @@ def test_too_loud_is_reported_and_limit_applies_one_gain(model, tmp_path):
     np.testing.assert_allclose(ratio, 10 ** (limited.gain_db / 20), rtol=1e-4)
 
 
+def test_limit_corrects_what_players_are_told_of_the_level(model, tmp_path):
+    """A sound that is lower by so many dB is to be raised by as many more."""
+    source = save(tmp_path / "a.flac", music(30_000), sample_rate=RATE)
+    tags = FLAC(source)
+    tags["replaygain_track_gain"], tags["replaygain_album_gain"] = "-7.35 dB", "+1.5"
+    tags["replaygain_track_peak"], tags["replaygain_album_gain_note"] = "0.988", "mine"
+    tags["r128_track_gain"], tags["r128_album_gain"] = "-512", "quiet"
+    tags.save()
+    before = read_tags(source).text
+    plain = enhance_file(source, tmp_path / "plain.flac", model=Gain(model, 8))
+    assert (plain.gain_db, read_tags(plain.path).text) == (0, before)
+    for suffix in (".flac", ".mp3", ".wav", ".ogg"):
+        target = tmp_path / f"limited{suffix}"
+        limited = enhance_file(source, target, model=Gain(model, 8), limit=True)
+        assert limited.gain_db < -3
+        after = read_tags(limited.path).text
+        after.pop("encoder", None)
+        assert float(after["replaygain_track_gain"][0].removesuffix(" dB")) == pytest.approx(
+            -7.35 - limited.gain_db, abs=0.006
+        )
+        assert after["replaygain_album_gain"] == [f"{1.5 - limited.gain_db:.2f} dB"]
+        assert after["r128_track_gain"] == [f"{round(-512 - 256 * limited.gain_db)}"]
+        assert after["replaygain_album_gain_note"] == ["mine"]
+        assert len(after) == 4
+        (lost,) = [note for note in limited.notes if "tags not kept" in note]
+        assert lost.startswith(f"{target}: ")
+        assert {"replaygain_track_peak", "r128_album_gain"} == set(lost.split(": ")[-1].split(", "))
+
+
 def test_tags_travel_with_the_file(model, tmp_path):
     source = save(tmp_path / "a.flac", music(500), sample_rate=RATE)
     tags = FLAC(source)
