@@ -145,8 +145,8 @@ def degrade(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> W
         InputError: an unknown condition, one that this rate does not allow, or a negative seed.
     """
     seed = check_number(seed, "seed", whole=True)
-    wave = check_wave(wave)
-    steps = parse_condition(condition).at_rate(check_rate(sample_rate)).steps
+    wave, sample_rate = check_wave(wave), check_rate(sample_rate)
+    steps = parse_condition(condition).at_rate(sample_rate).steps
     for index, step in enumerate(steps):
         wave = _apply(step, wave, sample_rate, (seed, index))
     return wave
@@ -184,7 +184,8 @@ def encode(wave: Wave, condition: str, *, sample_rate: int, seed: int = 0) -> En
         InputError: as in :func:`degrade`, or the last step is no codec.
     """
     seed = check_number(seed, "seed", whole=True)
-    resolved = parse_condition(condition).at_rate(check_rate(sample_rate))
+    sample_rate = check_rate(sample_rate)
+    resolved = parse_condition(condition).at_rate(sample_rate)
     before, last = resolved.steps[:-1], next(reversed(resolved.steps), None)
     if not isinstance(last, Coding):
         raise InputError(f"{resolved.name}: ends in no codec; append one such as +sbc-53")

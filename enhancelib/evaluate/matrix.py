@@ -101,6 +101,7 @@ def evaluate(
 
     every: dict[str, System | None] = {UNTREATED: None, **_named(systems, "systems")}
     names = _metric_names(metrics, every)
+    sample_rate = audio.check_rate(sample_rate)
     _check_models(every, sample_rate)
     conditions = [codecs.parse_condition(condition).name for condition in conditions]
     if twice := sorted({name for name in conditions if conditions.count(name) > 1}):

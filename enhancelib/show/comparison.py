@@ -226,7 +226,7 @@ class Comparison:
         reference: str | None = None,
         **extra: Any,
     ) -> None:
-        waves = check_sources(sources, sample_rate)
+        waves, sample_rate = check_sources(sources, sample_rate), check_rate(sample_rate)
         audio_dir = audio_dir or os.environ.get(AUDIO_DIR_VARIABLE)
         self._audio_dir = Path(audio_dir) if audio_dir else None
         first, *_ = values = list(waves.values())

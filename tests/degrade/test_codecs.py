@@ -69,6 +69,18 @@ def test_shape_place_and_seed_are_kept(name):
         np.testing.assert_array_equal(again, degraded)
 
 
+@pytest.mark.parametrize("name", ["sbc-53", "aptx", "mp3-64", "aac-64+opus-64", "noise-pink-20db"])
+def test_a_rate_may_be_any_type_of_whole_number(name):
+    wave = music(0.2)
+    for rate in (np.int64(RATE), float(RATE)):
+        degraded = codecs.degrade(wave, name, sample_rate=rate)
+        np.testing.assert_array_equal(degraded, codecs.degrade(wave, name, sample_rate=RATE))
+        if not name.startswith("noise"):
+            sent = codecs.encode(wave, name, sample_rate=rate)
+            assert sent == codecs.encode(wave, name, sample_rate=RATE)
+            assert type(sent.sample_rate) is int
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_only_what_is_random_depends_on_the_seed(name):
     wave = music(3.0)

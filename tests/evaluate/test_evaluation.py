@@ -229,6 +229,14 @@ def test_nothing_is_measured_twice(tmp_path, pieces, checkpoint, counted):
     assert set(more["metric"]) == {"lsd", "snr"}
 
 
+def test_a_rate_of_another_type_recalls_the_same(tmp_path, pieces, counted):
+    settings = {"conditions": ["sbc-20"], "cache_dir": tmp_path}
+    first = run(pieces, **settings, sample_rate=RATE)
+    for rate in (np.int64(RATE), float(RATE)):
+        assert run(pieces, **settings, sample_rate=rate).equals(first)
+    assert len(counted) == 2
+
+
 def test_each_system_may_have_metrics_of_its_own(pieces, checkpoint):
     metrics = {"untreated": ["snr", "lsd"], "ours": ["snr"], "oracle": ["si_sdr"]}
     systems = {"ours": checkpoint, "oracle": oracle_mask}

@@ -163,6 +163,20 @@ def test_other_bad_arguments_are_refused():
         el.ABX(wave, wave, sample_rate=RATE, names=("x", "x"))
 
 
+@pytest.mark.parametrize("rate", [np.int64(RATE), float(RATE)])
+def test_a_rate_of_any_type_of_number_is_shown_as_a_whole_one(rate, tmp_path):
+    wave = noise(seconds=0.1)
+
+    def shown(rate):
+        yield el.Player({"original": wave, "b": wave / 2}, sample_rate=rate)
+        yield el.Player({"a": wave}, sample_rate=rate, audio_dir=tmp_path)
+        yield el.MUSHRA({"a": wave / 2}, wave, sample_rate=rate)
+        yield el.ABX(wave, wave / 2, sample_rate=rate)
+
+    for given, whole in zip(shown(rate), shown(RATE), strict=True):
+        assert given._repr_mimebundle_()[0]["text/html"] == whole.html()
+
+
 def test_notebook_output_has_widget_twin_and_text_and_titles_cannot_break_the_page():
     title = '</script><b>&"quoted"'
     player = el.Player({"<a>": noise(seconds=0.1)}, sample_rate=RATE, title=title)
