@@ -59,6 +59,25 @@ def test_at_another_rate_places_are_named_and_the_time_stamp_is_converted(tmp_pa
     assert int.from_bytes(held(target)["bext"][338:346], "little") == 2 * RATE * 3600
 
 
+@pytest.mark.parametrize(
+    ("version", "gain_db", "expected"),
+    [
+        (2, -3.5, (-2650, 500, 0x7FFF, 0x7FFF, -1350)),
+        (2, 0.0, (-2300, 500, -10, 0x7FFF, -1000)),
+        (1, -3.5, (-2300, 500, -10, 0x7FFF, -1000)),
+    ],
+)
+def test_the_loudness_in_bext_follows_the_level(tmp_path, version, gain_db, expected):
+    """EBU Tech 3285: loudness, its range, true peak, momentary (not stated: 0x7FFF), short-term."""
+    stated = struct.pack("<5h", -2300, 500, -10, 0x7FFF, -1000)
+    bext = BEXT[:346] + struct.pack("<H", version) + bytes(64) + stated + bytes(180)
+    source, target = with_chunks(plain(tmp_path, "a.wav"), bext=bext), plain(tmp_path, "b.wav")
+    assert copy_tags(source, target, gain_db=gain_db) == []
+    found = held(target)["bext"]
+    assert struct.unpack("<5h", found[412:422]) == expected
+    assert (found[:412], found[422:]) == (bext[:412], bext[422:])
+
+
 def test_a_second_file_behind_the_first_is_no_chunk(tmp_path):
     source, target = plain(tmp_path, "a.wav"), plain(tmp_path, "b.wav")
     before = target.read_bytes()

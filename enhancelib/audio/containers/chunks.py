@@ -22,6 +22,7 @@ _STRUCTURE = {
     *("RIFF", "RIFX", "RF64", "BW64"),
 }
 _AT_SAMPLES = ("cue ", "smpl", "LIST adtl", "MARK", "INST")  # hold places, counted in samples
+_LOUDNESS, _TRUE_PEAK = (412, 418, 420), 416  # places in bext: of the whole, momentary, short-term
 _MOST = 64 << 20  # bytes of a chunk that is copied
 _LIMIT = 1 << 32  # where the 32-bit sizes of RIFF end
 
@@ -82,7 +83,9 @@ def content(path: PathLike, chunk: Chunk) -> bytes:
         return f.read(chunk.size)
 
 
-def copy_chunks(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) -> list[str]:
+def copy_chunks(
+    source: PathLike, target: PathLike, *, rate_ratio: float = 1.0, gain_db: float = 0.0
+) -> list[str]:
     """Copy what lies beside the samples from WAV to WAV or AIFF to AIFF, at the end of the file.
 
     Args:
@@ -90,6 +93,7 @@ def copy_chunks(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) 
         target: a complete file.
         rate_ratio: sample rate of ``target`` over ``source``'s; chunks that name places in samples
             are not copied unless it is 1, and the time stamp of ``bext`` is converted.
+        gain_db: by which the level of ``target`` was changed; so is the loudness in ``bext``.
 
     Returns:
         The names of the chunks that were not copied.
@@ -106,6 +110,7 @@ def copy_chunks(source: PathLike, target: PathLike, *, rate_ratio: float = 1.0) 
     ]
     data = [(chunk.name[:4].encode("latin-1"), content(source, chunk)) for chunk in kept]
     data = [(name, _at_rate(name, held, rate_ratio)) for name, held in data]
+    data = [(name, _at_level(name, held, gain_db)) for name, held in data]
     if data and not _append(target, data):
         kept = []
     return list(dict.fromkeys(chunk.name.strip() for chunk in found if chunk not in kept))
@@ -122,6 +127,24 @@ def _at_rate(name: bytes, data: bytes, ratio: float) -> bytes:
         return data
     samples = round(int.from_bytes(data[338:346], "little") * ratio)
     return data[:338] + samples.to_bytes(8, "little") + data[346:]
+
+
+def _at_level(name: bytes, data: bytes, gain_db: float) -> bytes:
+    """Change the loudness in ``bext``, in hundredths of a dB from version 2 on (EBU Tech 3285).
+
+    Its true peak is no longer known, which is written as 0x7FFF.
+    """
+    if name != b"bext" or not gain_db or len(data) < 422:
+        return data
+    if int.from_bytes(data[346:348], "little") < 2:  # the version
+        return data
+    held = bytearray(data)
+    for at in _LOUDNESS:
+        level = int.from_bytes(held[at : at + 2], "little", signed=True) + round(100 * gain_db)
+        if -9999 <= level <= 9999:
+            held[at : at + 2] = level.to_bytes(2, "little", signed=True)
+    held[_TRUE_PEAK : _TRUE_PEAK + 2] = b"\xff\x7f"
+    return bytes(held)
 
 
 def _append(path: PathLike, data: list[tuple[bytes, bytes]]) -> bool:

@@ -48,7 +48,8 @@ def copy_tags(
     """
     lost = _attempt("all tags", lambda: _copy_text(source, target, gain_db))
     lost += _attempt("cue sheet", lambda: _copy_cuesheet(source, target, rate_ratio))
-    lost += _attempt("chunks", lambda: copy_chunks(source, target, rate_ratio=rate_ratio))
+    form = {"rate_ratio": rate_ratio, "gain_db": gain_db}
+    lost += _attempt("chunks", lambda: copy_chunks(source, target, **form))
     return list(dict.fromkeys(lost))
 
 
