@@ -278,7 +278,8 @@ def find_audio(path: PathLike) -> list[Path]:
     Raises:
         InputError: there is no such path, it cannot be read, or no audio file is under it.
     """
-    root, found = Path(path), list[Path]()
+    root = Path(path)
+    found: list[Path] = []
 
     def refused(error: OSError) -> None:
         if Path(error.filename) == root:
