@@ -155,7 +155,7 @@ class Listening {
   build() {
     this.choice = modelChoice("listen-model");
     this.choice.addEventListener("change", () => this.changed());
-    this.clips = element("select", { onchange: () => this.choose(site.clips[this.clips.value]) },
+    this.clips = element("select", { onchange: () => this.choose(site.clips[this.clips.value] ?? this.ownFile) },
       ...site.clips.map(({ title, bytes }, index) =>
         element("option", { value: index }, `${title} (${megabytes(bytes)})`)));
     this.own = element("option", { value: "own", hidden: true });
@@ -255,8 +255,8 @@ class Listening {
     this.epoch++;
     Object.assign(this, { position: 0, samples: 0, track: null, compared: null });
     const own = source instanceof File;
-    if (own) this.own.textContent = source.name;
-    this.own.hidden = !own && !this.own.textContent;
+    if (own) [this.ownFile, this.own.textContent] = [source, source.name]; // to be chosen again
+    this.own.hidden = !this.ownFile;
     this.clips.value = own ? "own" : site.clips.indexOf(source);
     this.originalFile.value = "";
     if (!this.original && this.heard === 2) this.heard = 1;

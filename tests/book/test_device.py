@@ -386,12 +386,25 @@ def test_own_track_is_played_and_what_is_no_audio_refused(visit, tmp_path):
     assert alert.is_hidden()
 
 
-def choose_small_model(page) -> str:
+def choose_small_model(page, name: str = SMALL[0]) -> str:
     """Take the small float model, which computes the same on every processor; returns its name."""
     listed = page.evaluate("fetch('device.json').then((reply) => reply.json())")["models"]
-    place = [model["title"] for model in listed].index(SMALL[0])
+    place = [model["title"] for model in listed].index(name)
     page.locator("#device-listen input[type=radio]").nth(place).check()
-    return SMALL[0]
+    return name
+
+
+def test_own_track_can_be_chosen_again_after_a_supplied_clip(visit, tmp_path):
+    soundfile.write(tmp_path / "own.wav", lossy_music(22050, 4.0).T, 22050)
+    page = visit()
+    choose_small_model(page)
+    page.get_by_label("Your own track").set_input_files(tmp_path / "own.wav")
+    for chosen, name in (("0", "Lossy"), ("own", "Your file")):
+        page.locator("#device-listen select").select_option(chosen)
+        assert page.locator("[data-source='0']").inner_text().endswith(name)
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing")
+    assert page.locator(".el-clock").inner_text().endswith("/ 0:03")
 
 
 def test_the_whole_track_is_saved_as_a_file(visit, site, tmp_path):
