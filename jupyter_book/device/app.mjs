@@ -137,7 +137,7 @@ class Listening {
   constructor(root) {
     this.root = card(root, "listen", "Listen to the model in this browser");
     Object.assign(this, { state: "paused", heard: 1, epoch: 0, position: 0, samples: 0, from: 0 });
-    this.amount = 1;
+    this.trackRate = this.amount = 1; // `position` and `samples` are of the track that was loaded last
     this.source = site.clips[0];
     this.build();
     this.worker = null;
@@ -349,13 +349,16 @@ class Listening {
     if (this.track?.source !== source || this.track.rate !== rate) {
       this.track = null;
       const channels = await decode(source, rate);
-      this.samples = channels[0].length;
+      if (this.source !== source) return; // another one was chosen meanwhile, and is next
+      this.epoch++; // what the old audio thread still reports is at the old rate
+      this.position *= rate / this.trackRate;
+      Object.assign(this, { samples: channels[0].length, trackRate: rate });
       this.node?.disconnect();
       this.node = null;
       await this.worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
       this.track = { source, rate };
     }
-    if (this.source !== source) return; // another one was chosen meanwhile, and is next
+    if (this.source !== source) return;
     if (this.node?.context !== this.context) await this.wire();
     if (this.heard === 2) await this.bringOriginal();
   }
@@ -484,7 +487,7 @@ class Listening {
       const { speed = 0, economy } = this;
       const under = news.late + news.stalled;
       this.counters.textContent = `Work ${percent(speed)} of the time · ` +
-        `${Math.max(0, news.ready / this.rate).toFixed(1)} s ahead · ` +
+        `${Math.max(0, news.ready / this.trackRate).toFixed(1)} s ahead · ` +
         (under ? `${under} of ${news.quanta} blocks too late` : "nothing too late") +
         (economy ? " · slow device: the middle of the stereo image is enhanced, the sides pass" : "");
       this.tellChange(news.changeDb);
@@ -532,7 +535,7 @@ class Listening {
     this.pictures.forEach(({ canvas }, index) =>
       canvas.parentElement.classList.toggle("el-shown", index === this.heard));
     this.time.textContent = this.samples
-      ? `${clock(this.position / this.rate)} / ${clock(this.samples / this.rate)}` : "0:00";
+      ? `${clock(this.position / this.trackRate)} / ${clock(this.samples / this.trackRate)}` : "0:00";
     if (document.activeElement !== this.seeker || state === "playing") {
       this.seeker.value = this.samples ? this.position / this.samples : 0;
     }

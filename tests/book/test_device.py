@@ -427,11 +427,38 @@ def test_the_whole_track_is_saved_as_a_file(visit, site, tmp_path):
     assert "(0.1 MB)" in page.locator("a.el-download").first.inner_text()
 
 
-DROP = """async ([name, bytes]) => {
+def test_a_model_of_another_rate_goes_on_at_the_same_place(visit, tmp_path):
+    """From 22.05 to 16 kHz, where the same number of samples would be more than a second later."""
+    soundfile.write(tmp_path / "own.wav", lossy_music(22050, 8.0).T, 22050)
+    page = visit()
+    choose_small_model(page)
+    page.get_by_label("Your own track").set_input_files(tmp_path / "own.wav")
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing")
+    page.get_by_label("Position").fill("0.5")
+    heard_after(page, 4 * 22050)
+    page.locator("[data-action=play]").click()
+    listening(page, state="paused")
+    place = int(listening(page)["position"]) / 22050
+    clock = page.locator(".el-clock").inner_text()
+    choose_small_model(page, "plain.stream.onnx")
+    assert page.locator(".el-clock").inner_text() == clock == "0:04 / 0:07"
+    page.evaluate(POSITIONS)
+    page.locator("[data-action=play]").click()
+    page.wait_for_function("positions.length > 0")
+    first = page.evaluate("positions[0]") / 16000
+    assert place - 0.05 <= first < place + 0.9
+
+
+# Every position that the page is told of from now on.
+POSITIONS = """() => {
   window.positions = [];
   const root = document.getElementById("device-listen");
   new MutationObserver(() => positions.push(Number(root.dataset.position)))
     .observe(root, { attributeFilter: ["data-position"] });
+}"""
+
+DROP = """async ([name, bytes]) => {
   const dataTransfer = new DataTransfer();
   const content = Uint8Array.from(atob(bytes), (each) => each.charCodeAt(0));
   dataTransfer.items.add(new File([content], name));
@@ -451,6 +478,7 @@ def test_a_track_dropped_beside_the_card_while_another_plays_begins_at_its_start
     page.locator("[data-action=play]").click()
     listening(page, state="playing")
     heard_after(page, 40_000)
+    page.evaluate(POSITIONS)
     dropped = page.evaluate(DROP, ["own.wav", content])
     assert dropped == {"kept": True, "zone": True}
     page.wait_for_function("positions.length > 2")
