@@ -100,7 +100,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     const original = this.heard === 2 && this.originalEnd - this.position >= left ? 1 : 0;
     const wanted = Math.min(1, this.heard); // while the original is awaited, the enhanced one
     let whole = true;
-    for (let i = 0; i < count; i++) {
+    for (let i = 0; i < left; i++) { // behind the end the ring has what sounded 12 s before
       const step = 1 / FADE;
       this.volume = Math.min(1, Math.max(0, this.volume + (sounding ? step : -step)));
       this.presence = Math.min(1, this.presence + step, Math.max(0, (ready - i) / FADE));
@@ -125,7 +125,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
         this.energies[1] += (full - lossy) ** 2;
       }
     }
-    this.position += count;
+    this.position += left;
     this.quanta++;
     if (this.heard === 1 && !whole) this.late++;
   }

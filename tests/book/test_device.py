@@ -79,7 +79,8 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
 }"""
 
 # Runs the audio thread's part offline: all blocks are there, but for a hole in the enhanced ones.
-PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate }) => {
+# It begins at the start or, the ring being filled by then, at `seek`.
+PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate, seek }) => {
   const [lossy, enhanced, original = []] = waves.map(unpack);
   const samples = lossy.length;
   const context = new OfflineAudioContext(6, samples, rate);
@@ -98,8 +99,8 @@ PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate }) => {
   let counted;
   node.port.onmessage = ({ data }) => { counted = data; };
   const { port1, port2 } = new MessageChannel();
-  const block = (kind, from, to, source) => port1.postMessage({
-    kind, epoch: 0, at: from, need: 1000, channels: [Float32Array.from(source.slice(from, to))],
+  const block = (kind, from, to, source, epoch = 0) => port1.postMessage({
+    kind, epoch, at: from, need: 1000, channels: [Float32Array.from(source.slice(from, to))],
   });
   node.port.postMessage({ port: port2 }, [port2]);
   node.port.postMessage({ heard, amount, playing: true });
@@ -107,6 +108,11 @@ PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate }) => {
   for (let at = 0; at < original.length; at += 700) block("original", at, at + 700, original);
   block("enhanced", 0, hole[0], enhanced);
   block("enhanced", hole[1], samples, enhanced);
+  if (seek !== undefined) {
+    node.port.postMessage({ epoch: 1, at: seek });
+    block("lossy", seek, samples, lossy, 1);
+    block("enhanced", seek, samples, enhanced, 1);
+  }
   await new Promise((go) => setTimeout(go, 200)); // the audio thread has read its letters
   const buffer = await context.startRendering();
   await new Promise((go) => setTimeout(go, 50));
@@ -293,6 +299,19 @@ def test_sound_is_one_or_the_other_and_a_hole_is_crossfaded_and_counted(visit):
     whole, _ = unpacked(task["waves"])
     assert np.abs(heard - whole[300 : 300 + len(heard)]).max() < 1e-6
     assert out["late"] == 0
+
+
+def test_nothing_sounds_behind_the_end(visit):
+    """A track somewhat longer than the ring, which still has its start where the end stands."""
+    rate, seek, last = 8000, 94_000, 12 * 8000 + 60
+    rng = np.random.default_rng(0)
+    lossy, enhanced = rng.uniform(-0.5, 0.5, (2, last)).astype(np.float32)
+    task = {"waves": packed([lossy, enhanced]), "rate": rate, "heard": 1, "hole": [last, last]}
+    out = visit().evaluate(PLAY_OFFLINE, task | {"seek": seek})
+    for heard, wanted in zip(unpacked(out["heardAndLossy"]), (enhanced, lossy), strict=True):
+        start = int(np.argmax(np.abs(heard) > 0))
+        assert np.abs(heard[start + 300 :][: last - seek - 300] - wanted[seek + 300 :]).max() < 1e-6
+        assert not heard[start + last - seek :].any()
 
 
 @pytest.mark.parametrize("amount", [0, 0.25])
