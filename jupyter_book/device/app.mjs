@@ -36,6 +36,7 @@ class Colleague {
     this.worker = new Worker(here("worker.mjs"), { type: "module" });
     this.waiting = new Map();
     this.awake = new Promise((awake, broken) => {
+      this.broken = broken;
       this.worker.onerror = (event) => {
         event.preventDefault();
         broken(new Error(`the model's Worker did not start (${event.message ?? "too old a browser?"})`));
@@ -48,11 +49,13 @@ class Colleague {
         return data.error ? asked.reject(new Error(data.error)) : asked.resolve(data.result);
       };
     });
+    this.awake.catch(() => {}); // whoever asks is told
     this.count = 0;
   }
 
   async ask(order, details = {}, transfer = []) {
     await this.awake;
+    if (this.ended) throw this.ended;
     const id = ++this.count;
     return new Promise((resolve, reject) => {
       this.waiting.set(id, { resolve, reject });
@@ -60,8 +63,13 @@ class Colleague {
     });
   }
 
+  // Nobody waits for ever: what was asked and what is asked from now on fails.
   end() {
     this.worker.terminate();
+    this.worker.onmessage = null;
+    this.ended = new Error("the model's Worker was ended");
+    this.broken(this.ended);
+    this.waiting.forEach(({ reject }) => reject(this.ended));
   }
 }
 
@@ -339,11 +347,16 @@ class Listening {
 
   // Model, track and audio thread, each only if it is not there yet.
   async bring() {
-    this.worker ??= new Colleague((news) => this.hear(news));
+    const worker = (this.worker ??= new Colleague((news) => this.hear(news)));
     const { model, source, rate } = this;
     if (this.opened !== model) {
       this.opened = null;
-      await this.worker.ask("open", { runtime: site.runtime, file: model });
+      try {
+        await worker.ask("open", { runtime: site.runtime, file: model });
+      } catch (error) {
+        if (this.worker === worker) this.forget();
+        throw error;
+      }
       this.opened = model;
     }
     if (this.track?.source !== source || this.track.rate !== rate) {
@@ -355,12 +368,19 @@ class Listening {
       Object.assign(this, { samples: channels[0].length, trackRate: rate });
       this.node?.disconnect();
       this.node = null;
-      await this.worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
+      await worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
       this.track = { source, rate };
     }
     if (this.source !== source) return;
-    if (this.node?.context !== this.context) await this.wire();
+    if (this.node?.context !== this.context) await this.wire(worker);
     if (this.heard === 2) await this.bringOriginal();
+  }
+
+  // A Worker that failed may not recover; the next Play begins anew, with another.
+  forget() {
+    this.worker?.end();
+    this.node?.disconnect();
+    Object.assign(this, { worker: null, opened: null, track: null, node: null, brought: null });
   }
 
   // The original, when it is asked for; the Worker brings it into step with the track.
@@ -379,9 +399,11 @@ class Listening {
     }
   }
 
-  async wire() {
+  async wire(worker) {
     const { context, samples } = this;
     await context.audioWorklet.addModule(here("playback.mjs"));
+    const { port1, port2 } = new MessageChannel();
+    await worker.ask("attach", { port: port2 }, [port2]);
     this.node = new AudioWorkletNode(context, "playback", {
       numberOfInputs: 0, numberOfOutputs: 3, outputChannelCount: [2, 2, 2],
       processorOptions: { samples },
@@ -390,9 +412,7 @@ class Listening {
     this.pictures.forEach((picture, index) => picture.follow(context, this.node, index + 1));
     this.node.port.onmessage = ({ data }) => this.report(data);
     this.node.port.postMessage({ heard: this.heard, amount: this.amount });
-    const { port1, port2 } = new MessageChannel();
     this.node.port.postMessage({ port: port1 }, [port1]);
-    await this.worker.ask("attach", { port: port2 }, [port2]);
   }
 
   seek(sample) {
@@ -401,7 +421,7 @@ class Listening {
     this.epoch++;
     const order = { epoch: this.epoch, at: this.position };
     this.node.port.postMessage(order);
-    this.worker.ask("seek", order);
+    this.worker.ask("seek", order).catch(() => {}); // of a Worker that failed, which is told elsewhere
   }
 
   async select(heard) {
@@ -467,7 +487,10 @@ class Listening {
     if (loading) this.show(`Loading ${loading}: ${megabytes(loaded)} of ${megabytes(bytes)}`);
     if (channels) this.economy = channels < of;
     if (speed) this.speed = speed;
-    if (failure) this.fail(new Error(failure));
+    if (!failure) return;
+    this.pause();
+    this.forget();
+    this.fail(new Error(failure));
   }
 
   report(news) {

@@ -426,6 +426,52 @@ def test_own_track_can_be_chosen_again_after_a_supplied_clip(visit, tmp_path):
     assert page.locator(".el-clock").inner_text().endswith("/ 0:03")
 
 
+def test_worker_that_could_not_be_loaded_is_asked_for_anew(site, chromium):
+    context = chromium.new_context(viewport=devices.PHONE)
+    page = context.new_page()
+    script, away = site / "worker.mjs", site / "away.mjs"
+    with devices.served(site.parent) as address:
+        page.goto(f"{address}/device/index.html", wait_until="networkidle")
+        page.wait_for_selector("#device-keep[data-state=page]")
+        choose_small_model(page)
+        script.rename(away)
+        try:
+            page.locator("[data-action=play]").click()
+            alert = page.locator("#device-listen [role=alert]")
+            alert.wait_for()
+        finally:
+            away.rename(script)
+        assert "Worker did not start" in alert.inner_text()
+        page.locator("[data-action=play]").click()
+        listening(page, state="playing")
+        heard_after(page, 4000)
+    context.close()
+
+
+BREAK = """() => {
+  MessagePort.prototype.postMessage = () => { throw new Error("out of memory"); };
+}"""
+
+
+def test_failure_while_it_plays_is_told_and_play_begins_anew(visit):
+    page = visit()
+    choose_small_model(page)
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing")
+    heard_after(page, 4000)
+    (worker,) = page.workers
+    worker.evaluate(BREAK)
+    page.get_by_label("Position").fill("0.5")
+    listening(page, state="paused")
+    alert = page.locator("#device-listen [role=alert]")
+    assert "did not work: out of memory" in alert.inner_text()
+    half = 5 * 22050
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing", waiting="false")
+    heard_after(page, half)
+    assert alert.is_hidden()
+
+
 def test_the_whole_track_is_saved_as_a_file(visit, site, tmp_path):
     """Half the enhancement of a stereo track, as Python computes it, in 16 bits."""
     wave = lossy_music(22050)
@@ -458,26 +504,30 @@ def test_a_model_of_another_rate_goes_on_at_the_same_place(visit, tmp_path):
     heard_after(page, 4 * 22050)
     page.locator("[data-action=play]").click()
     listening(page, state="paused")
-    place = int(listening(page)["position"]) / 22050
-    clock = page.locator(".el-clock").inner_text()
+    page.get_by_label("Position").fill("0.5")
     choose_small_model(page, "plain.stream.onnx")
-    assert page.locator(".el-clock").inner_text() == clock == "0:04 / 0:07"
-    page.evaluate(POSITIONS)
+    assert page.locator(".el-clock").inner_text() == "0:03 / 0:07"
+    page.evaluate(FIRST)
     page.locator("[data-action=play]").click()
-    page.wait_for_function("positions.length > 0")
-    first = page.evaluate("positions[0]") / 16000
-    assert place - 0.05 <= first < place + 0.9
+    page.wait_for_function("window.first")
+    half = 16000 * 7.9944 / 2
+    assert half - 2 <= page.evaluate("first") < half + 16000
 
 
-# Every position that the page is told of from now on.
-POSITIONS = """() => {
+# The first position that is told once the track plays.
+FIRST = """() => {
+  const root = document.getElementById("device-listen");
+  new MutationObserver(() => {
+    if (root.dataset.state === "playing") window.first ??= Number(root.dataset.position);
+  }).observe(root, { attributeFilter: ["data-position"] });
+}"""
+
+
+DROP = """async ([name, bytes]) => {
   window.positions = [];
   const root = document.getElementById("device-listen");
   new MutationObserver(() => positions.push(Number(root.dataset.position)))
     .observe(root, { attributeFilter: ["data-position"] });
-}"""
-
-DROP = """async ([name, bytes]) => {
   const dataTransfer = new DataTransfer();
   const content = Uint8Array.from(atob(bytes), (each) => each.charCodeAt(0));
   dataTransfer.items.add(new File([content], name));
@@ -497,7 +547,6 @@ def test_a_track_dropped_beside_the_card_while_another_plays_begins_at_its_start
     page.locator("[data-action=play]").click()
     listening(page, state="playing")
     heard_after(page, 40_000)
-    page.evaluate(POSITIONS)
     dropped = page.evaluate(DROP, ["own.wav", content])
     assert dropped == {"kept": True, "zone": True}
     page.wait_for_function("positions.length > 2")
