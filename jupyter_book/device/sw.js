@@ -9,23 +9,26 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 self.addEventListener("fetch", (event) => {
   const { method, url } = event.request;
   if (method === "GET" && new URL(url).origin === location.origin) {
-    event.respondWith(answer(event.request));
+    event.respondWith(answer(event));
   }
 });
 
-async function answer(request) {
+async function answer(event) {
+  const { request } = event;
   const cache = await caches.open(KEPT);
   const kept = await cache.match(request);
   const lasting = new URL(request.url).searchParams.has("sha");
   if (lasting && kept) return kept;
+  let fresh;
   try {
-    const fresh = await fetch(request);
-    if (fresh.status === 200) await replace(cache, request, fresh.clone());
-    return fresh;
+    fresh = await fetch(request);
   } catch (error) {
     if (kept) return kept;
     throw error;
   }
+  // It is stored while the page reads it; a full storage takes nothing from the page.
+  if (fresh.status === 200) event.waitUntil(replace(cache, request, fresh.clone()).catch(() => {}));
+  return fresh;
 }
 
 // One version of each file is enough.

@@ -715,6 +715,18 @@ def test_works_without_a_network_once_it_was_kept(site, chromium):
     context.close()
 
 
+def test_full_storage_takes_nothing_from_the_page(visit):
+    page = visit()
+    page.wait_for_selector("#device-keep[data-state=page]")
+    session = page.context.new_cdp_session(page)
+    origin = page.evaluate("location.origin")
+    session.send("Storage.overrideQuotaForOrigin", {"origin": origin, "quotaSize": 1})
+    reply = page.evaluate("fetch('device.json?again').then((reply) => reply.json())")
+    assert reply["models"]
+    put = "caches.open('device').then((cache) => cache.put('x', new Response('x')))"
+    assert page.evaluate(put + ".catch((error) => error.name)") == "QuotaExceededError"
+
+
 def test_can_be_installed(visit):
     page = visit()
     session = page.context.new_cdp_session(page)
