@@ -145,7 +145,8 @@ class Listening {
   constructor(root) {
     this.root = card(root, "listen", "Listen to the model in this browser");
     Object.assign(this, { state: "paused", heard: 1, epoch: 0, position: 0, samples: 0, from: 0 });
-    this.trackRate = this.amount = 1; // `position` and `samples` are of the track that was loaded last
+    this.amount = 1;
+    this.trackRate = 1; // of `position` and `samples`; another model may be chosen already
     this.source = site.clips[0];
     this.build();
     this.worker = null;
@@ -163,7 +164,8 @@ class Listening {
   build() {
     this.choice = modelChoice("listen-model");
     this.choice.addEventListener("change", () => this.changed());
-    this.clips = element("select", { onchange: () => this.choose(site.clips[this.clips.value] ?? this.ownFile) },
+    const chosen = () => site.clips[this.clips.value] ?? this.ownFile;
+    this.clips = element("select", { onchange: () => this.choose(chosen()) },
       ...site.clips.map(({ title, bytes }, index) =>
         element("option", { value: index }, `${title} (${megabytes(bytes)})`)));
     this.own = element("option", { value: "own", hidden: true });
@@ -369,9 +371,9 @@ class Listening {
       this.node?.disconnect();
       this.node = null;
       await worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
+      if (this.source !== source) return;
       this.track = { source, rate };
     }
-    if (this.source !== source) return;
     if (this.node?.context !== this.context) await this.wire(worker);
     if (this.heard === 2) await this.bringOriginal();
   }
@@ -386,13 +388,19 @@ class Listening {
   // The original, when it is asked for; the Worker brings it into step with the track.
   async bringOriginal() {
     const { original: source, track } = this;
+    const stale = () => this.original !== source || this.track !== track; // changed meanwhile
     if (this.brought?.source === source && this.brought.track === track) return;
     this.show("Loading the original …");
     try {
       const channels = await decode(source, track.rate);
+      if (stale()) return;
+      this.brought = null; // the Worker may take this one and the page another
       await this.worker.ask("original", { channels }, channels.map((samples) => samples.buffer));
+      if (stale()) return;
       this.brought = { source, track };
+      this.show("");
     } catch (error) {
+      if (stale()) return;
       this.compared = null;
       if (this.heard === 2) this.select(1);
       throw error;
@@ -433,7 +441,6 @@ class Listening {
     if (heard !== 2 || !this.track) return;
     try {
       await this.bringOriginal();
-      this.show("");
     } catch (error) {
       this.fail(error);
     }

@@ -406,7 +406,7 @@ def test_own_track_is_played_and_what_is_no_audio_refused(visit, tmp_path):
 
 
 def choose_small_model(page, name: str = SMALL[0]) -> str:
-    """Take the small float model, which computes the same on every processor; returns its name."""
+    """Take a small float model, which computes the same on every processor; returns its name."""
     listed = page.evaluate("fetch('device.json').then((reply) => reply.json())")["models"]
     place = [model["title"] for model in listed].index(name)
     page.locator("#device-listen input[type=radio]").nth(place).check()
@@ -613,6 +613,45 @@ def test_an_own_original_is_offered_and_other_music_is_refused(visit, tmp_path):
     assert "different music" in alert.inner_text()
     assert listening(page, active="1")
     assert original.is_disabled()
+
+
+# Gives the page a file as its original; at once another one, or another track.
+OVERTAKE = """([bytes, other]) => {
+  const input = document.querySelector("[aria-label='The original of your track']");
+  const give = (content) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([content], "original.wav"));
+    input.files = transfer.files;
+    input.dispatchEvent(new Event("change"));
+  };
+  give("no music");
+  if (other) return give(Uint8Array.from(atob(bytes), (each) => each.charCodeAt(0)));
+  const list = document.querySelector("#device-listen select");
+  list.value = 0;
+  list.dispatchEvent(new Event("change"));
+}"""
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["original", "track"])
+def test_an_original_that_was_given_up_is_not_missed(visit, tmp_path, other):
+    soundfile.write(tmp_path / "own.wav", lossy_music(22050, 3.0).T, 22050)
+    content = base64.b64encode((tmp_path / "own.wav").read_bytes()).decode()
+    page = visit()
+    choose_small_model(page)
+    page.get_by_label("Your own track").set_input_files(tmp_path / "own.wav")
+    page.locator("[data-action=play]").click()
+    listening(page, state="playing")
+    listening(page, state="paused")
+    page.evaluate(OVERTAKE, [content, other])
+    if other:  # brought into step
+        page.wait_for_function(
+            "() => !document.querySelector('#device-listen [role=status]').innerText"
+            ".startsWith('Loading')"
+        )
+    page.wait_for_timeout(300)
+    assert page.locator("#device-listen [role=alert]").is_hidden()
+    assert page.locator("#device-listen [data-source='2']").is_enabled()
+    listening(page, active="2")
 
 
 def test_nothing_jumps_while_the_page_is_built(visit):
