@@ -3,10 +3,12 @@
 import base64
 import gzip
 import hashlib
+import http.server
 import json
 import re
 import subprocess
 import sys
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from axe_playwright_python.sync_playwright import Axe
-from conftest import ROOT
+from conftest import PATIENCE_S, ROOT
 from playwright.sync_api import sync_playwright
 from small_network import network
 
@@ -764,6 +766,34 @@ def test_full_storage_takes_nothing_from_the_page(visit):
     assert reply["models"]
     put = "caches.open('device').then((cache) => cache.put('x', new Response('x')))"
     assert page.evaluate(put + ".catch((error) => error.name)") == "QuotaExceededError"
+
+
+def test_answer_reaches_the_page_before_it_is_stored_whole(visit, monkeypatch):
+    """Half a file comes, then nothing until the page has its beginning."""
+    go_on = threading.Event()
+    serve = http.server.SimpleHTTPRequestHandler.do_GET
+
+    def halting(handler):
+        if not handler.path.endswith("halting"):
+            return serve(handler)
+        handler.send_response(200)
+        handler.end_headers()
+        handler.wfile.write(b"half")
+        go_on.wait(PATIENCE_S)
+        handler.wfile.write(b" and half")
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "do_GET", halting)
+    page = visit()
+    page.wait_for_selector("#device-keep[data-state=page]")
+    begin = """() => Promise.race([
+      fetch("halting").then((reply) => ((window.reply = reply), true)),
+      new Promise((go) => setTimeout(go, 10_000)),
+    ])"""
+    begun = page.evaluate(begin)
+    go_on.set()
+    assert begun
+    assert page.evaluate("reply.text()") == "half and half"
+    page.wait_for_function("caches.match('halting').then(Boolean)")
 
 
 def test_can_be_installed(visit):
