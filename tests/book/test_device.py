@@ -437,6 +437,7 @@ def test_worker_that_could_not_be_loaded_is_asked_for_anew(site, chromium):
         page.wait_for_selector("#device-keep[data-state=page]")
         choose_small_model(page)
         script.rename(away)
+        context.new_cdp_session(page).send("Network.clearBrowserCache")
         try:
             page.locator("[data-action=play]").click()
             alert = page.locator("#device-listen [role=alert]")
