@@ -368,8 +368,7 @@ class Listening {
       this.epoch++; // what the old audio thread still reports is at the old rate
       this.position *= rate / this.trackRate;
       Object.assign(this, { samples: channels[0].length, trackRate: rate });
-      this.node?.disconnect();
-      this.node = null;
+      this.unwire();
       await worker.ask("track", { channels }, channels.map((samples) => samples.buffer));
       if (this.source !== source) return;
       this.track = { source, rate };
@@ -381,8 +380,14 @@ class Listening {
   // A Worker that failed may not recover; the next Play begins anew, with another.
   forget() {
     this.worker?.end();
+    this.unwire();
+    Object.assign(this, { worker: null, opened: null, track: null, brought: null });
+  }
+
+  unwire() {
+    this.node?.port.postMessage({ end: true });
     this.node?.disconnect();
-    Object.assign(this, { worker: null, opened: null, track: null, node: null, brought: null });
+    this.node = null;
   }
 
   // The original, when it is asked for; the Worker brings it into step with the track.

@@ -30,6 +30,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
       this.worker = port;
       port.onmessage = ({ data }) => this.fill(data);
     }
+    if (order.end) this.ended = true;
     if (order.epoch !== undefined) this.order = order;
     if (order.playing !== undefined) this.playing = order.playing;
     if (order.heard !== undefined) this.heard = order.heard;
@@ -91,7 +92,7 @@ registerProcessor("playback", class extends AudioWorkletProcessor {
     if (!there || this.waiting) this.volume = 0;
     if (this.position >= this.samples) Object.assign(this, { playing: false, volume: 0 });
     this.report(count);
-    return true;
+    return !this.ended; // or it would run on, with its rings, though nobody hears it
   }
 
   render([mix, lossyOut, enhancedOut], count, sounding) {

@@ -82,7 +82,7 @@ ENHANCE = """async ({ url, channels, at, width, playhead = 0 }) => {
 
 # Runs the audio thread's part offline: all blocks are there, but for a hole in the enhanced ones.
 # It begins at the start or, the ring being filled by then, at `seek`.
-PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate, seek }) => {
+PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate, seek, end }) => {
   const [lossy, enhanced, original = []] = waves.map(unpack);
   const samples = lossy.length;
   const context = new OfflineAudioContext(6, samples, rate);
@@ -106,6 +106,7 @@ PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate, seek }) => {
   });
   node.port.postMessage({ port: port2 }, [port2]);
   node.port.postMessage({ heard, amount, playing: true });
+  if (end) node.port.postMessage({ end });
   for (let at = 0; at < samples; at += 700) block("lossy", at, at + 700, lossy);
   for (let at = 0; at < original.length; at += 700) block("original", at, at + 700, original);
   block("enhanced", 0, hole[0], enhanced);
@@ -119,7 +120,7 @@ PLAY_OFFLINE = """async ({ waves, hole, heard, amount, rate, seek }) => {
   const buffer = await context.startRendering();
   await new Promise((go) => setTimeout(go, 50));
   const heardAndLossy = [0, 2].map((channel) => pack(buffer.getChannelData(channel)));
-  return { heardAndLossy, late: counted.late, stalled: counted.stalled };
+  return { heardAndLossy, late: counted?.late, stalled: counted?.stalled };
 }"""
 
 
@@ -314,6 +315,15 @@ def test_nothing_sounds_behind_the_end(visit):
         start = int(np.argmax(np.abs(heard) > 0))
         assert np.abs(heard[start + 300 :][: last - seek - 300] - wanted[seek + 300 :]).max() < 1e-6
         assert not heard[start + last - seek :].any()
+
+
+def test_an_audio_thread_that_is_given_up_runs_no_more(visit):
+    """With each track comes another one; those before would keep their rings and work on."""
+    wave = np.full(20_000, 0.5, np.float32)
+    task = {"waves": packed([wave, wave]), "rate": 44100, "heard": 0, "hole": [20_000, 20_000]}
+    for end in (False, True):
+        heard, _ = unpacked(visit().evaluate(PLAY_OFFLINE, task | {"end": end})["heardAndLossy"])
+        assert heard[2000:18_000].any() != end
 
 
 @pytest.mark.parametrize("amount", [0, 0.25])
