@@ -63,6 +63,11 @@ def weights_note(table: pandas.DataFrame, checkpoint_sha256: str) -> str:
     if not measured:
         return "Measured on the weights that are published now."
     hashes = ", ".join(f"`{each[:8]}…`" for each in measured)
+    if checkpoint_sha256 in set(table["checkpoint_sha256"]):
+        return (
+            "Measured in part on the weights that are published now, in part on earlier ones "
+            f"(SHA-256 {hashes})."
+        )
     return f"Measured on earlier weights (SHA-256 {hashes}), not yet on those published now."
 
 
@@ -158,6 +163,7 @@ def _git(*arguments: str) -> str:
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
+        errors="surrogateescape",  # a folder's name may be in any encoding
         check=True,
         timeout=10,
     )

@@ -60,14 +60,17 @@ def measure_files(
     import pandas
 
     origin = as_backend(reference)
-    wanted = [enhance_wave(w, origin, sample_rate=origin.metadata.sample_rate) for w in music]
+    wanted = _outputs(origin, _cut(music, origin))
     rows = []
     for path in map(Path, paths):
         backend = as_backend(path)
+        cut = _cut(music, backend, origin)
+        whole = backend.clip_samples is None
+        goals = wanted if whole else _outputs(origin, cut)
         values = {
             "size": path.stat().st_size / 1e6,
             "size_gzip": compressed_bytes(path) / 1e6,
-            "error": _error_db(backend, wanted, music),
+            "error": _error_db(backend, goals, cut),
         }
         if backend.model_type == "pytorch":
             values |= _of_network(AudioUNet.load(path))
@@ -117,19 +120,28 @@ def deviation_db(
     """
     if not len(music):
         raise InputError("music: nothing to compare the models on; pass a few seconds of it")
-    origin = as_backend(reference)
-    cut = [wave[:, : origin.clip_samples] for wave in music]
-    wanted = [enhance_wave(wave, origin, sample_rate=origin.metadata.sample_rate) for wave in cut]
-    return _error_db(as_backend(estimate), wanted, cut)
+    other, origin = as_backend(estimate), as_backend(reference)
+    cut = _cut(music, other, origin)
+    return _error_db(other, _outputs(origin, cut), cut)
+
+
+def _cut(music: Sequence[Wave], *models: Backend) -> list[Wave]:
+    """The waves, no longer than what each of the models takes.
+
+    What one hears and another does not would count as a difference, for half a frame before it.
+    """
+    most = min((m.clip_samples for m in models if m.clip_samples is not None), default=None)
+    return [wave[:, :most] for wave in music]
+
+
+def _outputs(model: Backend, music: Sequence[Wave]) -> list[Wave]:
+    return [enhance_wave(wave, model, sample_rate=model.metadata.sample_rate) for wave in music]
 
 
 def _error_db(model: Backend, wanted: Sequence[Wave], music: Sequence[Wave]) -> float:
     error = signal = 0.0
-    for wave, goal in zip(music, wanted, strict=True):
-        got = enhance_wave(
-            wave[:, : model.clip_samples], model, sample_rate=model.metadata.sample_rate
-        )
-        goal = goal[:, : got.shape[1]].astype(np.float64)
+    for got, goal in zip(_outputs(model, music), wanted, strict=True):
+        goal = goal.astype(np.float64)
         error += float(np.sum(np.square(got - goal)))
         signal += float(np.sum(np.square(goal)))
     return 10 * float(np.log10(max(error, 1e-30) / max(signal, 1e-30)))

@@ -63,6 +63,10 @@ def quantization_aware_training(
         return fit(tuned, manifest, config, steps, [], title, teacher=model)
 
 
+_ROUNDED = {CausalBlock: ("depthwise", "pointwise"), BandScale: ("convolution",)}
+"""Layers of a module whose ranges are asked for."""
+
+
 @contextmanager
 def rounding(model: AudioUNet, ranges: Sequence[LayerRange]) -> Iterator[None]:
     """Let a network compute with weights and activations rounded to 8 bits, for a while.
@@ -72,8 +76,15 @@ def rounding(model: AudioUNet, ranges: Sequence[LayerRange]) -> Iterator[None]:
     """
     layers = {layer.name: layer for layer in ranges}
     convolutions = {name: module for name, module in model.named_modules() if name in layers}
-    if len(convolutions) < len(layers) or any(
-        tuple(module.weight.shape) != layers[name].shape for name, module in convolutions.items()
+    asked = {
+        f"{name}.{part}"
+        for name, module in model.named_modules()
+        for part in _ROUNDED.get(type(module), ())
+    }
+    if (
+        len(convolutions) < len(layers)
+        or not asked <= set(layers)
+        or any(tuple(m.weight.shape) != layers[name].shape for name, m in convolutions.items())
     ):
         raise ModelError("ranges: measured on another network; calibrate this one")
     with ExitStack() as stack:

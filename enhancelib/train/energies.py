@@ -14,7 +14,9 @@ its own, so a run that was killed and resumed equals one that was not.
 import copy
 import csv
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +24,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from enhancelib.atomic import replacing
+from enhancelib.atomic import replacing, write_csv
 from enhancelib.data.envelopes import Tables
 from enhancelib.data.item_plans import VOICES
 from enhancelib.errors import ConfigError, ModelError
@@ -240,19 +242,38 @@ class EnergyTrainer:
         }
         rows = [shared | {"condition": name} | figures for name, figures in errors.items()]
         self.losses = []
+        # The log first: of a run killed in between, rows beyond the state are dropped again.
+        self._write(lambda: self._log(rows))
         self.save()
-        path = self.folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, LOG_COLUMNS)
-            if fresh:
-                writer.writeheader()
-            writer.writerows(rows)
         return rows
 
     def save(self) -> None:
-        """Write the state to go on from, and the averaged weights."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Write the state to go on from, and the averaged weights.
+
+        Raises:
+            ConfigError: they cannot be written.
+        """
+        self._write(self._save)
+
+    def _write(self, write: Callable[[], None]) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write()
+        except (OSError, RuntimeError) as error:  # PyTorch's own for a write that falls short
+            raise ConfigError(
+                f"{self.folder}: cannot be written ({str(error).splitlines()[0]}); free the disk "
+                "and run the same command again"
+            ) from None
+
+    def _log(self, rows: list[dict], *, last: float = math.inf) -> None:
+        """Add rows to the log, or drop those of steps beyond the last."""
+        path, kept = self.folder / "log.csv", []
+        if path.exists():
+            with path.open(newline="", encoding="utf-8") as file:
+                kept = [row for row in csv.DictReader(file) if int(row["step"]) <= last]
+        write_csv(path, LOG_COLUMNS, kept + rows)
+
+    def _save(self) -> None:
         state = {
             "facts": self.facts,
             "step": self.step,
@@ -290,6 +311,8 @@ class EnergyTrainer:
         self.predictor.load_state_dict(state["predictor"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if (self.folder / "log.csv").exists():
+            self._write(lambda: self._log([], last=self.step))
 
     def _draw(self) -> Batch:
         """Items and places of a step, from a seed of its own."""

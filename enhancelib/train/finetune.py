@@ -138,6 +138,9 @@ def fit(
     dataset = LabelledPairs(pairs, conditions)
     order = torch.Generator().manual_seed(config.seed)
     loader = DataLoader(dataset, batch_size=config.batch_size, shuffle=True, generator=order)
+    if teacher is not None:  # the gate's own goal comes from the original, which is none here
+        loss = config.loss.model_copy(update={"gate": 0.0})
+        config = config.model_copy(update={"loss": loss})
     task = Restorer(model, config, conditions)
     if teacher is not None:
         task.loss = _Imitation(task.loss, teacher)

@@ -31,11 +31,13 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger, WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
+from pydantic import ValidationError
 
 from enhancelib import provenance
 from enhancelib.atomic import write_json
+from enhancelib.checks import first_problem
 from enhancelib.data.pairs import read_manifest
-from enhancelib.errors import ConfigError, StoppedError
+from enhancelib.errors import ConfigError, ModelError, StoppedError
 from enhancelib.model.checkpoints import checkpoint_sha256, read_checkpoint
 from enhancelib.model.network import PRESETS, AudioUNet
 from enhancelib.train.loading import check_lengths, loader, open_pairs
@@ -171,9 +173,18 @@ def held_out_loss(
 
     Returns:
         One row per condition, with columns ``condition``, ``loss`` and ``untreated``.
+
+    Raises:
+        ModelError: the checkpoint is damaged, or its training had settings that are unknown here.
     """
     facts, _ = read_checkpoint(weights)
-    config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
+    try:
+        config = TrainingConfig.model_validate_json(facts.get("training_config", "{}"))
+    except ValidationError as error:
+        raise ModelError(
+            f"{weights}: was trained with settings of another version ({first_problem(error)}); "
+            "install the version that trained it"
+        ) from None
     conditions = sorted(read_manifest(manifest)["condition"].unique())
     task = Restorer(AudioUNet.load(weights), config, conditions)
     rate = task.model.config.sample_rate

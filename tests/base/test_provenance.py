@@ -149,3 +149,15 @@ def test_a_table_of_other_weights_says_so():
     assert "are published now" in prov.weights_note(table, "c0ffee00" * 8)
     note = prov.weights_note(table, "decade00" * 8)
     assert "earlier weights (SHA-256 `c0ffee00…`)" in note
+    both = pandas.concat([table, table.assign(checkpoint_sha256="decade00" * 8)])
+    note = prov.weights_note(both, "decade00" * 8)
+    assert note.startswith("Measured in part on the weights that are published now")
+    assert "(SHA-256 `c0ffee00…`)" in note
+
+
+def test_a_checkout_in_a_folder_of_any_name_has_a_commit(tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"na\xefve")
+    folder.mkdir()
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    monkeypatch.setattr(prov, "__file__", str(folder / "provenance.py"))
+    assert os.fsencode(prov._git("rev-parse", "--show-toplevel")).endswith(b"na\xefve")

@@ -305,6 +305,18 @@ def test_deviation_of_a_known_error(exported, music):
     assert compression.deviation_db(Louder(), reference, music) == pytest.approx(-20, abs=0.01)
 
 
+def test_a_file_of_one_length_is_not_charged_for_what_it_does_not_hear(exported, music):
+    reference = open_model(exported / "small.onnx")
+
+    class Cut(Backend):
+        clip, metadata, clip_samples = True, reference.metadata, 10_000
+        run_clip = staticmethod(reference.run_clip)
+
+    assert min(wave.shape[1] for wave in music) > Cut.clip_samples
+    for pair in ((Cut(), reference), (reference, Cut())):
+        assert compression.deviation_db(*pair, music) < -200
+
+
 def test_rounding_acts_like_the_quantised_file(model, ranges, music, exported, quantized):
     """It deviates as much as the file does, and is gone afterwards.
 

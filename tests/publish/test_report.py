@@ -1,6 +1,7 @@
 """README and model card say what the results say, each kind of piece by itself."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pandas
@@ -10,6 +11,7 @@ import enhancelib as el
 from enhancelib.errors import InputError
 from enhancelib.model.weights import PRETRAINED
 from tools.publish import card, findings, report
+from tools.publish import weights as release
 
 ROOT = Path(__file__).parents[2]
 PRESET = "fullband-44k"
@@ -143,3 +145,21 @@ def test_kinds_that_met_other_conditions_are_counted_by_themselves():
     values |= {("song", "lossless"): (4.0, 4.0), ("speech", "lossless"): (4.0, 4.0)}
     helps, *_ = findings.glance(heard(values, 3), "ours")
     assert "counted over 1 to 2 conditions" in helps
+
+
+def test_results_that_say_nothing_are_refused_in_a_line(results):
+    renamed = results.replace({"piece": {results["piece"].iloc[0]: "somebody's"}})
+    with pytest.raises(InputError, match=r"not all in .*devset.csv or .*testset.csv"):
+        card.set_of(renamed)
+    with pytest.raises(InputError, match="nothing can be judged"):
+        findings.glance(results[results["condition"] == "lossless"], PRESET)
+
+
+def test_a_release_that_lacks_something_changes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(release, "PRETRAINED", tmp_path / "package")
+    monkeypatch.setattr(release, "ROOT", tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    shutil.copy(PRETRAINED / "seed-22k.safetensors", tmp_path / "run")
+    with pytest.raises(InputError, match=r"log\.csv: is missing; make pretrain writes it"):
+        release.publish("seed-22k")
+    assert not any((tmp_path / "package").iterdir())

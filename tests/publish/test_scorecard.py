@@ -6,6 +6,7 @@ import pandas
 import pytest
 
 import enhancelib as el
+from enhancelib.errors import InputError
 from enhancelib.model.network import PRESETS
 from tools.publish import scorecard
 
@@ -124,3 +125,9 @@ def test_the_published_scorecard_is_the_judgement_of_the_published_results(prese
     assert set(published["checkpoint_sha256"]) == {
         el.checkpoint_sha256(el.find_weights("published", preset=preset))
     }
+
+
+def test_a_condition_that_was_not_measured_is_named(judge):
+    for row in ({"conditions": "c d"}, {"statistic": "mean against d"}):
+        with pytest.raises(InputError, match="visqol was not measured under d; make results"):
+            judge({"statistic": "mean delta", "limit": "0"} | row, FEW)

@@ -375,6 +375,45 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(tables, tmp_path, precis
             assert torch.equal(value, other.state_dict()[name]), name
 
 
+def test_a_run_killed_between_log_and_state_has_every_step_once(tables, tmp_path, monkeypatch):
+    run = trainer(tables, tmp_path / "run", steps=2)
+    run.train_step()
+    run.validate()
+    run.train_step()
+
+    def killed():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.validate()
+    again = trainer(tables, tmp_path / "run", steps=2)
+    assert again.step == 1
+    again.run()
+    log = pandas.read_csv(tmp_path / "run" / "log.csv")
+    assert log["step"].unique().tolist() == [1, 2]
+    assert not log.duplicated(["step", "condition"]).any()
+
+
+def test_a_run_that_cannot_be_kept_says_so_in_a_line(tables, tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos\nmore")
+
+    run = trainer(tables, tmp_path / "run")
+    run.train_step()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(
+        ConfigError, match=r"run: cannot be written \(.*\); free the disk"
+    ) as caught:
+        run.validate()
+    assert "\n" not in str(caught.value)
+    (tmp_path / "file").write_text("")
+    run = trainer(tables, tmp_path / "file" / "run")
+    run.train_step()
+    with pytest.raises(ConfigError, match="run: cannot be written"):
+        run.save()
+
+
 def test_tables_in_memory_are_drawn_from_as_those_on_the_disk(tables, tmp_path):
     trainer = EnergyTrainer(CONFIG, tables, tables, tmp_path / "run")
     of_disk = trainer._draw()

@@ -1,5 +1,6 @@
 """A little more training: after pruning, and with 8-bit arithmetic in mind."""
 
+import lightning
 import pytest
 import torch
 from small_network import RATE, network
@@ -82,6 +83,20 @@ def test_a_teacher_is_imitated(manifest, music):
     assert compression.deviation_db(tuned, teacher, music) < before - 3
 
 
+def test_who_equals_the_teacher_has_nothing_to_learn(model, manifest, monkeypatch):
+    """Not even the gate, whose usual goal comes from the original."""
+    losses = []
+
+    def look(_, task, loader):
+        with torch.inference_mode():
+            losses.append(float(task.eval().losses(next(iter(loader)))[0]))
+
+    monkeypatch.setattr(lightning.Trainer, "fit", look)
+    for teacher in (model, None):
+        compression.fine_tune(model, manifest, FAST, steps=1, teacher=teacher, progress=False)
+    assert losses[0] < 1e-5 < losses[1]
+
+
 def test_training_in_8_bits_gives_an_ordinary_network(model, manifest, ranges):
     tuned = compression.quantization_aware_training(
         model, manifest, ranges, FAST, steps=2, progress=False
@@ -103,6 +118,9 @@ def test_ranges_of_another_network_are_refused(model, manifest, music):
     other = compression.calibrate(network(depth=3), music[:1])
     with pytest.raises(ModelError, match="ranges: measured on another network"):
         compression.quantization_aware_training(model, manifest, other, FAST, steps=1)
+    for fewer in ([], compression.calibrate(model, music[:1])[1:]):
+        with pytest.raises(ModelError, match="ranges: measured on another network"):
+            compression.quantization_aware_training(model, manifest, fewer, FAST, steps=1)
 
 
 def test_no_steps_are_refused(model, manifest):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas
 
 import enhancelib as el
+from enhancelib.errors import InputError
 from enhancelib.model.checkpoints import read_checkpoint
 from tools.corpus import credits
 from tools.measure.results import DEVSET, TESTSET
@@ -48,14 +49,28 @@ def model_card(preset: str, weights: Path, results: pandas.DataFrame) -> str:
         recipe=recipe(facts, weights.with_suffix(".csv")),
         logs=", ".join(f"`{path.name}`" for path in sorted(weights.parent.glob(f"{preset}*.csv"))),
         latency=model.latency_samples,
-        set=el.piece_set(results),
-        file=DEVSET if el.piece_set(results) == "development set" else TESTSET,
+        set=set_of(results),
+        file=DEVSET if set_of(results) == "development set" else TESTSET,
         kinds=heads(results),
-        how_used=HOW_USED[el.piece_set(results)],
+        how_used=HOW_USED[set_of(results)],
         glance="\n".join(glance(results, preset)),
         table="\n".join(table(results, preset)),
         limits="\n".join(limits(results, preset)),
     )
+
+
+def set_of(results: pandas.DataFrame) -> str:
+    """The set of pieces that results were measured on, a key of :data:`HOW_USED`.
+
+    Raises:
+        InputError: they are not all of one of the project's sets.
+    """
+    name = el.piece_set(results)
+    if name not in HOW_USED:
+        raise InputError(
+            f"results: of pieces that are not all in {DEVSET} or {TESTSET}; make results anew"
+        )
+    return name
 
 
 def recipe(facts: dict[str, str], log: Path) -> str:

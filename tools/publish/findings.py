@@ -6,6 +6,7 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.errors import InputError
 from enhancelib.evaluate.verdicts import HARM, UNTREATED
 
 HEARING = ("visqol", "zimtohrli")
@@ -49,6 +50,8 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
     asked: set[int] = set()
     for kind, part in el.by_kind(chosen):
         good = el.does_good(part[part["metric"].isin(HEARING)])
+        if good.empty:
+            raise InputError(f"results: of {kind} pieces nothing can be judged; make results")
         change = changes(good)
         asked.add(len(change))
         visqol = good[good["metric"] == "visqol"].set_index("condition")
@@ -65,8 +68,8 @@ def glance(results: pandas.DataFrame, preset: str) -> list[str]:
         "from 1 to 4.73.",
         f"- **No sure effect**: {', '.join(left)}.",
         f"- **It harms**: {', '.join(harmed)}.",
-        "- **Where no loss can be heard**, the network should change nothing. The worst piece of "
-        f"each kind still gets worse in some of the checks: {', '.join(unasked)}.",
+        "- **Where no loss can be heard**, the network should change nothing. In so many checks "
+        f"the worst piece of a kind still gets worse: {', '.join(unasked)}.",
     ]
 
 
@@ -101,6 +104,8 @@ def _extreme(visqol: pandas.DataFrame, which: str) -> str:
 
 def _no_room(harm: pandas.DataFrame) -> str:
     """How many checks of transparent conditions find harm, and the worst of them."""
+    if harm.empty:
+        return "not measured"
     found = harm[harm["harmed"]]
     said = f"{len(found)} of {len(harm)}"
     if found.empty:

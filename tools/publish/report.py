@@ -23,7 +23,7 @@ from enhancelib.model.weights import DEFAULT_PRESET
 from enhancelib.provenance import UNTREATED, provenance
 from tools.measure.results import DEVSET, RATES, TESTSET, command
 from tools.measure.tables import RESULTS, check_commit, check_rows, write_table
-from tools.publish.card import HOW_USED, model_card
+from tools.publish.card import HOW_USED, model_card, set_of
 from tools.publish.findings import FEW, SHOWN, glance, heads, table
 from tools.publish.scorecard import judge
 
@@ -37,7 +37,7 @@ def readme_blocks(
     preset: str, results: pandas.DataFrame, costs: pandas.DataFrame
 ) -> dict[str, list[str]]:
     """The lines of README that tell results, by the name of their marks."""
-    used_on = el.piece_set(results)
+    used_on = set_of(results)
     measured_on = (
         f"The published network ({size_and_speed(preset, costs)}) on the {used_on}; pieces: "
         f"{heads(results)}. {HOW_USED[used_on]}"

@@ -14,6 +14,7 @@ import numpy as np
 import pandas
 
 import enhancelib as el
+from enhancelib.errors import InputError
 from enhancelib.provenance import UNTREATED
 
 ROWS = Path("data/scorecard.csv")
@@ -109,14 +110,20 @@ def heard_cases(row: dict[str, str], table: pandas.DataFrame, preset: str) -> It
     values = table.xs(row["metric"], level="metric")
     names = row["conditions"].split()
     present = dict.fromkeys(values.index.get_level_values("condition"))
+    base_of = row["statistic"].removeprefix(AGAINST)
+    wanted = [] if names == ["*"] else names
+    wanted = [*wanted, *[base_of] * (base_of != row["statistic"])]
+    if missing := [name for name in wanted if name not in present]:
+        raise InputError(
+            f"scorecard: {row['metric']} was not measured under {', '.join(missing)}; make results"
+        )
     for condition in present if names == ["*"] else names:
         both = values.loc[condition].dropna()
         untreated, enhanced = both[UNTREATED], both[preset]
         low, high = row["untreated_from"] or "-inf", row["untreated_to"] or "inf"
         if not float(low) <= untreated.mean() < float(high):
             continue
-        against = row["statistic"].removeprefix(AGAINST)
-        base = values.loc[against][UNTREATED] if against in present else untreated
+        base = values.loc[base_of][UNTREATED] if base_of in present else untreated
         each, reached = reach(row["statistic"], enhanced, base.reindex(enhanced.index))
         worst = each.idxmin() if row["sign"].startswith(">") else each.idxmax()
         yield {

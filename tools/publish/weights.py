@@ -18,7 +18,7 @@ import pandas
 
 import enhancelib as el
 from enhancelib.atomic import replacing
-from enhancelib.errors import EnhanceError
+from enhancelib.errors import EnhanceError, InputError
 from enhancelib.model.checkpoints import checkpoint_sha256
 from enhancelib.model.network import AudioUNet
 from enhancelib.model.weights import PRETRAINED
@@ -32,13 +32,16 @@ def publish(preset: str) -> None:
     """Copy the weights and both logs into the package, export for other runtimes."""
     PRETRAINED.mkdir(exist_ok=True)
     weights = PRETRAINED / f"{preset}.safetensors"
-    with replacing(weights) as partial:
-        shutil.copyfile(ROOT / weights.name, partial)
-    logs = {"-energies": ROOT / f"{preset}-energies"}
+    folders = {"-energies": ROOT / f"{preset}-energies"}
     if not RECIPES[preset].stays:  # else the network's log is there from when it was taught
-        logs[""] = ROOT / preset
-    for name, folder in logs.items():
-        log = pandas.read_csv(folder / "log.csv").round(6)
+        folders[""] = ROOT / preset
+    try:  # all that is needed, before anything in the package changes
+        logs = {name: pandas.read_csv(at / "log.csv").round(6) for name, at in folders.items()}
+        with replacing(weights) as partial:
+            shutil.copyfile(ROOT / weights.name, partial)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: is missing; make pretrain writes it") from None
+    for name, log in logs.items():
         with replacing(PRETRAINED / f"{preset}{name}.csv") as partial:
             log.to_csv(partial, index=False)
     options = {"preset": preset, "checkpoint_sha256": checkpoint_sha256(weights), "overwrite": True}
