@@ -118,7 +118,8 @@ def test_ranges_of_another_network_are_refused(model, manifest, music):
     other = compression.calibrate(network(depth=3), music[:1])
     with pytest.raises(ModelError, match="ranges: measured on another network"):
         compression.quantization_aware_training(model, manifest, other, FAST, steps=1)
-    for fewer in ([], compression.calibrate(model, music[:1])[1:]):
+    known = compression.calibrate(model, music[:1])
+    for fewer in ([], [layer for layer in known if not layer.name.endswith("depthwise")]):
         with pytest.raises(ModelError, match="ranges: measured on another network"):
             compression.quantization_aware_training(model, manifest, fewer, FAST, steps=1)
 
