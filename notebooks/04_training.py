@@ -597,10 +597,10 @@ Markdown(
 # steps; the published weights took hours. Where a row begins with what an earlier row had learnt,
 # it had half of that time, and is compared with the row *for half as long again*.
 #
-# The figures are changes of ViSQOL, against the first row of the table, under five conditions that
-# take much. They were measured on clips of the corpus's validation pieces. A dot is a change no
-# larger than what another seed of the first row makes in its worst kind. The last column is the
-# largest loss of in-band SI-SDR on a clip of which a codec had taken nothing that is heard.
+# The first row has ViSQOL under five conditions that take much, on clips of the corpus's validation
+# pieces; all others have their change against it. A dot is a change no larger than what another
+# seed of the first row makes in its worst kind. The last column is the largest loss of in-band
+# SI-SDR on a clip of which a codec had taken nothing that is heard.
 # (`tools/research/ablate.py` makes the tables; `data/results/ablations.csv` has more columns.)
 
 # %%
@@ -615,55 +615,56 @@ def per_kind(rows: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 # %% [markdown]
-# `told` gives the changes of a part, and how far another seed moves its first row.
+# `told` gives the ViSQOL of each row of a part, the changes, and how far another seed moves the
+# first row; `worth` makes the table.
 
 
 # %%
-def told(part: str) -> tuple[pd.DataFrame, float]:
-    rows = ablations[ablations["part"] == part]
-    values = per_kind(rows, "visqol_weak")
+def told(part: str) -> tuple[pd.DataFrame, pd.DataFrame, float]:
+    values = per_kind(ablations[ablations["part"] == part], "visqol_weak")
     first = values.index[0]
     against = values.loc[[rivals.get(name, first) for name in values.index]]
     other = per_kind(reseeded[reseeded["part"] == part], "visqol_weak")
     chance = (other.loc[first] - values.loc[first]).abs().max()
-    return (values - against.to_numpy()).drop(index=first), chance
+    return values, (values - against.to_numpy()).drop(index=first), chance
 
 
-def shown(part: str) -> pd.DataFrame:
-    rows = ablations[ablations["part"] == part]
-    change, chance = told(part)
+# %%
+def worth(part: str) -> pd.DataFrame:
+    values, change, chance = told(part)
     cells = change.map("{:+.2f}".format).where(change.abs() > chance, "·")
+    table = pd.concat([values.iloc[:1].map("{:.2f}".format), cells])
+    rows = ablations[ablations["part"] == part]
     worst = per_kind(rows, "in_band_si_sdr_transparent_worst_delta").min(axis=1)
-    cells["worst loss (dB)"] = worst.loc[cells.index].map("{:.1f}".format)
-    return cells.rename(index=rows.set_index("variant")["question"].to_dict()).rename_axis(None)
+    table["worst loss (dB)"] = worst.map("{:.1f}".format)
+    return table.rename(index=rows.set_index("variant")["question"].to_dict()).rename_axis(None)
 
 
 # %% [markdown]
 # First the *network*, around the published fill:
 
 # %%
-shown("network")
+worth("network")
 
 # %% [markdown]
 # Then the *energies* of the fill, learnt for the published network:
 
 # %%
-shown("energies")
+worth("energies")
 
 # %% tags=["remove-input"]
-names = ablations.set_index("variant")["question"].to_dict()
 said = []
 for part in ("network", "energies"):
-    change, chance = told(part)
-    said.append(f"- *{part.capitalize()}*: another seed moves a kind by up to {chance:.2f}.")
+    _, change, chance = told(part)
+    questions = worth(part).index[1:]
+    said.append(f"\n- *{part.capitalize()}*: another seed moves a kind by up to {chance:.2f}.")
     for word, clear in (("rises", change > chance), ("falls", change < -chance)):
-        rows = ", ".join(f"*{names[name]}*" for name in change.index[clear.all(axis=1)])
+        rows = ", ".join(f"*{name}*" for name in questions[clear.all(axis=1)])
         said.append(f"In every kind, and by more than that, ViSQOL {word} with {rows or 'no row'}.")
 noise = ablations.query("part == 'network'")["snr_noisy_delta"].abs().max()
 Markdown(
-    " ".join(said).replace(" - *", "\n- *")
-    + f"\n- No row says anything on noise: in 400 seconds none learns to remove it (the SNR of noisy "
-    f"clips changes by {noise:.2f} dB at most). One more seed is a small sample of chance."
+    f"{' '.join(said)}\n- No row says anything on noise: in 400 seconds none learns to remove it "
+    f"(the SNR of noisy clips changes by {noise:.2f} dB at most). One more seed is a small sample."
 )
 
 # %% [markdown]

@@ -14,10 +14,7 @@ from tools.measure import devices, tables
 PUBLISHED = sorted((tables.ROOT / tables.RESULTS).glob("*.csv"))
 DEVICES = sorted((tables.ROOT / tables.RESULTS / "devices").glob("*.json"))
 WEIGHTS = {checkpoint_sha256(file) for file in PRETRAINED.glob("*.safetensors")}
-MIXED = {
-    "ablations.csv",
-    *("chromium-core-1-of-4.json", "chromium-core-1-of-6.json"),
-}
+MIXED = {"chromium-core-1-of-4.json", "chromium-core-1-of-6.json"}
 """Tables of other weights or changed code, which are to be measured again; none may join them."""
 
 
