@@ -71,8 +71,7 @@ def evaluate(
     Args:
         pieces: lossless audio files; by name, or in a list (then the file's name is the name).
         conditions: names of conditions; the table has them as the module of codecs writes them.
-        systems: model files or functions, by name, or model files in a list. The untreated audio is
-            always measured and needs no naming.
+        systems: model files or functions by name, or files in a list; untreated audio comes always.
         metrics: keys of :data:`enhancelib.evaluate.metrics.METRICS`, or such a list by the name of
             each system, the untreated audio's too; default: all but the expensive ones.
         sample_rate: of the comparison, in Hz; every model's own.
@@ -91,9 +90,8 @@ def evaluate(
         nothing to judge (silence, or less than it needs).
 
     Raises:
-        InputError: an unknown condition or metric, two pieces, conditions or systems of one name,
-            an excerpt of no length, a file that cannot be read, or a system that returns another
-            shape.
+        InputError: an unknown condition or metric, a name given twice, an excerpt of no length, a
+            file that cannot be read, or a system that returns another shape.
         ModelError: a model file that cannot be opened.
         ConfigError: a model of another sample rate.
     """

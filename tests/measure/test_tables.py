@@ -14,8 +14,6 @@ from tools.measure import devices, tables
 PUBLISHED = sorted((tables.ROOT / tables.RESULTS).glob("*.csv"))
 DEVICES = sorted((tables.ROOT / tables.RESULTS / "devices").glob("*.json"))
 WEIGHTS = {checkpoint_sha256(file) for file in PRETRAINED.glob("*.safetensors")}
-MIXED = {"chromium-core-1-of-4.json", "chromium-core-1-of-6.json"}
-"""Tables of other weights or changed code, which are to be measured again; none may join them."""
 
 
 @pytest.fixture
@@ -91,9 +89,7 @@ def test_a_file_that_could_not_be_timed_is_not_left_out(tmp_path):
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.name)
-def test_every_published_table_could_be_written_now(path, request):
-    if path.name in MIXED:
-        request.applymarker(pytest.mark.xfail(reason="waits to be measured at one clean commit"))
+def test_every_published_table_could_be_written_now(path):
     tables.check_rows(tables.read_table(path), path)
 
 
@@ -102,19 +98,15 @@ def test_every_published_table_could_be_written_now(path, request):
     [path for path in PUBLISHED if "checkpoint_sha256" in pandas.read_csv(path, nrows=0)],
     ids=lambda path: path.name,
 )
-def test_every_published_table_is_of_the_published_weights(path, request):
-    if path.name in MIXED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="waits to be measured again"))
+def test_every_published_table_is_of_the_published_weights(path):
     measured = pandas.read_csv(path)["checkpoint_sha256"].dropna()
     assert set(measured) <= WEIGHTS
 
 
 @pytest.mark.parametrize("path", DEVICES, ids=lambda path: path.name)
-def test_what_our_own_browser_measured_is_of_one_commit_and_the_published_weights(path, request):
+def test_what_our_own_browser_measured_is_of_one_commit_and_the_published_weights(path):
     """Readers' files are of the weights that they had."""
     rows = pandas.read_json(path)
-    if path.name in MIXED:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="waits to be measured again"))
     if set(rows["command"]) == {devices.COMMAND}:
         tables.check_rows(rows, path)
         assert set(rows["checkpoint_sha256"]) <= WEIGHTS

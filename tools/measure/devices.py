@@ -1,6 +1,6 @@
 """Measure the device page in a Chromium that gets only part of a core; write data/results/devices.
 
-    python -m tools.measure devices         this machine, then 1/4 and 1/6 of one of its cores
+    python -m tools.measure devices         this machine, then 1/4 of one of its cores
 
 A limited run stands in for a slower device. A control group takes the processor from all
 processes of the browser, so that the page's Worker slows down too; a fixed computation timed inside
@@ -33,7 +33,7 @@ from tools.dev import browser, device_page
 from tools.measure.tables import check_commit
 
 COMMAND = "make devices"
-SHARES = (Fraction(1), Fraction(1, 4), Fraction(1, 6))
+SHARES = (Fraction(1), Fraction(1, 4))
 LEAST, MOST = 0.8, 1.5
 """What a limited run may be slowed down by, over what its share says: other guests of a host can
 only slow it down further, and its rows have the slowdown; one that is too fast proves nothing."""
