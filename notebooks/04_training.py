@@ -821,8 +821,8 @@ pd.Series(run | el.provenance.provenance("make book"), name="run").to_frame()
 # which lose? Then do the same with `envelope`.
 #
 # ```{dropdown} Solution
-# Without *relative*, weak codecs gain a little and the best ones lose: no term protects any more
-# what had survived (compare the row *No relative error?* under *What each choice is worth*).
+# Without *relative*, the best codecs lose: no term protects any more what had survived (compare
+# the last column of *No relative error?* under *What each choice is worth*).
 # Without *envelope*, treble comes out too weak, since the spectral term alone wants the median of
 # each bin.
 # ```
